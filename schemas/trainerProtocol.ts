@@ -1,0 +1,225 @@
+/**
+ * The trainer's protocol: what a GPU worker writes into `spec.json`, and the JSON lines the trainer answers on stdout.
+ *
+ * One process does one piece of work: `python -m temper_trainer SPEC.json`. It knows folders and files, nothing of S3,
+ * Temporal or secrets. stdout carries events only, one JSON object a line; logs go to stderr.
+ *
+ * Exit codes: 0 the work is done (a `completed` event came last), 3 a `failed` event says why, 75 interrupted by
+ * SIGTERM after a durable checkpoint (an `interrupted` event came last). Anything else is a crash.
+ *
+ * Numbers that are not finite never travel: they are `null`, and a loss that is not finite is a failure of its own.
+ */
+import { Type, type Static } from 'typebox';
+
+export const PROTOCOL_VERSION = 1;
+
+export const EXIT_COMPLETED = 0;
+export const EXIT_FAILED = 3;
+export const EXIT_INTERRUPTED = 75;
+
+/** One piece of a rendered example: its text, whether the loss counts it, and whether it is literal: row text whose
+ * look-alikes of control tokens (`<|eot_id|>`) must be encoded as plain text. Template text is not literal. */
+export const Segment = Type.Union([
+  Type.Tuple([Type.String(), Type.Boolean()]),
+  Type.Tuple([Type.String(), Type.Boolean(), Type.Boolean()]),
+]);
+export type Segment = Static<typeof Segment>;
+
+/** One line of a rendered set (`train.jsonl`, `eval.jsonl`). `line` is the row's 1-based line in the dataset. */
+export const RenderedExample = Type.Object({
+  line: Type.Integer({ minimum: 1 }),
+  segments: Type.Array(Segment, { minItems: 1 }),
+  /** Text classification only: the expected label, which is also the text of the last, trained segment. */
+  label: Type.Optional(Type.String()),
+});
+export type RenderedExample = Static<typeof RenderedExample>;
+
+export const TaskKind = Type.Union([
+  Type.Literal('textCompletion'),
+  Type.Literal('textClassification'),
+  Type.Literal('conversation'),
+]);
+export type TaskKind = Static<typeof TaskKind>;
+
+const ModelSpec = Type.Object({
+  /** Folder with config.json, safetensors weights and the tokenizer. */
+  path: Type.String({ minLength: 1 }),
+  /** `nf4`: 4-bit NormalFloat with double quantization (QLoRA). */
+  quantization: Type.Union([Type.Literal('none'), Type.Literal('nf4')]),
+  /** Compute type of the frozen weights; `auto` is bfloat16 on a GPU that has it, float32 on CPU. LoRA weights are always float32. */
+  dtype: Type.Union([Type.Literal('auto'), Type.Literal('float32'), Type.Literal('bfloat16')]),
+});
+
+const DataSpec = Type.Object({
+  kind: TaskKind,
+  /** `textCompletion` and `textClassification`: the trainer adds the tokenizer's BOS (if it has one) and a trained EOS.
+   * `conversation`: BOS only when the tokenizer adds one and the rendered text does not begin with it; no EOS of its own. */
+  path: Type.String({ minLength: 1 }),
+  /** Tokens an example may have, prompt and answer together. */
+  cutoffLength: Type.Integer({ minimum: 8 }),
+});
+
+export const TrainSpec = Type.Object({
+  version: Type.Literal(PROTOCOL_VERSION),
+  work: Type.Literal('train'),
+  model: ModelSpec,
+  adapter: Type.Object({
+    rank: Type.Integer({ minimum: 1, maximum: 64 }),
+    alpha: Type.Number({ exclusiveMinimum: 0 }),
+    dropout: Type.Number({ minimum: 0, exclusiveMaximum: 1 }),
+    /** Absent: all linear layers of the blocks, by the family's table in the trainer. */
+    targetModules: Type.Optional(Type.Array(Type.String({ pattern: '^[A-Za-z0-9_]+$' }), { minItems: 1 })),
+    /** Folder of an existing PEFT adapter to go on from; rank and targets must agree with it. */
+    warmStartPath: Type.Optional(Type.String({ minLength: 1 })),
+  }),
+  data: DataSpec,
+  training: Type.Object({
+    /** May be fractional; the run ends after ceil(epochs × steps of one epoch) steps. */
+    epochs: Type.Number({ exclusiveMinimum: 0 }),
+    /** Examples in one optimizer step, whatever the micro-batch and the number of GPUs. */
+    batchSize: Type.Integer({ minimum: 1, maximum: 512 }),
+    learningRate: Type.Number({ exclusiveMinimum: 0, maximum: 1 }),
+    warmupSteps: Type.Integer({ minimum: 0 }),
+    schedule: Type.Union([Type.Literal('linear'), Type.Literal('cosine'), Type.Literal('constant')]),
+    weightDecay: Type.Number({ minimum: 0 }),
+    maxGradNorm: Type.Number({ exclusiveMinimum: 0 }),
+    seed: Type.Integer({ minimum: 0, maximum: 4294967295 }),
+    /** Most tokens in one forward pass; null: chosen by the trainer from the device's memory. */
+    microBatchTokens: Type.Union([Type.Integer({ minimum: 8 }), Type.Null()]),
+  }),
+  checkpoints: Type.Object({
+    /** Folder for `step-N/` folders, each complete once its `manifest.json` is there (written last, atomically renamed). */
+    directory: Type.String({ minLength: 1 }),
+    /** A checkpoint every this many steps or seconds, whichever comes first. */
+    everySteps: Type.Integer({ minimum: 1 }),
+    everySeconds: Type.Number({ exclusiveMinimum: 0 }),
+    keep: Type.Integer({ minimum: 1 }),
+    /** Folder of a complete checkpoint to go on from. A corrupt one is a `CHECKPOINT_CORRUPT` failure: the worker then names the one before. */
+    resumeFrom: Type.Optional(Type.String({ minLength: 1 })),
+  }),
+  /** Folder for the finished adapter: `adapter_config.json`, `adapter_model.safetensors`, the tokenizer. */
+  outputPath: Type.String({ minLength: 1 }),
+});
+export type TrainSpec = Static<typeof TrainSpec>;
+
+export const EvaluateSpec = Type.Object({
+  version: Type.Literal(PROTOCOL_VERSION),
+  work: Type.Literal('evaluate'),
+  model: ModelSpec,
+  /** Folder of the tuned PEFT adapter; the base model is evaluated on the same rows with the adapter off. */
+  adapterPath: Type.String({ minLength: 1 }),
+  data: DataSpec,
+  /** textClassification: every label of the job, the candidates of each prediction. */
+  labels: Type.Optional(Type.Array(Type.String(), { minItems: 1 })),
+  /** The first this many rows of the evaluation set (they are already in seeded order); null: all. */
+  maxExamples: Type.Union([Type.Integer({ minimum: 1 }), Type.Null()]),
+  /** JSON file for the full report: the metrics, per-label counts, confusion pairs, samples. */
+  outputPath: Type.String({ minLength: 1 }),
+});
+export type EvaluateSpec = Static<typeof EvaluateSpec>;
+
+/** Brings a model from the Hugging Face hub into a folder, weights as safetensors only. */
+export const FetchSpec = Type.Object({
+  version: Type.Literal(PROTOCOL_VERSION),
+  work: Type.Literal('fetch'),
+  repository: Type.String({ minLength: 1 }),
+  revision: Type.Optional(Type.String({ minLength: 1 })),
+  outputPath: Type.String({ minLength: 1 }),
+});
+export type FetchSpec = Static<typeof FetchSpec>;
+
+export const TrainerSpec = Type.Union([TrainSpec, EvaluateSpec, FetchSpec]);
+export type TrainerSpec = Static<typeof TrainerSpec>;
+
+const nullableNumber = Type.Union([Type.Number(), Type.Null()]);
+
+/** The process is up: versions of everything that runs, and the device. Sent before the model loads. */
+export const StartedEvent = Type.Object({
+  event: Type.Literal('started'),
+  pid: Type.Integer(),
+  device: Type.String(),
+  versions: Type.Record(Type.String(), Type.String()),
+});
+/** A stage that may be long and is otherwise silent: `loadModel`, `tokenize`, `download`, `evaluateBase`, `evaluateTuned`. Also the sign of life. */
+export const ProgressEvent = Type.Object({
+  event: Type.Literal('progress'),
+  stage: Type.String(),
+  done: Type.Integer({ minimum: 0 }),
+  total: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
+});
+/** Data and model are ready; the plan of the whole run is fixed. */
+export const PreparedEvent = Type.Object({
+  event: Type.Literal('prepared'),
+  examples: Type.Integer(),
+  tokens: Type.Integer(),
+  trainedTokens: Type.Integer(),
+  truncatedExamples: Type.Integer(),
+  totalSteps: Type.Integer(),
+  stepsPerEpoch: Type.Integer(),
+  trainableParameters: Type.Integer(),
+  totalParameters: Type.Integer(),
+  targetModules: Type.Array(Type.String()),
+  microBatchTokens: Type.Integer(),
+});
+export const ResumedEvent = Type.Object({ event: Type.Literal('resumed'), step: Type.Integer(), path: Type.String() });
+/** One optimizer step. `loss` is the mean over the trained tokens of the whole global batch. */
+export const StepEvent = Type.Object({
+  event: Type.Literal('step'),
+  step: Type.Integer({ minimum: 1 }),
+  totalSteps: Type.Integer({ minimum: 1 }),
+  epoch: Type.Number(),
+  loss: Type.Number(),
+  learningRate: Type.Number(),
+  gradNorm: nullableNumber,
+  tokens: Type.Integer(),
+  trainedTokens: Type.Integer(),
+  tokensPerSecond: Type.Number(),
+  etaSeconds: nullableNumber,
+});
+/** A complete checkpoint lies at `path`; `manifestSha256` is the hash of its `manifest.json`. */
+export const CheckpointEvent = Type.Object({
+  event: Type.Literal('checkpoint'),
+  step: Type.Integer(),
+  path: Type.String(),
+  manifestSha256: Type.String(),
+  sizeBytes: Type.Integer(),
+});
+export const WarningEvent = Type.Object({ event: Type.Literal('warning'), code: Type.String(), message: Type.String() });
+export const EvaluatedEvent = Type.Object({
+  event: Type.Literal('evaluated'),
+  target: Type.Union([Type.Literal('base'), Type.Literal('tuned')]),
+  metric: Type.Union([Type.Literal('accuracy'), Type.Literal('perplexity')]),
+  value: Type.Number(),
+  /** 95 % confidence interval. */
+  low: Type.Number(),
+  high: Type.Number(),
+  examples: Type.Integer(),
+  tokens: Type.Integer(),
+  seconds: Type.Number(),
+});
+/** The last event of work that cannot go on. `code` is one of the errors in errors.ts. */
+export const FailedEvent = Type.Object({
+  event: Type.Literal('failed'),
+  code: Type.String(),
+  message: Type.String(),
+  retryable: Type.Boolean(),
+});
+export const InterruptedEvent = Type.Object({ event: Type.Literal('interrupted'), step: Type.Integer() });
+export const CompletedEvent = Type.Object({
+  event: Type.Literal('completed'),
+  /** Train: the last step. Others: 0. */
+  step: Type.Integer(),
+  files: Type.Array(Type.Object({ name: Type.String(), sizeBytes: Type.Integer(), sha256: Type.String() })),
+  /** Seconds by part: imports, loadModel, tokenize, train, checkpoints, save. */
+  seconds: Type.Record(Type.String(), Type.Number()),
+});
+
+export const TrainerEvent = Type.Union([
+  StartedEvent, ProgressEvent, PreparedEvent, ResumedEvent, StepEvent, CheckpointEvent, WarningEvent,
+  EvaluatedEvent, FailedEvent, InterruptedEvent, CompletedEvent,
+]);
+export type TrainerEvent = Static<typeof TrainerEvent>;
+export type StepEvent = Static<typeof StepEvent>;
+export type EvaluatedEvent = Static<typeof EvaluatedEvent>;
+export type PreparedEvent = Static<typeof PreparedEvent>;
+export type CompletedEvent = Static<typeof CompletedEvent>;
