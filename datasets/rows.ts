@@ -1,0 +1,65 @@
+/** The rows of a validated dataset, one at a time: what rendering reads. What is wrong with a file, `validate.ts` says. */
+import { statSync } from 'node:fs';
+import { readBlocks, type ByteRange } from './blocks.js';
+
+const NEWLINE = 10;
+
+export interface Row {
+  /** Physical line of the file, from 1. */
+  line: number;
+  /** Where the line begins in the file. */
+  byteOffset: number;
+  /** Without a prototype, so that a name such as `constructor` or `__proto__` is a field if the row has it and nothing otherwise. */
+  row: Record<string, unknown>;
+}
+
+/**
+ * Reads synchronously (call it from a worker thread or a process of its own) and never holds more than one block of lines.
+ * Blank lines are skipped and still count; with a range, lines before it are counted too.
+ * Throws on a line that is not a JSON object, naming the line: the file is not the one that was validated.
+ */
+export function* readRows(path: string, range?: ByteRange): Generator<Row> {
+  const { start, end } = range ?? { start: 0, end: statSync(path).size };
+  let line = start === 0 ? 0 : countLines(path, start);
+  for (const block of readBlocks(path, { start, end })) {
+    if (block.tooLongBytes !== undefined) throw new Error(`line ${line + 1} is ${block.tooLongBytes} bytes long`);
+    for (let from = 0; from < block.bytes.length; ) {
+      const newline = block.bytes.indexOf(NEWLINE, from);
+      const to = newline < 0 ? block.bytes.length : newline;
+      line++;
+      const text = block.bytes.toString('utf8', from, to);
+      if (text.trim() !== '') yield { line, byteOffset: block.byteOffset + from, row: parseRow(text, line) };
+      from = to + 1;
+    }
+  }
+}
+
+function parseRow(text: string, line: number): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new Error(`line ${line} is not JSON: ${(error as Error).message}`);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error(`line ${line} is not a JSON object`);
+  return Object.setPrototypeOf(value, null);
+}
+
+/** How many lines begin before byte `end` of the file. */
+function countLines(path: string, end: number): number {
+  let lines = 0;
+  for (const block of readBlocks(path, { start: 0, end })) {
+    if (block.tooLongBytes !== undefined) {
+      lines++;
+      continue;
+    }
+    let from = 0;
+    while (from < block.bytes.length) {
+      const newline = block.bytes.indexOf(NEWLINE, from);
+      lines++;
+      if (newline < 0) break;
+      from = newline + 1;
+    }
+  }
+  return lines;
+}
