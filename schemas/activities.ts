@@ -1,0 +1,169 @@
+/**
+ * The activities, as the workflows see them: one interface a task queue. Workflows import these types, activities implement
+ * them. Inputs and results are small and travel through workflow history: references and hashes, never data or secrets.
+ */
+import type { ErrorDomain, ErrorDetail } from './errors.js';
+import type { JobStage, JobState } from './states.js';
+
+/** An object of the object store, by key and content. */
+export interface ObjectReference {
+  key: string;
+  sha256: string;
+  sizeBytes: number;
+}
+
+/** The end of a job or dataset that failed, as users see it. */
+export interface Failure {
+  code: string;
+  message: string;
+  domain: ErrorDomain;
+  retryable: boolean;
+  details?: ErrorDetail[];
+}
+
+// ---- Dataset
+
+export interface DatasetInput {
+  uid: string;
+  name: string;
+  /** Where the upload lies; a new key for every upload. */
+  uploadKey: string;
+  /** What the uploader declared, checked against what arrived. */
+  declaredSizeBytes?: number;
+  declaredSha256?: string;
+}
+export interface DatasetOutcome {
+  valid: boolean;
+  examples: number;
+  /** The published, immutable object when valid. */
+  object?: ObjectReference;
+  reportKey?: string;
+  failure?: Failure;
+}
+
+// ---- Job
+
+export interface JobInput {
+  uid: string;
+  name: string;
+  accountId: string;
+  datasetName: string;
+  baseModel: string;
+  kind: string;
+  modelName: string;
+  /** 1 (first) to 5. */
+  priority: number;
+}
+
+/** A state the workflow decided. `sequence` counts the workflow's transitions from 1: the idempotency key. */
+export interface Transition {
+  uid: string;
+  sequence: number;
+  from: JobState;
+  to: JobState;
+  stage: JobStage;
+  /** Why, in a sentence for people. */
+  cause: string;
+  failure?: Failure;
+}
+
+export interface JobPlan {
+  evaluation: boolean;
+  /** The job asked for a Weights & Biases run. */
+  wandb: boolean;
+  examples: number;
+}
+
+/** A rendered set in the object store: `KEY/train.jsonl`, `KEY/eval.jsonl` and `KEY/manifest.json`, made once per content. */
+export interface PreparedSet {
+  key: string;
+  hash: string;
+  trainExamples: number;
+  evalExamples: number;
+  labels: number;
+  /** True when another job had already made it. */
+  reused: boolean;
+}
+
+export interface TrainInput {
+  uid: string;
+  name: string;
+  /** 1 for the first; the fencing token of everything the attempt writes. */
+  attempt: number;
+  prepared: PreparedSet;
+  /** Why this attempt exists, for the list of attempts. */
+  reason: string;
+}
+/** Carried by heartbeats and by the failure of an attempt: how far it durably got. */
+export interface TrainProgress {
+  attempt: number;
+  step: number;
+  totalSteps: number;
+  checkpointStep: number;
+}
+export interface TrainResult {
+  /** Prefix of the finished adapter's files. */
+  adapterKey: string;
+  files: { name: string; sizeBytes: number; sha256: string }[];
+  steps: number;
+  tokens: number;
+  trainedTokens: number;
+  finalLoss: number;
+  trainerSeconds: number;
+}
+
+export interface EvaluateInput {
+  uid: string;
+  name: string;
+  prepared: PreparedSet;
+  adapterKey: string;
+}
+export interface EvaluationResult {
+  metric: 'accuracy' | 'perplexity';
+  base: number;
+  tuned: number;
+  examples: number;
+  reportKey: string;
+  trainerSeconds: number;
+}
+
+export interface RegisterInput {
+  uid: string;
+  name: string;
+  prepared: PreparedSet;
+  training: TrainResult;
+  evaluation: EvaluationResult | null;
+}
+
+export interface CleanUpInput {
+  uid: string;
+  name: string;
+  /** True: the model did not come to be, so what registration left is removed too. */
+  removeModel: boolean;
+  /** True: the job's record goes as well (DELETE). */
+  removeJob: boolean;
+}
+
+/** Queue `temper-control`: Postgres and other light steps. */
+export interface ControlActivities {
+  recordDatasetOutcome(input: DatasetInput, outcome: DatasetOutcome): Promise<void>;
+  recordTransition(transition: Transition): Promise<void>;
+  recordEvent(input: { uid: string; key: string; type: string; message: string; data?: Record<string, unknown> }): Promise<void>;
+  recordAttemptEnd(input: { uid: string; attempt: number; outcome: string; failure?: Failure; step: number }): Promise<void>;
+  report(input: { uid: string; name: string; outcome: JobState }): Promise<{ url: string | null }>;
+}
+
+/** Queue `temper-data`: CPU, disk and the object store. */
+export interface DataActivities {
+  validateDataset(input: DatasetInput): Promise<DatasetOutcome>;
+  checkJob(input: { uid: string; name: string }): Promise<JobPlan>;
+  renderJob(input: { uid: string; name: string }): Promise<PreparedSet>;
+  registerModel(input: RegisterInput): Promise<{ modelName: string }>;
+  cleanUpJob(input: CleanUpInput): Promise<void>;
+}
+
+/** Queue `temper-gpu`: the trainer process. */
+export interface GpuActivities {
+  train(input: TrainInput): Promise<TrainResult>;
+  evaluate(input: EvaluateInput): Promise<EvaluationResult>;
+}

@@ -1,0 +1,36 @@
+/** What a job learns from its rows: the three kinds of the reference, as stored with the job and used by rendering, training and evaluation. */
+export type Task =
+  | { kind: 'textCompletion'; inputTemplate: string; outputTemplate: string }
+  | { kind: 'textClassification'; text: string; label: string }
+  | { kind: 'conversation'; jinjaTemplate?: string };
+
+/** Where a setting's value came from: the request, the base model's row of the catalogue, or a limit or default of the product. */
+export type SettingOrigin = 'given' | 'baseModel' | 'default' | 'derived';
+
+/** A job's settings as resolved at creation: every value that training depends on, none left to be decided later. */
+export interface JobSettings {
+  task: Task;
+  baseModel: string;
+  warmStartFrom?: string;
+  epochs: number;
+  learningRate: number;
+  /** Examples of one optimizer step over all GPUs: the global batch. */
+  batchSize: number;
+  loraRank: number;
+  loraAlpha: number;
+  loraDropout: number;
+  quantization: 'none' | 'nf4';
+  /** null: a share of all steps, fixed by the train step once their number is known. */
+  warmupSteps: number | null;
+  schedule: 'linear' | 'cosine' | 'constant';
+  weightDecay: number;
+  maxGradNorm: number;
+  /** Tokens an example may have; longer ones are cut. */
+  cutoffLength: number;
+  seed: number;
+  evaluation: boolean;
+  evaluationSplit: number;
+  /** A dataset of its own instead of a split. */
+  evaluationDataset?: string;
+}
+export type SettingOrigins = Record<string, SettingOrigin>;

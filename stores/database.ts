@@ -1,0 +1,282 @@
+/** The Postgres connection, the types of its tables (migrations/*.sql) and the migrations themselves. */
+import { readdir, readFile } from 'node:fs/promises';
+import { Kysely, PostgresDialect, sql, type ColumnType, type Generated, type JSONColumnType } from 'kysely';
+import pg from 'pg';
+import type { EvaluationResult, Failure } from '../schemas/activities.js';
+import type { ErrorDetail } from '../schemas/errors.js';
+import type { JobStage, JobState, DatasetState, ModelState } from '../schemas/states.js';
+import type { JobSettings, SettingOrigins } from '../schemas/task.js';
+
+type Json<T> = ColumnType<T, string, string>;
+type JsonWithDefault<T> = ColumnType<T, string | undefined, string>;
+/** int8 is read as a number: every count here is far below 2^53. */
+type BigInteger = ColumnType<number, number, number>;
+type BigIntegerWithDefault = ColumnType<number, number | undefined, number>;
+type Time = ColumnType<Date, Date | undefined, Date>;
+type OptionalTime = ColumnType<Date | null, Date | null | undefined, Date | null>;
+
+export interface AccountsTable {
+  id: string;
+  display_name: Generated<string>;
+  email: Generated<string>;
+  create_time: Time;
+}
+export interface UsersTable {
+  account_id: string;
+  id: string;
+  email: Generated<string>;
+  display_name: Generated<string>;
+  role: Generated<string>;
+  create_time: Time;
+}
+export interface ApiKeysTable {
+  key_id: string;
+  account_id: string;
+  user_id: string;
+  display_name: Generated<string>;
+  prefix: string;
+  hash: string;
+  create_time: Time;
+  expire_time: OptionalTime;
+  last_used_time: OptionalTime;
+}
+export interface SecretsTable {
+  account_id: string;
+  id: string;
+  key_name: Generated<string>;
+  ciphertext: Buffer;
+  create_time: Time;
+  update_time: Time;
+}
+/** What an upload in progress declared, and where it lies. */
+export interface Upload {
+  key: string;
+  filename: string;
+  sizeBytes?: number;
+  sha256?: string;
+}
+export interface DatasetsTable {
+  uid: string;
+  account_id: string;
+  id: string;
+  display_name: Generated<string>;
+  state: DatasetState;
+  status_code: Generated<string>;
+  status_message: Generated<string>;
+  status_details: JsonWithDefault<ErrorDetail[]>;
+  format: Generated<string>;
+  request: Json<Record<string, unknown>>;
+  request_hash: string;
+  upload: ColumnType<Upload | null, string | null | undefined, string | null>;
+  examples: BigIntegerWithDefault;
+  size_bytes: BigIntegerWithDefault;
+  sha256: string | null;
+  object_key: string | null;
+  report_key: string | null;
+  average_turns: number | null;
+  created_by: Generated<string>;
+  create_time: Time;
+  update_time: Time;
+}
+/** Reporting to Weights & Biases as the job asked for it; the key itself is a secret, by ID. */
+export interface WandbSettings {
+  project: string;
+  entity?: string;
+  runId: string;
+  secretId: string;
+  url?: string;
+  state?: 'PENDING' | 'DELIVERED' | 'DEGRADED';
+  reason?: string;
+}
+export interface JobProgressData {
+  step?: number;
+  totalSteps?: number;
+  epoch?: number;
+  loss?: number;
+  learningRate?: number;
+  tokensPerSecond?: number;
+  etaSeconds?: number | null;
+  tokens?: number;
+  trainedTokens?: number;
+  trainExamples?: number;
+  evalExamples?: number;
+  truncatedExamples?: number;
+  targetModules?: string[];
+  microBatchTokens?: number;
+  device?: string;
+  /** Seconds of the trainer's processes so far. */
+  trainerSeconds?: number;
+}
+export interface JobsTable {
+  uid: string;
+  account_id: string;
+  id: string;
+  /** The route family that created it: `fineTuningJobs` or `supervisedFineTuningJobs`. */
+  collection: string;
+  display_name: Generated<string>;
+  request: Json<Record<string, unknown>>;
+  request_hash: string;
+  settings: Json<JobSettings>;
+  setting_origins: Json<SettingOrigins>;
+  dataset_name: string;
+  dataset_uid: string;
+  base_model: string;
+  warm_start_from: string | null;
+  kind: string;
+  model_id: string;
+  priority: Generated<number>;
+  wandb: ColumnType<WandbSettings | null, string | null | undefined, string | null>;
+  state: Generated<JobState>;
+  stage: Generated<JobStage>;
+  transition: Generated<number>;
+  status_code: Generated<string>;
+  status_message: Generated<string>;
+  failure: ColumnType<Failure | null, string | null | undefined, string | null>;
+  progress: JsonWithDefault<JobProgressData>;
+  evaluation: ColumnType<EvaluationResult | null, string | null | undefined, string | null>;
+  attempt: Generated<number>;
+  workflow_started: Generated<boolean>;
+  created_by: Generated<string>;
+  create_time: Time;
+  update_time: Time;
+  started_time: OptionalTime;
+  completed_time: OptionalTime;
+}
+export interface JobEventsTable {
+  job_uid: string;
+  sequence: number;
+  key: string;
+  type: string;
+  message: string;
+  state: string | null;
+  data: JsonWithDefault<Record<string, unknown>>;
+  time: Time;
+}
+export interface JobMetricsTable {
+  job_uid: string;
+  step: number;
+  attempt: number;
+  epoch: number;
+  loss: number;
+  learning_rate: number;
+  grad_norm: number | null;
+  tokens: BigInteger;
+  trained_tokens: BigInteger;
+  tokens_per_second: number;
+  time: Time;
+}
+export interface JobAttemptsTable {
+  job_uid: string;
+  attempt: number;
+  worker: string;
+  device: string | null;
+  reason: string;
+  start_step: Generated<number>;
+  resumed_from: string | null;
+  end_step: number | null;
+  outcome: string | null;
+  failure: ColumnType<Failure | null, string | null | undefined, string | null>;
+  start_time: Time;
+  end_time: OptionalTime;
+}
+/** A file by name, size and hash; `key` is its place in the object store. */
+export interface StoredFile {
+  name: string;
+  key: string;
+  sizeBytes: number;
+  sha256: string;
+}
+export interface JobCheckpointsTable {
+  job_uid: string;
+  step: number;
+  attempt: number;
+  key: string;
+  manifest_sha256: string;
+  files: JSONColumnType<StoredFile[]>;
+  size_bytes: BigInteger;
+  loss: number | null;
+  create_time: Time;
+}
+export interface PeftDetails {
+  baseModel: string;
+  r: number;
+  targetModules: string[];
+}
+export interface ModelsTable {
+  uid: string;
+  account_id: string;
+  id: string;
+  display_name: Generated<string>;
+  description: Generated<string>;
+  kind: string;
+  state: ModelState;
+  status_code: Generated<string>;
+  status_message: Generated<string>;
+  base_model: string | null;
+  peft: ColumnType<PeftDetails | null, string | null | undefined, string | null>;
+  conversation: ColumnType<Record<string, unknown> | null, string | null | undefined, string | null>;
+  /** Base models: where the files come from, when not `files`. */
+  source: ColumnType<Record<string, unknown> | null, string | null | undefined, string | null>;
+  files: JsonWithDefault<StoredFile[]>;
+  context_length: number | null;
+  job_name: string | null;
+  job_uid: string | null;
+  metrics: ColumnType<Record<string, unknown> | null, string | null | undefined, string | null>;
+  request_hash: string | null;
+  created_by: Generated<string>;
+  create_time: Time;
+  update_time: Time;
+}
+export interface IdempotencyKeysTable {
+  account_id: string;
+  key: string;
+  request_hash: string;
+  status: number | null;
+  body: ColumnType<unknown, string | null | undefined, string | null>;
+  create_time: Time;
+}
+
+export interface Tables {
+  accounts: AccountsTable;
+  users: UsersTable;
+  api_keys: ApiKeysTable;
+  secrets: SecretsTable;
+  datasets: DatasetsTable;
+  jobs: JobsTable;
+  job_events: JobEventsTable;
+  job_metrics: JobMetricsTable;
+  job_attempts: JobAttemptsTable;
+  job_checkpoints: JobCheckpointsTable;
+  models: ModelsTable;
+  idempotency_keys: IdempotencyKeysTable;
+}
+export type Database = Kysely<Tables>;
+
+const INT8_OID = 20;
+
+/** Opens a pool; nothing connects before the first query. Idle connections that the server drops are replaced, not fatal. */
+export function openDatabase(url: string, options: { maxConnections?: number } = {}): Database {
+  const types = { getTypeParser: (oid: number, format?: 'text' | 'binary') => (oid === INT8_OID ? Number : pg.types.getTypeParser(oid, format as 'text')) };
+  const pool = new pg.Pool({ connectionString: url, max: options.maxConnections ?? 10, connectionTimeoutMillis: 5_000, types: types as pg.CustomTypesConfig });
+  pool.on('error', () => {});
+  return new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
+}
+
+const MIGRATIONS = new URL('./migrations/', import.meta.url);
+/** Any constant: every process that migrates takes the same advisory lock. */
+const MIGRATION_LOCK = 7_383_731;
+
+/** Applies what is missing, in order, once: several processes may call it at the same time. */
+export async function migrate(database: Database): Promise<void> {
+  const names = (await readdir(MIGRATIONS)).filter((name) => name.endsWith('.sql')).sort();
+  await database.transaction().execute(async (transaction) => {
+    await sql`select pg_advisory_xact_lock(${MIGRATION_LOCK})`.execute(transaction);
+    await sql`create table if not exists migrations (name text primary key, time timestamptz not null default now())`.execute(transaction);
+    const applied = await sql<{ name: string }>`select name from migrations`.execute(transaction);
+    const done = new Set(applied.rows.map((row) => row.name));
+    for (const name of names.filter((candidate) => !done.has(candidate))) {
+      await sql.raw(await readFile(new URL(name, MIGRATIONS), 'utf8')).execute(transaction);
+      await sql`insert into migrations (name) values (${name})`.execute(transaction);
+    }
+  });
+}

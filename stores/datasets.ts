@@ -1,0 +1,79 @@
+/** Dataset records. A dataset is written once: what makes it READY also makes it immutable. */
+import { sql, type Selectable } from 'kysely';
+import type { DatasetOutcome } from '../schemas/activities.js';
+import type { Database, DatasetsTable, Upload } from './database.js';
+
+export type DatasetRecord = Selectable<DatasetsTable>;
+
+export function findDataset(database: Database, accountId: string, id: string): Promise<DatasetRecord | undefined> {
+  return database.selectFrom('datasets').selectAll().where('account_id', '=', accountId).where('id', '=', id).executeTakeFirst();
+}
+
+export function findDatasetByUid(database: Database, uid: string): Promise<DatasetRecord | undefined> {
+  return database.selectFrom('datasets').selectAll().where('uid', '=', uid).executeTakeFirst();
+}
+
+export interface NewDataset {
+  uid: string;
+  accountId: string;
+  id: string;
+  displayName: string;
+  request: Record<string, unknown>;
+  requestHash: string;
+  createdBy: string;
+}
+
+/** Inserts, or gives the record that already has the ID (the caller compares `request_hash`). */
+export async function createDataset(database: Database, dataset: NewDataset): Promise<DatasetRecord> {
+  const inserted = await database
+    .insertInto('datasets')
+    .values({
+      uid: dataset.uid, account_id: dataset.accountId, id: dataset.id, display_name: dataset.displayName, state: 'UPLOADING',
+      request: JSON.stringify(dataset.request), request_hash: dataset.requestHash, created_by: dataset.createdBy,
+    })
+    .onConflict((conflict) => conflict.columns(['account_id', 'id']).doNothing())
+    .returningAll()
+    .executeTakeFirst();
+  return inserted ?? (await findDataset(database, dataset.accountId, dataset.id))!;
+}
+
+/** Remembers an upload in progress. False when the dataset is READY by now: it cannot change. */
+export async function recordUpload(database: Database, uid: string, upload: Upload): Promise<boolean> {
+  const result = await database
+    .updateTable('datasets')
+    .set({ upload: JSON.stringify(upload), update_time: sql`now()`, status_code: 'OK', status_message: '' })
+    .where('uid', '=', uid).where('state', '=', 'UPLOADING')
+    .executeTakeFirst();
+  return result.numUpdatedRows > 0n;
+}
+
+/** The verdict of validation. Idempotent; a verdict on an upload that another one has replaced is ignored. */
+export async function recordOutcome(
+  database: Database, uid: string, uploadKey: string, outcome: DatasetOutcome, found: { format: string; averageTurns: number | null },
+): Promise<void> {
+  await database
+    .updateTable('datasets')
+    .set({
+      state: outcome.valid ? 'READY' : 'UPLOADING',
+      status_code: outcome.failure ? 'INVALID_ARGUMENT' : 'OK',
+      status_message: outcome.failure?.message ?? '',
+      status_details: JSON.stringify(outcome.failure?.details ?? []),
+      format: found.format, average_turns: found.averageTurns,
+      examples: outcome.examples, size_bytes: outcome.object?.sizeBytes ?? 0, sha256: outcome.object?.sha256 ?? null,
+      object_key: outcome.object?.key ?? null, report_key: outcome.reportKey ?? null, update_time: sql`now()`,
+    })
+    .where('uid', '=', uid).where('state', '=', 'UPLOADING').where(sql<boolean>`upload->>'key' = ${uploadKey}`)
+    .execute();
+}
+
+export async function deleteDataset(database: Database, uid: string): Promise<void> {
+  await database.deleteFrom('datasets').where('uid', '=', uid).execute();
+}
+
+/** Names of the jobs that still need the dataset. */
+export async function jobsUsingDataset(database: Database, uid: string): Promise<string[]> {
+  const rows = await database
+    .selectFrom('jobs').select(['account_id', 'id'])
+    .where('dataset_uid', '=', uid).where('state', 'not in', ['COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED']).execute();
+  return rows.map((row) => `accounts/${row.account_id}/fineTuningJobs/${row.id}`);
+}

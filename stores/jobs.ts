@@ -1,0 +1,207 @@
+/** Job records: the projection of what the workflow decided. Every write is idempotent, because activities run at least once. */
+import { sql, type Selectable } from 'kysely';
+import type { EvaluationResult, Failure, Transition } from '../schemas/activities.js';
+import { isTerminal } from '../schemas/states.js';
+import type { JobSettings, SettingOrigins } from '../schemas/task.js';
+import type { Database, JobAttemptsTable, JobCheckpointsTable, JobMetricsTable, JobProgressData, JobsTable, StoredFile, WandbSettings } from './database.js';
+import { appendEventIn } from './events.js';
+
+export type JobRecord = Selectable<JobsTable>;
+export type AttemptRecord = Selectable<JobAttemptsTable>;
+export type CheckpointRecord = Selectable<JobCheckpointsTable>;
+export type MetricRecord = Selectable<JobMetricsTable>;
+
+export interface NewJob {
+  uid: string;
+  accountId: string;
+  id: string;
+  collection: 'fineTuningJobs' | 'supervisedFineTuningJobs';
+  displayName: string;
+  request: Record<string, unknown>;
+  requestHash: string;
+  settings: JobSettings;
+  settingOrigins: SettingOrigins;
+  datasetName: string;
+  datasetUid: string;
+  modelId: string;
+  priority: number;
+  wandb: WandbSettings | null;
+  createdBy: string;
+}
+
+export function findJob(database: Database, accountId: string, id: string): Promise<JobRecord | undefined> {
+  return database.selectFrom('jobs').selectAll().where('account_id', '=', accountId).where('id', '=', id).executeTakeFirst();
+}
+
+export function findJobByUid(database: Database, uid: string): Promise<JobRecord | undefined> {
+  return database.selectFrom('jobs').selectAll().where('uid', '=', uid).executeTakeFirst();
+}
+
+/** Inserts with its first event, or gives the record that already has the ID (the caller compares `request_hash`). */
+export async function createJob(database: Database, job: NewJob): Promise<JobRecord> {
+  return database.transaction().execute(async (transaction) => {
+    const inserted = await transaction
+      .insertInto('jobs')
+      .values({
+        uid: job.uid, account_id: job.accountId, id: job.id, collection: job.collection, display_name: job.displayName,
+        request: JSON.stringify(job.request), request_hash: job.requestHash,
+        settings: JSON.stringify(job.settings), setting_origins: JSON.stringify(job.settingOrigins),
+        dataset_name: job.datasetName, dataset_uid: job.datasetUid, base_model: job.settings.baseModel,
+        warm_start_from: job.settings.warmStartFrom ?? null, kind: job.settings.task.kind, model_id: job.modelId, priority: job.priority,
+        wandb: job.wandb ? JSON.stringify(job.wandb) : null, created_by: job.createdBy,
+      })
+      .onConflict((conflict) => conflict.columns(['account_id', 'id']).doNothing())
+      .returningAll()
+      .executeTakeFirst();
+    if (!inserted) return (await findJob(transaction, job.accountId, job.id))!;
+    await appendEventIn(transaction, job.uid, { key: 'created', type: 'state', state: 'CREATING', message: 'The job was accepted.' });
+    return inserted;
+  });
+}
+
+export async function markWorkflowStarted(database: Database, uid: string): Promise<void> {
+  await database.updateTable('jobs').set({ workflow_started: true }).where('uid', '=', uid).execute();
+}
+
+/** Jobs whose workflow may never have been started, because the process died between the two. */
+export function jobsWithoutWorkflow(database: Database, olderThanSeconds: number): Promise<JobRecord[]> {
+  return database
+    .selectFrom('jobs').selectAll()
+    .where('workflow_started', '=', false).where(sql<boolean>`create_time < now() - make_interval(secs => ${olderThanSeconds})`)
+    .limit(100).execute();
+}
+
+/** Applies a transition and appends its event, in one transaction, once: a repeat or a late one changes nothing. */
+export async function applyTransition(database: Database, transition: Transition): Promise<void> {
+  await database.transaction().execute(async (transaction) => {
+    const failure = transition.failure;
+    const updated = await transaction
+      .updateTable('jobs')
+      .set({
+        state: transition.to, stage: transition.stage, transition: transition.sequence, update_time: sql`now()`,
+        ...(failure ? { failure: JSON.stringify(failure), status_code: failure.code, status_message: failure.message } : {}),
+        ...(transition.to === 'RUNNING' ? { started_time: sql<Date>`coalesce(started_time, now())` } : {}),
+        ...(isTerminal(transition.to) ? { completed_time: sql<Date>`now()` } : {}),
+      })
+      .where('uid', '=', transition.uid).where('transition', '<', transition.sequence)
+      .executeTakeFirst();
+    if (updated.numUpdatedRows === 0n) return;
+    await appendEventIn(transaction, transition.uid, {
+      key: `transition/${transition.sequence}`, type: 'state', state: transition.to, message: transition.cause,
+      data: { from: transition.from, to: transition.to, stage: transition.stage, ...(failure ? { failure } : {}) },
+    });
+  });
+}
+
+/** Merges into the job's progress; fields not given stay. */
+export async function updateProgress(database: Database, uid: string, progress: JobProgressData): Promise<void> {
+  await database
+    .updateTable('jobs')
+    .set({ progress: sql`progress || ${JSON.stringify(progress)}::jsonb`, update_time: sql`now()` })
+    .where('uid', '=', uid).execute();
+}
+
+export async function recordEvaluation(database: Database, uid: string, evaluation: EvaluationResult): Promise<void> {
+  await database.updateTable('jobs').set({ evaluation: JSON.stringify(evaluation), update_time: sql`now()` }).where('uid', '=', uid).execute();
+}
+
+export async function updateWandb(database: Database, uid: string, wandb: WandbSettings): Promise<void> {
+  await database.updateTable('jobs').set({ wandb: JSON.stringify(wandb), update_time: sql`now()` }).where('uid', '=', uid).execute();
+}
+
+export async function deleteJob(database: Database, uid: string): Promise<void> {
+  await database.deleteFrom('jobs').where('uid', '=', uid).execute();
+}
+
+// ---- Attempts
+
+/** Starts an attempt, and with it takes the job over: a lower attempt may write no more. False when a later one already has. */
+export async function beginAttempt(
+  database: Database, uid: string, attempt: { attempt: number; worker: string; reason: string; startStep: number; resumedFrom: string | null },
+): Promise<boolean> {
+  return database.transaction().execute(async (transaction) => {
+    const taken = await transaction
+      .updateTable('jobs').set({ attempt: attempt.attempt }).where('uid', '=', uid).where('attempt', '<=', attempt.attempt).executeTakeFirst();
+    if (taken.numUpdatedRows === 0n) return false;
+    await transaction
+      .insertInto('job_attempts')
+      .values({ job_uid: uid, attempt: attempt.attempt, worker: attempt.worker, reason: attempt.reason, start_step: attempt.startStep, resumed_from: attempt.resumedFrom })
+      .onConflict((conflict) =>
+        conflict.columns(['job_uid', 'attempt']).doUpdateSet({ worker: attempt.worker, start_step: attempt.startStep, resumed_from: attempt.resumedFrom }),
+      )
+      .execute();
+    return true;
+  });
+}
+
+/** True while no later attempt has taken the job over: asked before anything is published. */
+export async function isCurrentAttempt(database: Database, uid: string, attempt: number): Promise<boolean> {
+  const row = await database.selectFrom('jobs').select('attempt').where('uid', '=', uid).executeTakeFirst();
+  return row?.attempt === attempt;
+}
+
+export async function recordAttemptDevice(database: Database, uid: string, attempt: number, device: string): Promise<void> {
+  await database.updateTable('job_attempts').set({ device }).where('job_uid', '=', uid).where('attempt', '=', attempt).execute();
+}
+
+export async function endAttempt(database: Database, uid: string, attempt: number, end: { outcome: string; step: number; failure?: Failure }): Promise<void> {
+  await database
+    .updateTable('job_attempts')
+    .set({ outcome: end.outcome, end_step: end.step, failure: end.failure ? JSON.stringify(end.failure) : null, end_time: sql`now()` })
+    .where('job_uid', '=', uid).where('attempt', '=', attempt).where('end_time', 'is', null)
+    .execute();
+}
+
+export function listAttempts(database: Database, uid: string): Promise<AttemptRecord[]> {
+  return database.selectFrom('job_attempts').selectAll().where('job_uid', '=', uid).orderBy('attempt').execute();
+}
+
+// ---- Metrics and checkpoints
+
+export type NewMetric = Omit<MetricRecord, 'job_uid' | 'time'>;
+
+/** One row a step: a step that a later attempt made again replaces the earlier row, an earlier attempt's late row is ignored. */
+export async function recordMetrics(database: Database, uid: string, metrics: NewMetric[]): Promise<void> {
+  if (metrics.length === 0) return;
+  await database
+    .insertInto('job_metrics')
+    .values(metrics.map((metric) => ({ job_uid: uid, ...metric })))
+    .onConflict((conflict) =>
+      conflict
+        .columns(['job_uid', 'step'])
+        .doUpdateSet((row) => ({
+          attempt: row.ref('excluded.attempt'), epoch: row.ref('excluded.epoch'), loss: row.ref('excluded.loss'),
+          learning_rate: row.ref('excluded.learning_rate'), grad_norm: row.ref('excluded.grad_norm'), tokens: row.ref('excluded.tokens'),
+          trained_tokens: row.ref('excluded.trained_tokens'), tokens_per_second: row.ref('excluded.tokens_per_second'), time: row.ref('excluded.time'),
+        }))
+        .whereRef('job_metrics.attempt', '<=', 'excluded.attempt'),
+    )
+    .execute();
+}
+
+export function listMetrics(database: Database, uid: string): Promise<MetricRecord[]> {
+  return database.selectFrom('job_metrics').selectAll().where('job_uid', '=', uid).orderBy('step').execute();
+}
+
+export async function recordCheckpoint(
+  database: Database, uid: string,
+  checkpoint: { step: number; attempt: number; key: string; manifestSha256: string; files: StoredFile[]; sizeBytes: number; loss: number | null },
+): Promise<void> {
+  await database
+    .insertInto('job_checkpoints')
+    .values({
+      job_uid: uid, step: checkpoint.step, attempt: checkpoint.attempt, key: checkpoint.key, manifest_sha256: checkpoint.manifestSha256,
+      files: JSON.stringify(checkpoint.files), size_bytes: checkpoint.sizeBytes, loss: checkpoint.loss,
+    })
+    .onConflict((conflict) => conflict.columns(['job_uid', 'attempt', 'step']).doNothing())
+    .execute();
+}
+
+/** Newest first: by step, then by attempt. */
+export function listCheckpoints(database: Database, uid: string): Promise<CheckpointRecord[]> {
+  return database.selectFrom('job_checkpoints').selectAll().where('job_uid', '=', uid).orderBy('step', 'desc').orderBy('attempt', 'desc').execute();
+}
+
+export async function deleteCheckpoint(database: Database, uid: string, attempt: number, step: number): Promise<void> {
+  await database.deleteFrom('job_checkpoints').where('job_uid', '=', uid).where('attempt', '=', attempt).where('step', '=', step).execute();
+}

@@ -1,0 +1,183 @@
+/**
+ * The object store (S3). Every write carries its SHA-256, which the server checks before the object exists; every read that
+ * matters checks it again. Some gateways publish what a dying client sent, so a size or an existing key proves nothing.
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream, createWriteStream } from 'node:fs';
+import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { Readable, Transform } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import {
+  DeleteObjectsCommand, GetObjectCommand, HeadObjectCommand, ListObjectsV2Command, NoSuchKey, NotFound, PutObjectCommand, S3Client, S3ServiceException,
+} from '@aws-sdk/client-s3';
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
+import { TemperError } from '../schemas/errors.js';
+
+export interface ObjectStoreSettings {
+  endpoint?: string;
+  /** The address clients reach; signed URLs carry it. Defaults to `endpoint`. */
+  publicEndpoint?: string;
+  region: string;
+  bucket: string;
+}
+export interface FileDigest {
+  sha256: string;
+  sizeBytes: number;
+}
+export type ObjectStore = ReturnType<typeof openObjectStore>;
+
+export function openObjectStore(settings: ObjectStoreSettings) {
+  const { bucket } = settings;
+  const client = new S3Client({ region: settings.region, endpoint: settings.endpoint, forcePathStyle: true, maxAttempts: 5 });
+  // A presigned URL must not carry the checksum of the empty body that the default settings would sign into it.
+  const signer = new S3Client({
+    region: settings.region, endpoint: settings.publicEndpoint ?? settings.endpoint, forcePathStyle: true, requestChecksumCalculation: 'WHEN_REQUIRED',
+  });
+
+  /** Publishes a local file under a key. `writeOnce`: an object already there is left as it is (the caller's keys are content-addressed). */
+  async function putFile(key: string, file: string, options: { digest?: FileDigest; writeOnce?: boolean } = {}): Promise<FileDigest> {
+    const digest = options.digest ?? (await digestFile(file));
+    await put(key, () => createReadStream(file), digest, options.writeOnce);
+    return digest;
+  }
+
+  async function putBytes(key: string, body: Buffer | string, options: { writeOnce?: boolean } = {}): Promise<FileDigest> {
+    const bytes = Buffer.isBuffer(body) ? body : Buffer.from(body);
+    const digest = { sha256: createHash('sha256').update(bytes).digest('hex'), sizeBytes: bytes.length };
+    await put(key, () => bytes, digest, options.writeOnce);
+    return digest;
+  }
+
+  async function put(key: string, body: () => Buffer | Readable, digest: FileDigest, writeOnce = false): Promise<void> {
+    try {
+      await client.send(
+        new PutObjectCommand({
+          Bucket: bucket, Key: safeKey(key), Body: body(), ContentLength: digest.sizeBytes,
+          ChecksumSHA256: Buffer.from(digest.sha256, 'hex').toString('base64'), IfNoneMatch: writeOnce ? '*' : undefined,
+        }),
+      );
+    } catch (error) {
+      if (writeOnce && error instanceof S3ServiceException && error.$metadata.httpStatusCode === 412) return;
+      throw storeError(error, key);
+    }
+  }
+
+  /** Brings an object to a local file: whole and with the expected hash, or not at all. */
+  async function getFile(key: string, file: string, expected?: { sha256: string }, signal?: AbortSignal): Promise<FileDigest> {
+    await mkdir(path.dirname(file), { recursive: true });
+    const partial = `${file}.partial-${process.pid}`;
+    try {
+      const tap = digestTap();
+      await pipeline(await getStream(key), tap.stream, createWriteStream(partial), { signal });
+      const digest = tap.digest();
+      if (expected && digest.sha256 !== expected.sha256) {
+        throw new TemperError('OBJECT_CORRUPT', `The object ${key} does not have the content it was stored with (SHA-256 ${digest.sha256}, expected ${expected.sha256}).`);
+      }
+      await rename(partial, file);
+      return digest;
+    } catch (error) {
+      await rm(partial, { force: true });
+      throw storeError(error, key);
+    }
+  }
+
+  async function getStream(key: string): Promise<Readable> {
+    try {
+      const reply = await client.send(new GetObjectCommand({ Bucket: bucket, Key: safeKey(key) }));
+      return reply.Body as Readable;
+    } catch (error) {
+      throw storeError(error, key);
+    }
+  }
+
+  async function getText(key: string): Promise<string> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of await getStream(key)) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks).toString('utf8');
+  }
+
+  /** Size of an object, or null when there is none. */
+  async function head(key: string): Promise<{ sizeBytes: number } | null> {
+    try {
+      const reply = await client.send(new HeadObjectCommand({ Bucket: bucket, Key: safeKey(key) }));
+      return { sizeBytes: reply.ContentLength ?? 0 };
+    } catch (error) {
+      if (error instanceof NotFound || error instanceof NoSuchKey) return null;
+      throw storeError(error, key);
+    }
+  }
+
+  async function list(prefix: string): Promise<{ key: string; sizeBytes: number }[]> {
+    const found: { key: string; sizeBytes: number }[] = [];
+    let token: string | undefined;
+    do {
+      const page = await client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token }));
+      for (const item of page.Contents ?? []) if (item.Key) found.push({ key: item.Key, sizeBytes: item.Size ?? 0 });
+      token = page.NextContinuationToken;
+    } while (token);
+    return found;
+  }
+
+  /** Deletes everything under a prefix (or one key); nothing there is success. */
+  async function removePrefix(prefix: string): Promise<void> {
+    const keys = (await list(prefix)).map(({ key }) => ({ Key: key }));
+    for (let start = 0; start < keys.length; start += 1000) {
+      await client.send(new DeleteObjectsCommand({ Bucket: bucket, Delete: { Objects: keys.slice(start, start + 1000), Quiet: true } }));
+    }
+  }
+
+  /** A URL that uploads exactly one object of exactly this size, once. */
+  async function signUpload(key: string, sizeBytes: number, expiresInSeconds: number): Promise<string> {
+    const command = new PutObjectCommand({ Bucket: bucket, Key: safeKey(key), ContentLength: sizeBytes });
+    return getSignedUrl(signer, command, { expiresIn: expiresInSeconds, signableHeaders: new Set(['host', 'content-length']) });
+  }
+
+  async function signDownload(key: string, filename: string, expiresInSeconds: number): Promise<string> {
+    const command = new GetObjectCommand({ Bucket: bucket, Key: safeKey(key), ResponseContentDisposition: `attachment; filename="${filename.replace(/[^\w.-]/g, '_')}"` });
+    return getSignedUrl(signer, command, { expiresIn: expiresInSeconds });
+  }
+
+  function close(): void {
+    client.destroy();
+    signer.destroy();
+  }
+
+  return { putFile, putBytes, getFile, getStream, getText, head, list, removePrefix, signUpload, signDownload, close };
+}
+
+/** A pass-through stream and, once it has ended, the digest of what went through. */
+export function digestTap(): { stream: Transform; digest(): FileDigest } {
+  const hash = createHash('sha256');
+  let sizeBytes = 0;
+  const stream = new Transform({
+    transform(chunk: Buffer, _encoding, done) {
+      hash.update(chunk);
+      sizeBytes += chunk.length;
+      done(null, chunk);
+    },
+  });
+  return { stream, digest: () => ({ sha256: hash.digest('hex'), sizeBytes }) };
+}
+
+export async function digestFile(file: string): Promise<FileDigest> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+  return { sha256: hash.digest('hex'), sizeBytes: (await stat(file)).size };
+}
+
+/** Gateways fold `..`, `//` and leading slashes into other people's keys, so ours never have them. */
+function safeKey(key: string): string {
+  if (key.split('/').some((part) => part === '' || part === '.' || part === '..')) throw new TemperError('INTERNAL', `Unsafe object key: ${key}`);
+  return key;
+}
+
+function storeError(error: unknown, key: string): unknown {
+  if (error instanceof TemperError) return error;
+  if (error instanceof NoSuchKey || error instanceof NotFound) {
+    return new TemperError('OBJECT_MISSING', `The object ${key} is not in the object store.`);
+  }
+  if (error instanceof Error && (error.name === 'AbortError' || (error as NodeJS.ErrnoException).code === 'ENOSPC')) return error;
+  const reason = error instanceof Error ? error.name : String(error);
+  return new TemperError('OBJECT_STORE_UNAVAILABLE', `The object store did not take or give ${key} (${reason}).`);
+}

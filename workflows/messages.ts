@@ -1,0 +1,42 @@
+/** What can be said to a running workflow and asked of it: by the API, by an operator in the Temporal UI, by a GPU worker. */
+import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
+import type { JobStage, JobState } from '../schemas/states.js';
+
+/** Each answers with the state after it; one that is not legal now is rejected with ILLEGAL_STATE and changes nothing. */
+export const pauseUpdate = defineUpdate<JobState, [{ by: string }]>('pause');
+export const resumeUpdate = defineUpdate<JobState, [{ by: string }]>('resume');
+export const cancelUpdate = defineUpdate<JobState, [{ by: string }]>('cancel');
+/** 1 (first) to 5; decides the place in the GPU queue from the next attempt on. */
+export const setPriorityUpdate = defineUpdate<number, [{ priority: number; by: string }]>('setPriority');
+/** Cancels if need be, then removes everything of the job but its model, the record last. */
+export const deleteUpdate = defineUpdate<JobState, [{ by: string }]>('delete');
+
+/** A GPU worker's milestones: an attempt that began, its first step, and about a hundred steps a run. */
+export interface TrainingMilestone {
+  attempt: number;
+  kind: 'began' | 'firstStep' | 'step';
+  worker: string;
+  step: number;
+  totalSteps: number | null;
+  epoch?: number;
+  loss?: number;
+  etaSeconds?: number | null;
+  resumedFrom?: string | null;
+}
+export const milestoneSignal = defineSignal<[TrainingMilestone]>('milestone');
+
+export interface JobProgress {
+  state: JobState;
+  stage: JobStage;
+  cause: string;
+  attempt: number;
+  step: number;
+  totalSteps: number | null;
+  loss: number | null;
+  etaSeconds: number | null;
+  priority: number;
+}
+export const progressQuery = defineQuery<JobProgress>('progress');
+
+export const FINE_TUNING_WORKFLOW = 'FineTuningWorkflow';
+export const DATASET_WORKFLOW = 'DatasetWorkflow';
