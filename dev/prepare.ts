@@ -1,0 +1,19 @@
+/** All the set-up that a fresh clone needs after npm's packages: the servers' programs, and the trainer's Python environment. */
+import { ensureTemporal, ensureVersitygw } from './binaries.js';
+import type { Progress } from './progress.js';
+import { ensurePython } from './python.js';
+
+export interface Prepared {
+  /** The trainer's interpreter. */
+  python: string;
+}
+
+/** Builds use the processors and downloads the network, so the two go side by side; the two builds go one after the other. */
+export async function prepare(progress: Progress): Promise<Prepared> {
+  const programs = async () => {
+    if (!process.env.TEMPORAL_ADDRESS) await ensureTemporal(progress);
+    if (!process.env.TEMPER_S3_ENDPOINT) await ensureVersitygw(progress);
+  };
+  const [python] = await Promise.all([ensurePython(progress), programs()]);
+  return { python };
+}

@@ -1,0 +1,310 @@
+/**
+ * The whole of Temper on one machine: Temporal, S3, Postgres, the workers and the API, each a supervised process.
+ *
+ * This is the whole configuration of the API and the workers, all of it environment. A variable that is set before the stack starts
+ * is kept; the first three groups then name servers of yours, which are used and not started.
+ *
+ *   TEMPORAL_ADDRESS        host:port of the Temporal frontend
+ *   TEMPORAL_NAMESPACE      its namespace (default)
+ *   TEMPORAL_UI_URL         where an operator looks at it
+ *
+ *   TEMPER_S3_ENDPOINT      URL of an S3 service
+ *   TEMPER_S3_BUCKET        bucket, made if it is missing (temper)
+ *   TEMPER_S3_REGION        region (us-east-1)
+ *   AWS_ACCESS_KEY_ID       credentials for it
+ *   AWS_SECRET_ACCESS_KEY
+ *
+ *   DATABASE_URL            postgres:// URL of a database
+ *
+ *   TEMPER_HOME             folder of all local state, absolute (.temper in the repository)
+ *   TEMPER_PORT             port of the API (the one it had the last time, at first 8420; 0: any free one)
+ *   TEMPER_ACCOUNT_ID       the account that exists from the start (temper)
+ *   TEMPER_API_KEY          its API key (tk_… in TEMPER_HOME/secrets.json)
+ *   TEMPER_SECRET_KEY       32 bytes in base64 that encrypt secrets at rest (in the same file)
+ *   TEMPER_PYTHON           interpreter with the trainer's packages (trainer/.venv/bin/python)
+ *
+ *   WANDB_BASE_URL, HF_ENDPOINT, HF_TOKEN and the rest of the environment are passed on as they are.
+ */
+import { accessSync, constants, mkdirSync, rmSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ensureTemporal, ensureVersitygw } from './binaries.js';
+import { writeJson } from './jsonFile.js';
+import { isFree, keepPorts } from './ports.js';
+import { createDatabase, databaseUrl, describePostgres } from './postgres.js';
+import { announce, type Progress } from './progress.js';
+import { openRunRecord } from './runRecord.js';
+import { createBucket, describeS3, type S3Location } from './s3.js';
+import { loadSecrets, type Secrets } from './secrets.js';
+import { supervise, type ProcessSpec, type SupervisedProcess } from './supervise.js';
+import { describeTemporal, registerSearchAttributes } from './temporal.js';
+
+/** The content of TEMPER_HOME/dev.json, there while the stack runs. Pids are those of the present processes, and of started ones only. */
+export interface DevFile {
+  apiUrl: string;
+  accountId: string;
+  apiKey: string;
+  temporalAddress: string;
+  temporalNamespace: string;
+  temporalUiUrl: string;
+  s3Endpoint: string;
+  s3Bucket: string;
+  databaseUrl: string;
+  pids: { api?: number; temporal?: number; s3?: number; database?: number; workers: number[] };
+}
+
+export type ServerName = 'temporal' | 's3' | 'postgres';
+export type ProgramName = 'control' | 'data' | 'gpu' | 'api';
+
+export interface StackOptions {
+  home: string;
+  progress: Progress;
+  /** Added to the environment of the API and the workers, after everything else. */
+  environment?: Record<string, string>;
+  /** The programs to run, by their entry file. Tests of the servers alone give none. */
+  programs?: Partial<Record<ProgramName, string>>;
+}
+
+export interface Stack {
+  readonly home: string;
+  /** What dev.json says now. */
+  dev(): DevFile;
+  /** What the API and the workers were given. */
+  readonly environment: Record<string, string>;
+  /** By name; servers that were given by environment are not among them. */
+  readonly processes: Partial<Record<ServerName | ProgramName, SupervisedProcess>>;
+  stop(): Promise<void>;
+}
+
+export const rootFolder = dirname(dirname(fileURLToPath(import.meta.url)));
+
+const allPrograms: Record<ProgramName, string> = {
+  control: join(rootFolder, 'workers', 'control.ts'),
+  data: join(rootFolder, 'workers', 'data.ts'),
+  gpu: join(rootFolder, 'workers', 'gpu.ts'),
+  api: join(rootFolder, 'api', 'main.ts'),
+};
+
+const firstApiPort = 8420;
+
+/** Where the stack keeps its state: TEMPER_HOME, or .temper in the repository. */
+export function homeFolder(): string {
+  return resolve(process.env.TEMPER_HOME || join(rootFolder, '.temper'));
+}
+
+/** Starts everything and resolves when it answers. On any failure what was started is stopped before the rejection. */
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const { progress } = options;
+  const home = resolve(options.home);
+  makeHome(home);
+  const run = await openRunRecord(home, progress);
+  const settings = await resolveSettings(home, options.environment ?? {}).catch((error: unknown) => {
+    run.close();
+    throw error;
+  });
+  const { environment, ports, secrets, s3 } = settings;
+  const devPath = join(home, 'dev.json');
+  rmSync(devPath, { force: true }); // of a run that was killed
+  const processes: Stack['processes'] = {};
+  const dev = (): DevFile => describeStack(environment, processes);
+  let ready = false;
+
+  const start = async (name: ServerName | ProgramName, spec: ProcessSpec): Promise<void> => {
+    processes[name] = await announce(progress, `Starting ${name}`, () =>
+      supervise(spec, {
+        logsFolder: join(home, 'logs'),
+        progress,
+        onSpawn: (pid) => run.record(name, pid),
+        onRestart: () => ready && writeJson(devPath, dev()),
+      }),
+    );
+  };
+
+  const stop = async (): Promise<void> => {
+    ready = false;
+    rmSync(devPath, { force: true });
+    const { temporal, s3, postgres, ...programs } = processes;
+    // The programs first: they finish what they hold while their servers still answer.
+    for (const group of [Object.values(programs), [temporal, s3, postgres]]) {
+      await Promise.all(group.map((supervised) => supervised?.stop()));
+    }
+    run.close();
+  };
+
+  try {
+    await settleAll([
+      async () => {
+        if (process.env.TEMPORAL_ADDRESS) {
+          await registerSearchAttributes(environment.TEMPORAL_ADDRESS, environment.TEMPORAL_NAMESPACE);
+        } else {
+          const binary = await ensureTemporal(progress);
+          await start('temporal', describeTemporal({ home, binary, port: ports.temporal, uiPort: ports.temporalUi }));
+        }
+      },
+      async () => {
+        if (!process.env.TEMPER_S3_ENDPOINT) {
+          await start('s3', describeS3({ home, binary: await ensureVersitygw(progress), port: ports.s3, location: s3 }));
+        }
+        await createBucket(s3);
+      },
+      async () => {
+        if (process.env.DATABASE_URL) return;
+        await start('postgres', await describePostgres({ home, port: ports.postgres, password: secrets.databasePassword }));
+        await createDatabase(ports.postgres, secrets.databasePassword);
+      },
+    ]);
+    const programs = Object.entries(options.programs ?? allPrograms) as [ProgramName, string][];
+    await settleAll(
+      programs.map(
+        ([name, entry]) =>
+          () =>
+            start(name, describeProgram(name, entry, environment)),
+      ),
+    );
+    writeJson(devPath, dev());
+    ready = true;
+    return { home, dev, environment, processes, stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+type Environment = Record<string, string> & ReturnType<typeof fixedEnvironment>;
+
+interface Settings {
+  environment: Environment;
+  ports: Record<PortName, number>;
+  secrets: Secrets;
+  s3: S3Location;
+}
+
+const portNames = ['api', 'temporal', 'temporalUi', 's3', 'postgres'] as const;
+type PortName = (typeof portNames)[number];
+
+/** Every setting of the table above, from the environment where it is given there, else from the home. */
+async function resolveSettings(home: string, extra: Record<string, string>): Promise<Settings> {
+  const given = process.env;
+  const secrets = loadSecrets(home);
+  const ports = await choosePorts(home, extra.TEMPER_PORT ?? given.TEMPER_PORT);
+  const s3 = given.TEMPER_S3_ENDPOINT ? givenS3(given.TEMPER_S3_ENDPOINT) : embeddedS3(ports.s3, secrets);
+  const environment = { ...onlyStrings(given), ...fixedEnvironment(home, ports, secrets, s3), ...extra };
+  return { environment, ports, secrets, s3 };
+}
+
+function fixedEnvironment(home: string, ports: Record<PortName, number>, secrets: Secrets, s3: S3Location) {
+  const given = process.env;
+  return {
+    TEMPORAL_ADDRESS: given.TEMPORAL_ADDRESS || `127.0.0.1:${ports.temporal}`,
+    TEMPORAL_NAMESPACE: (given.TEMPORAL_ADDRESS && given.TEMPORAL_NAMESPACE) || 'default',
+    TEMPORAL_UI_URL: given.TEMPORAL_ADDRESS ? (given.TEMPORAL_UI_URL ?? '') : `http://127.0.0.1:${ports.temporalUi}`,
+    TEMPER_S3_ENDPOINT: s3.endpoint,
+    TEMPER_S3_BUCKET: s3.bucket,
+    TEMPER_S3_REGION: s3.region,
+    AWS_ACCESS_KEY_ID: s3.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: s3.secretAccessKey,
+    DATABASE_URL: given.DATABASE_URL || databaseUrl(ports.postgres, secrets.databasePassword),
+    TEMPER_HOME: home,
+    TEMPER_PORT: String(ports.api),
+    TEMPER_ACCOUNT_ID: given.TEMPER_ACCOUNT_ID || 'temper',
+    TEMPER_API_KEY: given.TEMPER_API_KEY || secrets.apiKey,
+    TEMPER_SECRET_KEY: given.TEMPER_SECRET_KEY || secrets.secretKey,
+    TEMPER_PYTHON: given.TEMPER_PYTHON || join(rootFolder, 'trainer', '.venv', 'bin', 'python'),
+  };
+}
+
+async function choosePorts(home: string, wanted: string | undefined): Promise<Record<PortName, number>> {
+  if (wanted !== undefined && !/^\d{1,5}$/.test(wanted))
+    throw new Error(`TEMPER_PORT is "${wanted}"; it must be a port number, or 0 for any free port.`);
+  const port = Number(wanted || 0);
+  if (port > 0 && !(await isFree(port))) {
+    throw new Error(`Port ${port} is taken by another program. Set TEMPER_PORT to another one, or to 0 for any free port.`);
+  }
+  const ports = await keepPorts(home, portNames, wanted ? {} : { api: firstApiPort });
+  return port > 0 ? { ...ports, api: port } : ports;
+}
+
+function embeddedS3(port: number, secrets: Secrets): S3Location {
+  return {
+    endpoint: `http://127.0.0.1:${port}`,
+    region: process.env.TEMPER_S3_REGION || 'us-east-1',
+    bucket: process.env.TEMPER_S3_BUCKET || 'temper',
+    accessKeyId: secrets.s3AccessKeyId,
+    secretAccessKey: secrets.s3SecretAccessKey,
+  };
+}
+
+function givenS3(endpoint: string): S3Location {
+  const { AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, TEMPER_S3_REGION, TEMPER_S3_BUCKET } = process.env;
+  if (!AWS_ACCESS_KEY_ID || !AWS_SECRET_ACCESS_KEY) {
+    throw new Error('TEMPER_S3_ENDPOINT is set, so AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set, too.');
+  }
+  return {
+    endpoint,
+    region: TEMPER_S3_REGION || 'us-east-1',
+    bucket: TEMPER_S3_BUCKET || 'temper',
+    accessKeyId: AWS_ACCESS_KEY_ID,
+    secretAccessKey: AWS_SECRET_ACCESS_KEY,
+  };
+}
+
+function describeProgram(name: ProgramName, entry: string, environment: Environment): ProcessSpec {
+  return {
+    name,
+    command: process.execPath,
+    args: ['--enable-source-maps', '--import', import.meta.resolve('tsx'), entry],
+    env: environment,
+    cwd: rootFolder,
+    ready: name === 'api' ? () => checkReady(environment.TEMPER_PORT) : 'message',
+    readyTimeoutMs: 90_000,
+    stopSignal: 'SIGTERM',
+    stopGraceMs: name === 'gpu' ? 30_000 : 10_000, // a trainer writes its checkpoint first
+  };
+}
+
+async function checkReady(port: string): Promise<void> {
+  const response = await fetch(`http://127.0.0.1:${port}/readyz`, { signal: AbortSignal.timeout(3_000) });
+  if (response.status !== 200) throw new Error(`HTTP status ${response.status}`);
+}
+
+function describeStack(environment: Environment, processes: Stack['processes']): DevFile {
+  const { api, temporal, s3, postgres, control, data, gpu } = processes;
+  return {
+    apiUrl: `http://127.0.0.1:${environment.TEMPER_PORT}`,
+    accountId: environment.TEMPER_ACCOUNT_ID,
+    apiKey: environment.TEMPER_API_KEY,
+    temporalAddress: environment.TEMPORAL_ADDRESS,
+    temporalNamespace: environment.TEMPORAL_NAMESPACE,
+    temporalUiUrl: environment.TEMPORAL_UI_URL,
+    s3Endpoint: environment.TEMPER_S3_ENDPOINT,
+    s3Bucket: environment.TEMPER_S3_BUCKET,
+    databaseUrl: environment.DATABASE_URL,
+    pids: {
+      api: api?.pid,
+      temporal: temporal?.pid,
+      s3: s3?.pid,
+      database: postgres?.pid,
+      workers: [control, data, gpu].flatMap((worker) => (worker ? [worker.pid] : [])),
+    },
+  };
+}
+
+function makeHome(home: string): void {
+  try {
+    mkdirSync(home, { recursive: true });
+    accessSync(home, constants.W_OK);
+  } catch (error) {
+    throw new Error(`The folder ${home} cannot be written (${(error as Error).message}). Set TEMPER_HOME to one that can.`);
+  }
+}
+
+/** Runs all in parallel and waits for every one, so that nothing is still starting when the first error is dealt with. */
+async function settleAll(works: (() => Promise<void>)[]): Promise<void> {
+  const results = await Promise.allSettled(works.map((work) => work()));
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed) throw failed.reason;
+}
+
+function onlyStrings(environment: NodeJS.ProcessEnv): Record<string, string> {
+  return Object.fromEntries(Object.entries(environment).filter((entry): entry is [string, string] => entry[1] !== undefined));
+}
