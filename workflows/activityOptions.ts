@@ -1,0 +1,81 @@
+/**
+ * Every activity's time-outs and retries, one row a class. What cannot succeed is not retried: the failure itself says so
+ * (`retryable` in schemas/errors.ts), so no list of error types stands here.
+ *
+ * `train` is the exception: one attempt an activity. The workflow runs the attempts (fineTuning.ts), because it alone can
+ * tell an attempt that brought the job forward from one that did not, and so that every attempt stands in the history.
+ */
+import { proxyActivities, type ActivityOptions } from '@temporalio/workflow';
+import type { ControlActivities, DataActivities, GpuActivities } from '../schemas/activities.js';
+import { CONTROL_QUEUE, DATA_QUEUE, gpuQueue } from '../schemas/taskQueues.js';
+
+/** Postgres: short, and worth repeating for as long as the database is away. */
+const RECORD: ActivityOptions = {
+  taskQueue: CONTROL_QUEUE,
+  startToCloseTimeout: '10s',
+  retry: { initialInterval: '200ms', maximumInterval: '30s' },
+};
+
+/** Validate, render, register: as long as the data is large; the heartbeat tells a dead worker in 15 s. */
+const STREAM: ActivityOptions = {
+  taskQueue: DATA_QUEUE,
+  startToCloseTimeout: '6h',
+  heartbeatTimeout: '15s',
+  retry: { initialInterval: '1s', maximumInterval: '1m' },
+};
+
+/** Removing what a job left: worth a long time, and the end of the job does not depend on it. */
+const CLEANUP: ActivityOptions = {
+  taskQueue: DATA_QUEUE,
+  startToCloseTimeout: '5m',
+  retry: { initialInterval: '1s', maximumInterval: '1m', maximumAttempts: 100 },
+};
+
+/** Delivery to a tracker: tried for a day, its failure is recorded and never fails the job. */
+const REPORT: ActivityOptions = {
+  taskQueue: CONTROL_QUEUE,
+  startToCloseTimeout: '10m',
+  heartbeatTimeout: '30s',
+  scheduleToCloseTimeout: '24h',
+  retry: { initialInterval: '5s', maximumInterval: '10m' },
+};
+
+/** The longest a job may hold a GPU in one attempt; waiting in the queue does not count. */
+const GPU: ActivityOptions = {
+  startToCloseTimeout: '72h',
+  heartbeatTimeout: '15s',
+};
+
+/** Evaluation starts over after a crash; one that crashes this often does so for a reason of its own. */
+const EVALUATE_RETRY = { initialInterval: '1s', maximumInterval: '5m', maximumAttempts: 10 } as const;
+
+export const records = proxyActivities<Pick<ControlActivities, 'recordDatasetOutcome' | 'recordTransition' | 'recordEvent' | 'recordAttemptEnd'>>(RECORD);
+
+export const cleanup = proxyActivities<Pick<DataActivities, 'cleanUpJob'>>(CLEANUP);
+
+/** @param summary  the line that the Temporal UI shows on the activity */
+export function dataActivities(summary: string) {
+  return proxyActivities<Omit<DataActivities, 'cleanUpJob'>>({ ...STREAM, summary });
+}
+
+export function reportActivities(summary: string) {
+  return proxyActivities<Pick<ControlActivities, 'report'>>({ ...REPORT, summary });
+}
+
+/** Place in the GPU queue: by priority first, then in fair turns between accounts. */
+export interface GpuPlace {
+  accountId: string;
+  priority: number;
+}
+
+export function trainActivity(place: GpuPlace, summary: string) {
+  return proxyActivities<Pick<GpuActivities, 'train'>>({ ...gpuOptions(place), retry: { maximumAttempts: 1 }, summary });
+}
+
+export function evaluateActivity(place: GpuPlace, summary: string) {
+  return proxyActivities<Pick<GpuActivities, 'evaluate'>>({ ...gpuOptions(place), retry: EVALUATE_RETRY, summary });
+}
+
+function gpuOptions({ accountId, priority }: GpuPlace): ActivityOptions {
+  return { ...GPU, taskQueue: gpuQueue(), priority: { priorityKey: priority, fairnessKey: accountId } };
+}

@@ -1,0 +1,252 @@
+/**
+ * A fine-tuning job from its creation to a registered model: check, render, train, evaluate, register, report.
+ *
+ * Training runs as attempts, each one activity. An attempt that dies is followed by another that goes on from the last
+ * durable checkpoint; the budget counts attempts that brought no new checkpoint, so a deploy or a spot machine costs nothing.
+ */
+import {
+  ActivityFailure, ApplicationFailure, CancellationScope, CancelledFailure, allHandlersFinished, condition, isCancellation, setHandler, sleep,
+} from '@temporalio/workflow';
+import type { EvaluationResult, Failure, JobInput, PreparedSet, TrainResult } from '../schemas/activities.js';
+import { MAX_ATTEMPTS_WITHOUT_PROGRESS } from '../schemas/limits.js';
+import type { JobState } from '../schemas/states.js';
+import { cleanup, dataActivities, evaluateActivity, records, reportActivities, trainActivity } from './activityOptions.js';
+import { failureOf, progressOf } from './failures.js';
+import { Job } from './job.js';
+import { cancelUpdate, deleteUpdate, milestoneSignal, pauseUpdate, progressQuery, resumeUpdate, setPriorityUpdate, type JobProgress } from './messages.js';
+
+/** How long an update's caller waits for the state it asked for; the wish stands in any case. */
+const SETTLE_TIMEOUT = '20s';
+
+export async function FineTuningWorkflow(input: JobInput): Promise<JobProgress> {
+  const job = new Job(input);
+  handleMessages(job);
+  // A cancellation asked of Temporal itself, by an operator, is the same wish as the API's.
+  CancellationScope.current().cancelRequested.catch(() => job.wishFor('cancel', 'an operator'));
+  const { wandb } = await untilTerminal(job, input);
+  if (wandb && job.wish !== 'delete') await reportToTracker(job, input);
+  await CancellationScope.nonCancellable(() => condition(allHandlersFinished));
+  if (job.wish === 'delete') await removeJob(job, input);
+  return job.progress();
+}
+
+/** Brings the job to a terminal state, whatever happens on the way. */
+async function untilTerminal(job: Job, input: JobInput): Promise<{ wandb: boolean }> {
+  const plan = { wandb: false };
+  try {
+    await job.move('VALIDATING', 'checking', 'Checking the settings against the dataset and the base model.');
+    const checked = await job.interruptible(() => dataActivities('check settings, dataset and base model').checkJob(input));
+    plan.wandb = checked.wandb;
+
+    await job.move('VALIDATING', 'rendering', `Rendering ${checked.examples} examples.`);
+    const prepared = await job.interruptible(() => dataActivities(`render ${checked.examples} examples`).renderJob(input));
+
+    const training = await train(job, input, prepared);
+
+    const evaluation = checked.evaluation ? await evaluate(job, input, prepared, training) : null;
+
+    await job.move('WRITING_RESULTS', 'registering', 'Registering the model.');
+    const register = () => dataActivities('register the model').registerModel({ uid: input.uid, name: input.name, prepared, training, evaluation });
+    await job.interruptible(register);
+    await cleanUp(input, { removeModel: false, removeJob: false });
+    await job.move('COMPLETED', 'done', `The model ${input.modelName} is ready.`);
+  } catch (error) {
+    await CancellationScope.nonCancellable(() => endWithout(job, input, error));
+  }
+  return plan;
+}
+
+/** The end of a job that brings no model: cancelled, or failed with a reason. What it left is removed first. */
+async function endWithout(job: Job, input: JobInput, error: unknown): Promise<void> {
+  if (isCancellation(error)) {
+    await job.move('CANCELLING', 'cancelling', `Cancelled by ${job.wishedBy}: stopping, and removing what the job left.`);
+    await cleanUp(input, { removeModel: true, removeJob: false });
+    await job.move('CANCELLED', 'done', 'The job was cancelled.', { code: 'CANCELLED', message: 'The job was cancelled.', domain: 'CONFIG', retryable: false });
+    return;
+  }
+  // A bug of ours is no verdict on the job: thrown on, it only halts this workflow's task until a fixed worker goes on.
+  if (!(error instanceof ActivityFailure || error instanceof ApplicationFailure)) throw error;
+  const failure = failureOf(error);
+  await cleanUp(input, { removeModel: true, removeJob: false });
+  await job.move('FAILED', 'done', failure.message, failure);
+}
+
+/** Runs attempts until one ends with an adapter. */
+async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<TrainResult> {
+  let bestCheckpoint = 0;
+  let withoutProgress = 0;
+  let reason = 'first attempt';
+  for (;;) {
+    if (job.wish === 'pause') await pause(job);
+    if (job.state === 'VALIDATING' || job.state === 'PAUSED') await job.move('PENDING', 'queued', job.state === 'PAUSED' ? `Resumed by ${job.wishedBy}; waiting for a GPU.` : 'Waiting for a GPU.');
+    job.attempt += 1;
+    const { attempt } = job;
+    const place = { accountId: input.accountId, priority: job.priority };
+    try {
+      const summary = `train, attempt ${attempt}${bestCheckpoint > 0 ? `, from step ${bestCheckpoint}` : ''}`;
+      const result = await job.pausable(() => trainActivity(place, summary).train({ uid: input.uid, name: input.name, attempt, prepared, reason }));
+      await recordEnd(input, attempt, 'completed', result.steps);
+      if (job.state !== 'RUNNING') await job.move('RUNNING', 'training', 'Training is complete.');
+      return result;
+    } catch (error) {
+      const progress = progressOf(error);
+      const reached = progress?.checkpointStep ?? 0;
+      if (isCancellation(error)) {
+        await recordEnd(input, attempt, job.ending ? 'cancelled' : 'paused', progress?.step ?? 0);
+        if (job.ending) throw error;
+        if (job.wish !== 'pause') await job.move('RE_QUEUEING', 'requeued', 'Resumed while it was being paused.');
+        reason = 'resumed';
+        continue;
+      }
+      const failure = failureOf(error);
+      await recordEnd(input, attempt, 'failed', progress?.step ?? 0, failure);
+      if (!failure.retryable) throw error;
+      withoutProgress = reached > bestCheckpoint ? 1 : withoutProgress + 1;
+      bestCheckpoint = Math.max(bestCheckpoint, reached);
+      if (withoutProgress >= MAX_ATTEMPTS_WITHOUT_PROGRESS) throw noProgress(withoutProgress, failure);
+      await job.move('RE_QUEUEING', 'requeued', `Attempt ${attempt} ended: ${failure.message} The next goes on from ${bestCheckpoint > 0 ? `step ${bestCheckpoint}` : 'the start'}.`);
+      await job.pausable(() => sleep(backoffMs(withoutProgress))).catch(rethrowIfEnding(job));
+      reason = failure.code;
+    }
+  }
+}
+
+async function evaluate(job: Job, input: JobInput, prepared: PreparedSet, training: TrainResult): Promise<EvaluationResult> {
+  await job.move(job.state, 'evaluating', `Evaluating the base and the tuned model on ${prepared.evalExamples} held-out examples.`);
+  const place = { accountId: input.accountId, priority: job.priority };
+  return job.interruptible(() =>
+    evaluateActivity(place, `evaluate on ${prepared.evalExamples} examples`).evaluate({ uid: input.uid, name: input.name, prepared, adapterKey: training.adapterKey }),
+  );
+}
+
+/** Waits, holding no GPU, until someone resumes or ends the job. */
+async function pause(job: Job): Promise<void> {
+  await job.move('PAUSED', 'paused', `Paused by ${job.wishedBy}; the GPU is free. The job goes on from its last checkpoint when it is resumed.`);
+  await job.interruptible(() => condition(() => job.wish !== 'pause'));
+  if (job.ending) throw new CancelledFailure('Cancelled while paused');
+}
+
+/** Delivery happens after the end: an outage of the tracker costs the job no time, and its failure no result. */
+async function reportToTracker(job: Job, input: JobInput): Promise<void> {
+  try {
+    await job.interruptible(() => reportActivities('report to Weights & Biases').report({ uid: input.uid, name: input.name, outcome: job.state }));
+  } catch (error) {
+    if (isCancellation(error)) return;
+    const { code, message } = failureOf(error);
+    await records.recordEvent({ uid: input.uid, key: 'report/failed', type: 'report', message: `Reporting to Weights & Biases was given up: ${message}`, data: { code } });
+  }
+}
+
+async function removeJob(job: Job, input: JobInput): Promise<void> {
+  await CancellationScope.nonCancellable(async () => {
+    await job.move('DELETING', 'done', `Deleted by ${job.wishedBy}: removing the job.`);
+    await cleanup.cleanUpJob({ uid: input.uid, name: input.name, removeModel: false, removeJob: true });
+  });
+}
+
+/** Left-overs must not decide the end of a job: what this misses, the next removal of the job takes. */
+async function cleanUp(input: JobInput, what: { removeModel: boolean; removeJob: boolean }): Promise<void> {
+  try {
+    await cleanup.cleanUpJob({ uid: input.uid, name: input.name, ...what });
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    const { message } = failureOf(error);
+    await records.recordEvent({ uid: input.uid, key: 'cleanup/failed', type: 'warning', message: `Something was left in the object store: ${message}` });
+  }
+}
+
+function recordEnd(input: JobInput, attempt: number, outcome: string, step: number, failure?: Failure): Promise<void> {
+  return CancellationScope.nonCancellable(() => records.recordAttemptEnd({ uid: input.uid, attempt, outcome, step, failure }));
+}
+
+function handleMessages(job: Job): void {
+  const settled = async (reached: () => boolean): Promise<JobState> => {
+    await condition(() => reached() || job.terminal, SETTLE_TIMEOUT);
+    return job.state;
+  };
+  const refuse = (message: string): never => {
+    throw ApplicationFailure.nonRetryable(message, 'ILLEGAL_STATE');
+  };
+  const refuseIfOver = (verb: string) => {
+    if (job.terminal || job.state === 'DELETING') refuse(`The job is ${job.state}: it cannot be ${verb} any more.`);
+    if (job.ending) refuse(`The job is being cancelled: it cannot be ${verb}.`);
+  };
+
+  setHandler(progressQuery, () => job.progress());
+  setHandler(milestoneSignal, async (milestone) => {
+    if (milestone.attempt !== job.attempt) return;
+    job.reached(milestone);
+    if (milestone.kind === 'began' && (job.state === 'PENDING' || job.state === 'RE_QUEUEING')) await job.move(job.state, 'starting', `Attempt ${milestone.attempt} began on ${milestone.worker}${milestone.resumedFrom ? `, from the checkpoint of step ${milestone.step}` : ''}.`);
+    if (milestone.kind === 'firstStep' && (job.state === 'PENDING' || job.state === 'RE_QUEUEING')) await job.move('RUNNING', 'training', `Training: step ${milestone.step} of ${milestone.totalSteps}.`);
+  });
+  setHandler(
+    pauseUpdate,
+    ({ by }) => {
+      job.wishFor('pause', by);
+      return settled(() => job.state === 'PAUSED');
+    },
+    {
+      validator: (_request) => {
+        refuseIfOver('paused');
+        if (job.state === 'WRITING_RESULTS' || job.stage === 'evaluating') refuse('Training is over: there is nothing left to pause.');
+      },
+    },
+  );
+  setHandler(
+    resumeUpdate,
+    ({ by }) => {
+      job.resumeBy(by);
+      return settled(() => job.state !== 'PAUSED');
+    },
+    {
+      validator: (_request) => {
+        refuseIfOver('resumed');
+        if (job.wish !== 'pause') refuse(`The job is ${job.state}, not paused.`);
+      },
+    },
+  );
+  setHandler(
+    cancelUpdate,
+    ({ by }) => {
+      job.wishFor('cancel', by);
+      return settled(() => job.state === 'CANCELLING');
+    },
+    { validator: (_request) => refuseIfOver('cancelled') },
+  );
+  setHandler(deleteUpdate, ({ by }) => {
+    job.wishFor('delete', by);
+    return settled(() => job.state === 'CANCELLING' || job.state === 'DELETING');
+  });
+  setHandler(
+    setPriorityUpdate,
+    ({ priority }) => {
+      job.priority = priority;
+      return priority;
+    },
+    {
+      validator: ({ priority }) => {
+        refuseIfOver('moved in the queue');
+        if (!Number.isInteger(priority) || priority < 1 || priority > 5) refuse('priority must be a whole number from 1 (first) to 5.');
+      },
+    },
+  );
+}
+
+/** 1 s after an attempt that made progress or the first that did not, then doubling to 5 minutes. */
+function backoffMs(withoutProgress: number): number {
+  return Math.min(1000 * 2 ** (withoutProgress - 1), 300_000);
+}
+
+function rethrowIfEnding(job: Job) {
+  return (error: unknown): void => {
+    if (job.ending || !isCancellation(error)) throw error;
+  };
+}
+
+function noProgress(attempts: number, last: Failure): ApplicationFailure {
+  const failure: Failure = {
+    code: 'TRAINER_NO_PROGRESS', domain: last.domain, retryable: false,
+    message: `${attempts} attempts in a row ended without a new checkpoint. The last one: ${last.message}`,
+  };
+  return ApplicationFailure.create({ type: failure.code, message: failure.message, nonRetryable: true, details: [failure] });
+}

@@ -1,0 +1,3 @@
+/** The bundle's entry: every workflow type, under the name operators see. */
+export { DatasetWorkflow } from './dataset.js';
+export { FineTuningWorkflow } from './fineTuning.js';

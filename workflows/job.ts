@@ -1,0 +1,126 @@
+/** The state of one job and the rules of changing it: the only place where a job's state is assigned. */
+import { CancellationScope, CancelledFailure, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
+import type { Failure, JobInput } from '../schemas/activities.js';
+import { TEMPER_STAGE, TEMPER_STATE } from '../schemas/searchAttributes.js';
+import { canMove, isTerminal, type JobStage, type JobState } from '../schemas/states.js';
+import { records } from './activityOptions.js';
+import type { JobProgress, TrainingMilestone } from './messages.js';
+
+/** What someone asked for and the main function has not done yet. */
+export type Wish = 'pause' | 'cancel' | 'delete';
+
+export class Job {
+  state: JobState = 'CREATING';
+  stage: JobStage = 'created';
+  attempt = 0;
+  priority: number;
+  /** The strongest wish so far: delete over cancel over pause. */
+  wish: Wish | null = null;
+  /** Who asked last. */
+  wishedBy = 'an operator';
+  private cause = 'The job was accepted.';
+  private sequence = 0;
+  private milestone: TrainingMilestone | null = null;
+  private failure: Failure | undefined;
+  /** The work that a wish interrupts, and whether a mere pause does. */
+  private work: { scope: CancellationScope; pausable: boolean } | null = null;
+  /** Records are written one after the other, so that events stand in the order of the transitions. */
+  private recorded: Promise<void> = Promise.resolve();
+
+  constructor(private readonly input: JobInput) {
+    this.priority = input.priority;
+  }
+
+  /**
+   * Changes state or stage: in memory, in the Temporal UI, then durably in the record with its event. Not cancellable,
+   * because a state that was announced must also be written.
+   */
+  async move(to: JobState, stage: JobStage, cause: string, failure?: Failure): Promise<void> {
+    const from = this.state;
+    if (from !== to && !canMove(from, to)) throw new Error(`A job cannot go from ${from} to ${to}.`);
+    this.state = to;
+    this.stage = stage;
+    this.cause = cause;
+    this.failure = failure ?? this.failure;
+    this.sequence += 1;
+    upsertSearchAttributes([
+      { key: TEMPER_STATE, value: to },
+      { key: TEMPER_STAGE, value: stage },
+    ]);
+    this.show();
+    const transition = { uid: this.input.uid, sequence: this.sequence, from, to, stage, cause, failure };
+    this.recorded = this.recorded.then(() => CancellationScope.nonCancellable(() => records.recordTransition(transition)));
+    await this.recorded;
+  }
+
+  /** Runs work that ends with a cancellation when someone cancels or deletes the job. */
+  interruptible<T>(work: () => Promise<T>): Promise<T> {
+    return this.run(work, false);
+  }
+
+  /** The same for work that a pause ends, too. */
+  pausable<T>(work: () => Promise<T>): Promise<T> {
+    return this.run(work, true);
+  }
+
+  private async run<T>(work: () => Promise<T>, pausable: boolean): Promise<T> {
+    if (this.ending || (pausable && this.wish === 'pause')) throw new CancelledFailure('Interrupted before it began');
+    return CancellationScope.cancellable(async () => {
+      this.work = { scope: CancellationScope.current(), pausable };
+      try {
+        return await work();
+      } finally {
+        this.work = null;
+      }
+    });
+  }
+
+  wishFor(wish: Wish, by: string): void {
+    this.wishedBy = by;
+    const strength: Wish[] = ['pause', 'cancel', 'delete'];
+    if (this.wish === null || strength.indexOf(wish) > strength.indexOf(this.wish)) this.wish = wish;
+    if (this.work && (wish !== 'pause' || this.work.pausable)) this.work.scope.cancel();
+  }
+
+  resumeBy(by: string): void {
+    this.wish = null;
+    this.wishedBy = by;
+  }
+
+  get ending(): boolean {
+    return this.wish === 'cancel' || this.wish === 'delete';
+  }
+
+  get terminal(): boolean {
+    return isTerminal(this.state);
+  }
+
+  reached(milestone: TrainingMilestone): void {
+    this.milestone = milestone;
+    this.show();
+  }
+
+  progress(): JobProgress {
+    const { milestone } = this;
+    return {
+      state: this.state, stage: this.stage, cause: this.cause, attempt: this.attempt, priority: this.priority,
+      step: milestone?.step ?? 0, totalSteps: milestone?.totalSteps ?? null, loss: milestone?.loss ?? null, etaSeconds: milestone?.etaSeconds ?? null,
+    };
+  }
+
+  /** The Markdown of the workflow's page in the Temporal UI: what it is doing, how far it is, where to look. */
+  private show(): void {
+    const { milestone, failure, input } = this;
+    const lines = [`**${this.state}** · ${this.stage}. ${this.cause}`];
+    if (failure) lines.push(`\n**${failure.code}** (${failure.domain}${failure.retryable ? ', may be tried again' : ''}): ${failure.message}`);
+    if (milestone) {
+      lines.push(
+        '\n| attempt | worker | step | epoch | loss | remaining |\n| --- | --- | --- | --- | --- | --- |',
+        `| ${milestone.attempt} | ${milestone.worker} | ${milestone.step} of ${milestone.totalSteps ?? '?'} | ${milestone.epoch?.toFixed(2) ?? ''} | ` +
+          `${milestone.loss?.toFixed(4) ?? ''} | ${milestone.etaSeconds == null ? '' : `${Math.round(milestone.etaSeconds)} s`} |`,
+      );
+    }
+    lines.push(`\nDataset \`${input.datasetName}\`, base model \`${input.baseModel}\`, model \`${input.modelName}\`, priority ${this.priority}.`);
+    setCurrentDetails(lines.join('\n'));
+  }
+}
