@@ -59,6 +59,8 @@ export type ProgramName = 'control' | 'data' | 'gpu' | 'api';
 export interface StackOptions {
   home: string;
   progress: Progress;
+  /** Goes before TEMPER_PORT. */
+  port?: number;
   /** Added to the environment of the API and the workers, after everything else. */
   environment?: Record<string, string>;
   /** The programs to run, by their entry file. Tests of the servers alone give none. */
@@ -98,7 +100,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const home = resolve(options.home);
   makeHome(home);
   const run = await openRunRecord(home, progress);
-  const settings = await resolveSettings(home, options.environment ?? {}).catch((error: unknown) => {
+  const settings = await resolveSettings(home, options).catch((error: unknown) => {
     run.close();
     throw error;
   });
@@ -183,12 +185,12 @@ const portNames = ['api', 'temporal', 'temporalUi', 's3', 'postgres'] as const;
 type PortName = (typeof portNames)[number];
 
 /** Every setting of the table above, from the environment where it is given there, else from the home. */
-async function resolveSettings(home: string, extra: Record<string, string>): Promise<Settings> {
+async function resolveSettings(home: string, options: StackOptions): Promise<Settings> {
   const given = process.env;
   const secrets = loadSecrets(home);
-  const ports = await choosePorts(home, extra.TEMPER_PORT ?? given.TEMPER_PORT);
+  const ports = await choosePorts(home, options.port?.toString() ?? given.TEMPER_PORT);
   const s3 = given.TEMPER_S3_ENDPOINT ? givenS3(given.TEMPER_S3_ENDPOINT) : embeddedS3(ports.s3, secrets);
-  const environment = { ...onlyStrings(given), ...fixedEnvironment(home, ports, secrets, s3), ...extra };
+  const environment = { ...onlyStrings(given), ...fixedEnvironment(home, ports, secrets, s3), ...options.environment };
   return { environment, ports, secrets, s3 };
 }
 

@@ -1,0 +1,32 @@
+/**
+ * Starts one stack of its own, in a temporary home, for all tests that need one. They get its dev.json and its home by
+ * `inject('stack')`; pids change when a test kills something, so the present ones are in `<home>/dev.json`.
+ */
+import { chmodSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestProject } from 'vitest/node';
+import { postgresFolder } from '../dev/postgres.js';
+import { prepare } from '../dev/prepare.js';
+import { rootFolder, startStack, type DevFile } from '../dev/stack.js';
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    stack: DevFile & { home: string };
+  }
+}
+
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const progress = (line: string) => console.log(`[stack] ${line}`);
+  await prepare(progress);
+  const home = mkdtempSync(join(tmpdir(), 'temper-test-'));
+  chmodSync(home, 0o711); // run as root, the database belongs to another user, who must get through here
+  const stack = await startStack({ home, progress, port: 0 });
+  project.provide('stack', { ...stack.dev(), home });
+  return async () => {
+    await stack.stop();
+    cpSync(join(home, 'logs'), join(rootFolder, '.temper', 'test-logs'), { recursive: true }); // the last run's, to look into
+    rmSync(postgresFolder(home), { recursive: true, force: true });
+    rmSync(home, { recursive: true, force: true });
+  };
+}

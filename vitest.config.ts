@@ -1,0 +1,31 @@
+/** Two kinds of tests: those that need nothing but this process, and those that share one running stack. */
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts', 'test/*.test.ts'],
+          testTimeout: 30_000,
+          hookTimeout: 30_000,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        test: {
+          name: 'stack',
+          include: ['test/integration/**/*.test.ts', 'test/faults/**/*.test.ts'],
+          // Runs only when one of these files is selected.
+          globalSetup: ['test/globalSetup.ts'],
+          // One file at a time: fault tests kill what the others need.
+          fileParallelism: false,
+          testTimeout: 180_000,
+          hookTimeout: 180_000,
+          sequence: { groupOrder: 1 },
+        },
+      },
+    ],
+  },
+});
