@@ -1,0 +1,89 @@
+/** A validation report as text for people. */
+import type { FieldReport, ProblemPlace, ReportedProblem, ValidationReport } from '../schemas/validationReport.js';
+import { excerpt } from './problems.js';
+
+/** Labels shown of a field with few values. */
+const MAX_LABELS_SHOWN = 8;
+/** Places shown of a problem; the report itself holds more. */
+const MAX_PLACES_SHOWN = 5;
+
+const FORMAT_NAMES: Record<ValidationReport['format'], string> = {
+  CHAT: 'conversations (messages)',
+  COMPLETION: 'prompt and completion',
+  FORMAT_UNSPECIFIED: 'rows with fields',
+};
+
+/** The whole report, several lines without a trailing newline. */
+export function describeReport(report: ValidationReport): string {
+  const { lengths, conversations } = report;
+  const lines = [
+    `${report.valid ? 'Valid' : 'Not valid'}: ${counted(report.examples, 'example')} in ${counted(report.lines, 'line')}, ${counted(report.sizeBytes, 'byte')}, ${FORMAT_NAMES[report.format]}`,
+  ];
+  if (report.sha256 !== undefined) lines.push(`SHA-256 ${report.sha256}`);
+  if (lengths !== undefined) {
+    lines.push(`Characters of text a row: ${number(lengths.min)} to ${number(lengths.max)} (line ${lengths.longestLine}), ${number(Math.round(lengths.mean))} on average`);
+  }
+  if (conversations !== undefined) {
+    const roles = Object.entries(conversations.roles).map(([role, count]) => `${number(count)} ${role}`);
+    lines.push(`Turns a conversation: ${conversations.averageTurnCount.toFixed(1)} on average, at most ${conversations.maxTurnCount}; messages: ${roles.join(', ') || 'none'}`);
+    if (conversations.rowsWithTools > 0) lines.push(`With tools: ${counted(conversations.rowsWithTools, 'row')}`);
+    if (conversations.rowsWithWeights > 0) lines.push(`With weights: ${counted(conversations.rowsWithWeights, 'row')}`);
+  }
+  if (report.duplicates > 0) lines.push(`Repeated rows: ${number(report.duplicates)}`);
+  if (report.fields.length > 0) lines.push('', 'Fields', ...report.fields.map((field) => `  ${describeField(field, report.examples)}`));
+  if (report.errors.length > 0) lines.push('', 'Errors', ...report.errors.flatMap(describeProblem));
+  if (report.warnings.length > 0) lines.push('', 'Warnings', ...report.warnings.flatMap(describeProblem));
+  return lines.join('\n');
+}
+
+/** One or two sentences: the first problems with line and field, and what to do. Empty for a report without errors. */
+export function summariseProblems(report: ValidationReport): string {
+  const [first, second] = report.errors;
+  const place = first?.places[0];
+  if (first === undefined || place === undefined) return '';
+  const rest = report.errors.reduce((sum, { count }) => sum + count, 0) - 1;
+  const start = `${capitalised(describePlace(place))}: ${lowercased(first.message)} (${first.code}): found ${place.found}, expected ${place.expected}; ${place.fix}.`;
+  if (rest === 0) return start;
+  const next = second?.places[0] ?? first.places[1];
+  const where = next === undefined ? '' : `, the next at ${describePlace(next)}`;
+  return `${start} ${number(rest)} more ${rest === 1 ? 'problem' : 'problems'}${where}: see the validation report.`;
+}
+
+function describeField(field: FieldReport, examples: number): string {
+  const parts = [Object.entries(field.types).map(([type, count]) => `${type} ×${number(count)}`).join(', ')];
+  if (field.firstMissingLine !== undefined) parts.push(`missing in ${counted(examples - field.count, 'row')} (first: line ${field.firstMissingLine})`);
+  if (field.emptyCount > 0) parts.push(`empty in ${counted(field.emptyCount, 'row')}`);
+  if (field.distinct !== undefined && field.distinct.length <= field.count / 2) {
+    const shown = field.distinct.slice(0, MAX_LABELS_SHOWN).map(({ value, count }) => `${excerpt(value)} ×${number(count)}`);
+    const more = field.distinct.length > shown.length ? ', …' : '';
+    parts.push(`${number(field.distinct.length)} different: ${shown.join(', ')}${more}`);
+  }
+  return `${excerpt(field.name)}: ${parts.join('; ')}`;
+}
+
+function describeProblem(problem: ReportedProblem): string[] {
+  const shown = problem.places.slice(0, MAX_PLACES_SHOWN);
+  const lines = shown.map((place) => `    ${describePlace(place)}: found ${place.found}, expected ${place.expected}; ${place.fix}`);
+  if (problem.count > shown.length && problem.places.length > shown.length) lines.push('    …');
+  return [`  ${problem.code} ×${number(problem.count)}  ${problem.message}`, ...lines];
+}
+
+function describePlace(place: ProblemPlace): string {
+  return place.field === undefined ? `line ${place.line}` : `line ${place.line}, ${place.field}`;
+}
+
+function counted(count: number, noun: string): string {
+  return `${number(count)} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+function number(value: number): string {
+  return value.toLocaleString('en-US');
+}
+
+function capitalised(text: string): string {
+  return text.slice(0, 1).toUpperCase() + text.slice(1);
+}
+
+function lowercased(text: string): string {
+  return text.slice(0, 1).toLowerCase() + text.slice(1);
+}
