@@ -1,0 +1,80 @@
+"""`python -m temper_trainer SPEC.json`: one piece of work, then an exit code that agrees with the last event."""
+
+import os
+import sys
+import traceback
+
+from temper_trainer.events import Events, claim_stdout
+from temper_trainer.failures import Interrupted, explain
+from temper_trainer.process import StopRequest, Stopwatch, die_with_parent
+from temper_trainer.spec import EvaluateSpec, FetchSpec, Spec, TrainSpec, read_spec
+from temper_trainer.versions import versions
+
+EXIT_COMPLETED = 0
+EXIT_FAILED = 3
+EXIT_USAGE = 64
+EXIT_INTERRUPTED = 75
+
+# transformers imports these when it finds them, and nothing here uses them: seconds of every start.
+UNUSED_IMPORTS = ('datasets', 'pandas', 'sklearn')
+
+
+def main() -> int:
+    die_with_parent()
+    events = claim_stdout()
+    stop = StopRequest()
+    stop.listen()
+    if len(sys.argv) != 2:
+        print('usage: python -m temper_trainer SPEC.json', file=sys.stderr)
+        return EXIT_USAGE
+    try:
+        completed = run(read_spec(sys.argv[1]), events, stop)
+    except Interrupted as interrupted:
+        events.send('interrupted', step=interrupted.step)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        traceback.print_exc()
+        failure = explain(error)
+        events.send('failed', code=failure.code, message=str(failure), retryable=failure.retryable)
+        return EXIT_FAILED
+    events.send('completed', **completed)
+    return EXIT_COMPLETED
+
+
+def run(spec: Spec, events: Events, stop: StopRequest) -> dict:
+    """Does the work of the spec; the imports wait until it is known what is needed."""
+    watch = Stopwatch()
+    if isinstance(spec, FetchSpec):
+        events.send('started', pid=os.getpid(), device='none', versions=versions())
+        with watch.part('imports'):
+            from temper_trainer.fetch import fetch
+        return {**fetch(spec, events, stop, watch), 'seconds': watch.rounded()}
+    set_environment(spec)
+    with watch.part('imports'):
+        import torch
+
+        threads = torch.get_num_threads()
+        device = f'cuda: {torch.cuda.get_device_name(0)}' if torch.cuda.is_available() else f'cpu: {threads} threads'
+        events.send('started', pid=os.getpid(), device=device, versions=versions())
+        if isinstance(spec, TrainSpec):
+            from temper_trainer.train import train as work
+        else:
+            from temper_trainer.evaluate import evaluate as work
+    stop.check()
+    return {**work(spec, events, stop, watch), 'seconds': watch.rounded()}
+
+
+def set_environment(spec: TrainSpec | EvaluateSpec) -> None:
+    """What libraries read while they are imported."""
+    os.environ['HF_HUB_OFFLINE'] = '1'
+    os.environ['TRANSFORMERS_VERBOSITY'] = 'error'
+    os.environ['HF_HUB_DISABLE_PROGRESS_BARS'] = '1'
+    os.environ.setdefault('TOKENIZERS_PARALLELISM', 'true')
+    # One process uses one GPU: with several in sight the Trainer would split every batch over them.
+    os.environ['CUDA_VISIBLE_DEVICES'] = os.environ.get('CUDA_VISIBLE_DEVICES', '0').split(',')[0]
+    for name in UNUSED_IMPORTS + (() if spec.model.quantization == 'nf4' else ('bitsandbytes',)):
+        sys.modules[name] = None  # Python's way to say that a module cannot be imported
+
+
+if __name__ == '__main__':
+    sys.exit(main())

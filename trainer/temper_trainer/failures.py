@@ -1,0 +1,66 @@
+"""Every way the trainer can fail, once: its code, and whether trying the same work again can help."""
+
+import errno
+
+RETRYABLE = {
+    'SPEC_INVALID': False,
+    'NO_TRAINABLE_TOKENS': False,
+    'MODEL_FILES_MISSING': False,
+    'MODEL_ARCHITECTURE_UNSUPPORTED': False,
+    'WARM_START_MISMATCH': False,
+    'CHECKPOINT_CORRUPT': True,  # with the checkpoint before it
+    'CHECKPOINT_MISMATCH': False,
+    'LOSS_NOT_FINITE': False,
+    'TRAINER_OOM_GPU': False,
+    'TRAINER_OOM_HOST': True,
+    'NO_SPACE': True,
+    'HUB_UNREACHABLE': True,
+    'MODEL_NOT_FOUND': False,
+    'MODEL_GATED': False,
+    'TRAINER_CRASHED': True,
+}
+
+MESSAGE_LIMIT = 600
+
+
+class TrainerFailure(Exception):
+    """Work that cannot go on; becomes the `failed` event. `code` is a key of RETRYABLE."""
+
+    def __init__(self, code: str, message: str):
+        super().__init__(message)
+        self.code = code
+        self.retryable = RETRYABLE[code]
+
+
+class Interrupted(Exception):
+    """SIGTERM was answered: whatever must last is on disk. `step` is the last step done."""
+
+    def __init__(self, step: int):
+        super().__init__(f'interrupted at step {step}')
+        self.step = step
+
+
+def explain(error: BaseException) -> TrainerFailure:
+    """The failure that an exception stands for. Libraries report a full disk and exhausted memory in several ways."""
+    if isinstance(error, TrainerFailure):
+        return error
+    text = ' '.join(str(error).split())[:MESSAGE_LIMIT]
+    if type(error).__name__ == 'OutOfMemoryError':
+        advice = 'Lower the cutoff length or the rank, use nf4 quantization, or a GPU with more memory.'
+        return TrainerFailure('TRAINER_OOM_GPU', f'The GPU has too little memory for this job. {advice} ({text})')
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return TrainerFailure('TRAINER_OOM_HOST', f'The machine has too little memory for this job. ({text or "MemoryError"})')
+    if is_disk_full(error):
+        return TrainerFailure('NO_SPACE', f'The disk is full. Free some space; the work goes on from its last checkpoint. ({text})')
+    return TrainerFailure('TRAINER_CRASHED', f'{type(error).__name__}: {text}' if text else type(error).__name__)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        # safetensors and PyTorch's zip writer carry the system's text only.
+        if 'No space left on device' in str(error) or 'os error 28' in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,0 +1,50 @@
+"""Several examples in one row, without padding and without seeing each other; the loss over the trained tokens only."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from temper_trainer.data import EncodedExamples
+
+
+@dataclass
+class Pack:
+    """One row for the model. `keep` are the positions whose next token is trained, `targets` those tokens, `owner` the place in
+    the pack of the example each belongs to."""
+
+    input_ids: torch.Tensor  # (1, tokens)
+    position_ids: torch.Tensor  # (1, tokens), from 0 again at each example
+    keep: torch.Tensor  # (kept,)
+    targets: torch.Tensor  # (kept,)
+    owner: torch.Tensor  # (kept,)
+
+
+def make_pack(examples: EncodedExamples, indexes: list[int], device: torch.device) -> Pack:
+    parts = [examples.example(index) for index in indexes]
+    ids = np.concatenate([part for part, _ in parts]).astype(np.int64)
+    trained = np.concatenate([mask for _, mask in parts])
+    positions = np.concatenate([np.arange(len(part)) for part, _ in parts])
+    owner = np.repeat(np.arange(len(parts)), [len(part) for part, _ in parts])
+    predicted = np.flatnonzero(trained)  # never 0: an example's first token is not trained
+
+    def tensor(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(device, non_blocking=True)
+
+    return Pack(
+        input_ids=tensor(ids)[None],
+        position_ids=tensor(positions)[None],
+        keep=tensor(predicted - 1),
+        targets=tensor(ids[predicted]),
+        owner=tensor(owner[predicted]),
+    )
+
+
+def token_losses(model, pack: Pack) -> torch.Tensor:
+    """Negative log-likelihood of each trained token of the pack, float32, shape (kept,).
+
+    transformers keeps packed examples apart when positions restart, no attention mask is given and there is no cache: with its
+    default `use_cache=True` they would see each other. The output layer runs on the kept positions alone.
+    """
+    output = model(input_ids=pack.input_ids, position_ids=pack.position_ids, use_cache=False, logits_to_keep=pack.keep)
+    return torch.nn.functional.cross_entropy(output.logits[0].float(), pack.targets, reduction='none')

@@ -1,0 +1,62 @@
+"""What the process owes to whoever started it: it dies with its parent, and SIGTERM is a request that stages look at."""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from contextlib import contextmanager
+
+from temper_trainer.failures import Interrupted
+
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """With TEMPER_PARENT_PID set, a SIGKILL follows the parent's death: a killed worker must not leave a trainer on the GPU."""
+    expected = os.environ.get('TEMPER_PARENT_PID')
+    if not expected:
+        return
+    if sys.platform == 'linux':
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # The parent may have died before the call above: then nobody will ever send the signal.
+    if str(os.getppid()) != expected:
+        os._exit(1)
+
+
+class StopRequest:
+    """Set by SIGTERM. Stages without a checkpoint of their own call `check`; training looks at `wanted`."""
+
+    def __init__(self):
+        self.wanted = False
+
+    def listen(self) -> None:
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, _signal, _frame) -> None:
+        self.wanted = True
+
+    def check(self) -> None:
+        if self.wanted:
+            raise Interrupted(0)
+
+
+class Stopwatch:
+    """Seconds by part of the work, for the `completed` event."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def part(self, name: str):
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+    def rounded(self) -> dict[str, float]:
+        return {name: round(seconds, 3) for name, seconds in self.seconds.items()}

@@ -1,0 +1,268 @@
+"""The job spec: its types, and the check that turns JSON into them. `schemas/trainerProtocol.ts` is the other side of it.
+
+Field names are the protocol's. An error names the field and what it must be.
+"""
+
+import json
+import math
+import re
+from dataclasses import dataclass
+
+from temper_trainer.failures import TrainerFailure
+
+PROTOCOL_VERSION = 1
+
+KINDS = ('textCompletion', 'textClassification', 'conversation')
+QUANTIZATIONS = ('none', 'nf4')
+DTYPES = ('auto', 'float32', 'bfloat16')
+SCHEDULES = ('linear', 'cosine', 'constant')
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    path: str
+    quantization: str
+    dtype: str
+    name: str | None  # what adapter_config.json calls the base model; None: the folder's name
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    kind: str
+    path: str
+    cutoffLength: int
+
+
+@dataclass(frozen=True)
+class AdapterSpec:
+    rank: int
+    alpha: float
+    dropout: float
+    targetModules: list[str] | None
+    warmStartPath: str | None
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    epochs: float
+    batchSize: int
+    learningRate: float
+    warmupSteps: int
+    schedule: str
+    weightDecay: float
+    maxGradNorm: float
+    seed: int
+    microBatchTokens: int | None
+
+
+@dataclass(frozen=True)
+class CheckpointsSpec:
+    directory: str
+    everySteps: int
+    everySeconds: float
+    keep: int
+    resumeFrom: str | None
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    model: ModelSpec
+    adapter: AdapterSpec
+    data: DataSpec
+    training: TrainingSpec
+    checkpoints: CheckpointsSpec
+    outputPath: str
+
+
+@dataclass(frozen=True)
+class EvaluateSpec:
+    model: ModelSpec
+    adapterPath: str
+    data: DataSpec
+    labels: list[str] | None
+    maxExamples: int | None
+    outputPath: str
+
+
+@dataclass(frozen=True)
+class FetchSpec:
+    repository: str
+    revision: str | None
+    outputPath: str
+
+
+Spec = TrainSpec | EvaluateSpec | FetchSpec
+
+
+def read_spec(path: str) -> Spec:
+    """The spec in the file at `path`. Raises SPEC_INVALID."""
+    try:
+        with open(path, encoding='utf-8') as file:
+            raw = json.load(file)
+    except (OSError, ValueError) as error:
+        raise TrainerFailure('SPEC_INVALID', f'The spec {path} cannot be read: {error}') from error
+    fields = Fields(raw, '')
+    version = fields.integer('version')
+    if version != PROTOCOL_VERSION:
+        raise TrainerFailure('SPEC_INVALID', f'version: this trainer speaks version {PROTOCOL_VERSION}, the spec says {version}.')
+    work = fields.choice('work', ('train', 'evaluate', 'fetch'))
+    spec = {'train': read_train, 'evaluate': read_evaluate, 'fetch': read_fetch}[work](fields)
+    fields.end()
+    return spec
+
+
+def read_train(fields: 'Fields') -> TrainSpec:
+    adapter = fields.group('adapter')
+    training = fields.group('training')
+    checkpoints = fields.group('checkpoints')
+    spec = TrainSpec(
+        model=read_model(fields),
+        adapter=AdapterSpec(
+            rank=adapter.integer('rank', 1, 64),
+            alpha=adapter.number('alpha', above=0),
+            dropout=adapter.number('dropout', least=0, below=1),
+            targetModules=adapter.texts('targetModules', pattern='^[A-Za-z0-9_]+$', optional=True),
+            warmStartPath=adapter.text('warmStartPath', optional=True),
+        ),
+        data=read_data(fields),
+        training=TrainingSpec(
+            epochs=training.number('epochs', above=0),
+            batchSize=training.integer('batchSize', 1, 512),
+            learningRate=training.number('learningRate', above=0, most=1),
+            warmupSteps=training.integer('warmupSteps', 0),
+            schedule=training.choice('schedule', SCHEDULES),
+            weightDecay=training.number('weightDecay', least=0),
+            maxGradNorm=training.number('maxGradNorm', above=0),
+            seed=training.integer('seed', 0, 2**32 - 1),
+            microBatchTokens=training.integer('microBatchTokens', 8, nullable=True),
+        ),
+        checkpoints=CheckpointsSpec(
+            directory=checkpoints.text('directory'),
+            everySteps=checkpoints.integer('everySteps', 1),
+            everySeconds=checkpoints.number('everySeconds', above=0),
+            keep=checkpoints.integer('keep', 1),
+            resumeFrom=checkpoints.text('resumeFrom', optional=True),
+        ),
+        outputPath=fields.text('outputPath'),
+    )
+    for group in (adapter, training, checkpoints):
+        group.end()
+    return spec
+
+
+def read_evaluate(fields: 'Fields') -> EvaluateSpec:
+    spec = EvaluateSpec(
+        model=read_model(fields),
+        adapterPath=fields.text('adapterPath'),
+        data=read_data(fields),
+        labels=fields.texts('labels', optional=True),
+        maxExamples=fields.integer('maxExamples', 1, nullable=True),
+        outputPath=fields.text('outputPath'),
+    )
+    if spec.data.kind == 'textClassification' and not spec.labels:
+        raise TrainerFailure('SPEC_INVALID', 'labels: missing; textClassification needs the list of all labels.')
+    return spec
+
+
+def read_fetch(fields: 'Fields') -> FetchSpec:
+    return FetchSpec(
+        repository=fields.text('repository'),
+        revision=fields.text('revision', optional=True),
+        outputPath=fields.text('outputPath'),
+    )
+
+
+def read_model(fields: 'Fields') -> ModelSpec:
+    model = fields.group('model')
+    spec = ModelSpec(
+        path=model.text('path'),
+        quantization=model.choice('quantization', QUANTIZATIONS),
+        dtype=model.choice('dtype', DTYPES),
+        name=model.text('name', optional=True),
+    )
+    model.end()
+    return spec
+
+
+def read_data(fields: 'Fields') -> DataSpec:
+    data = fields.group('data')
+    spec = DataSpec(kind=data.choice('kind', KINDS), path=data.text('path'), cutoffLength=data.integer('cutoffLength', 8))
+    data.end()
+    return spec
+
+
+class Fields:
+    """A JSON object being read: every getter checks one field, `end` refuses what nobody asked for."""
+
+    def __init__(self, raw: object, path: str):
+        if not isinstance(raw, dict):
+            raise TrainerFailure('SPEC_INVALID', f'{path or "The spec"}: must be an object.')
+        self.raw = raw
+        self.path = path
+        self.seen: set[str] = set()
+
+    def group(self, name: str) -> 'Fields':
+        return Fields(self._get(name), self._name(name))
+
+    def text(self, name: str, optional: bool = False) -> str | None:
+        if self._absent(name, optional):
+            return None
+        value = self._get(name)
+        self._require(name, isinstance(value, str) and value != '', 'a string that is not empty')
+        return value
+
+    def texts(self, name: str, pattern: str = '', optional: bool = False) -> list[str] | None:
+        if self._absent(name, optional):
+            return None
+        value = self._get(name)
+        fits = isinstance(value, list) and value and all(isinstance(item, str) and re.search(pattern, item) for item in value)
+        self._require(name, fits, 'a list of strings that is not empty' + (f', each matching {pattern}' if pattern else ''))
+        return value
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        value = self._get(name)
+        self._require(name, value in choices, 'one of ' + ', '.join(choices))
+        return value
+
+    def integer(self, name: str, least: int | None = None, most: int | None = None, nullable: bool = False) -> int | None:
+        value = self._get(name)
+        if nullable and value is None:
+            return None
+        fits = isinstance(value, int) and not isinstance(value, bool)
+        fits = fits and (least is None or value >= least) and (most is None or value <= most)
+        limits = [f'at least {least}' if least is not None else '', f'at most {most}' if most is not None else '']
+        self._require(name, fits, ' '.join(['an integer', ' and '.join(filter(None, limits))]).strip())
+        return value
+
+    def number(self, name: str, above: float | None = None, least: float | None = None,
+               below: float | None = None, most: float | None = None) -> float:  # fmt: skip
+        value = self._get(name)
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        fits = fits and (above is None or value > above) and (least is None or value >= least)
+        fits = fits and (below is None or value < below) and (most is None or value <= most)
+        limits = {'above': above, 'at least': least, 'below': below, 'at most': most}
+        said = ' and '.join(f'{word} {limit}' for word, limit in limits.items() if limit is not None)
+        self._require(name, fits, f'a number {said}'.strip())
+        return value
+
+    def end(self) -> None:
+        unknown = sorted(set(self.raw) - self.seen)
+        if unknown:
+            raise TrainerFailure('SPEC_INVALID', f'{self._name(unknown[0])}: this trainer knows no such field.')
+
+    def _get(self, name: str) -> object:
+        self.seen.add(name)
+        if name not in self.raw:
+            raise TrainerFailure('SPEC_INVALID', f'{self._name(name)}: missing.')
+        return self.raw[name]
+
+    def _absent(self, name: str, optional: bool) -> bool:
+        return optional and name not in self.raw
+
+    def _require(self, name: str, fits: object, wanted: str) -> None:
+        if not fits:
+            shown = json.dumps(self.raw[name])[:80]
+            raise TrainerFailure('SPEC_INVALID', f'{self._name(name)}: must be {wanted}, is {shown}.')
+
+    def _name(self, name: str) -> str:
+        return f'{self.path}.{name}' if self.path else name
