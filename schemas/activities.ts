@@ -35,6 +35,9 @@ export interface DatasetInput {
 export interface DatasetOutcome {
   valid: boolean;
   examples: number;
+  /** CHAT, COMPLETION or FORMAT_UNSPECIFIED. */
+  format: string;
+  averageTurns: number | null;
   /** The published, immutable object when valid. */
   object?: ObjectReference;
   reportKey?: string;
@@ -111,6 +114,20 @@ export interface TrainResult {
   finalLoss: number;
   trainerSeconds: number;
 }
+
+/** The signal by which a GPU worker tells a job's workflow its milestones: an attempt that began, its first step, and about a hundred steps a run. */
+export interface TrainingMilestone {
+  attempt: number;
+  kind: 'began' | 'firstStep' | 'step';
+  worker: string;
+  step: number;
+  totalSteps: number | null;
+  epoch?: number;
+  loss?: number;
+  etaSeconds?: number | null;
+  resumedFrom?: string | null;
+}
+export const MILESTONE_SIGNAL = 'milestone';
 
 export interface EvaluateInput {
   uid: string;

@@ -1,6 +1,7 @@
 /** Accounts, users and API keys. A key is shown once; only its hash is kept. */
 import { createHash, randomBytes } from 'node:crypto';
-import type { Database } from './database.js';
+import { sql, type Selectable } from 'kysely';
+import type { AccountsTable, Database } from './database.js';
 
 export interface Caller {
   accountId: string;
@@ -33,6 +34,14 @@ export async function findCaller(database: Database, apiKey: string): Promise<Ca
     .executeTakeFirst();
   if (!row || (row.expire_time && row.expire_time.getTime() <= Date.now())) return null;
   return { accountId: row.account_id, userId: row.user_id, email: row.email, role: row.role, keyId: row.key_id };
+}
+
+export async function findAccount(database: Database, id: string): Promise<Selectable<AccountsTable>> {
+  return database.selectFrom('accounts').selectAll().where('id', '=', id).executeTakeFirstOrThrow();
+}
+
+export async function touchKey(database: Database, keyId: string): Promise<void> {
+  await database.updateTable('api_keys').set({ last_used_time: sql`now()` }).where('key_id', '=', keyId).execute();
 }
 
 /** A new key's text and what is stored of it. */

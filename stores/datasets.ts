@@ -48,9 +48,7 @@ export async function recordUpload(database: Database, uid: string, upload: Uplo
 }
 
 /** The verdict of validation. Idempotent; a verdict on an upload that another one has replaced is ignored. */
-export async function recordOutcome(
-  database: Database, uid: string, uploadKey: string, outcome: DatasetOutcome, found: { format: string; averageTurns: number | null },
-): Promise<void> {
+export async function recordOutcome(database: Database, uid: string, uploadKey: string, outcome: DatasetOutcome): Promise<void> {
   await database
     .updateTable('datasets')
     .set({
@@ -58,7 +56,7 @@ export async function recordOutcome(
       status_code: outcome.failure ? 'INVALID_ARGUMENT' : 'OK',
       status_message: outcome.failure?.message ?? '',
       status_details: JSON.stringify(outcome.failure?.details ?? []),
-      format: found.format, average_turns: found.averageTurns,
+      format: outcome.format, average_turns: outcome.averageTurns,
       examples: outcome.examples, size_bytes: outcome.object?.sizeBytes ?? 0, sha256: outcome.object?.sha256 ?? null,
       object_key: outcome.object?.key ?? null, report_key: outcome.reportKey ?? null, update_time: sql`now()`,
     })

@@ -183,6 +183,16 @@ export function listMetrics(database: Database, uid: string): Promise<MetricReco
   return database.selectFrom('job_metrics').selectAll().where('job_uid', '=', uid).orderBy('step').execute();
 }
 
+/** Tokens of the steps up to one, whichever attempts made them. */
+export async function sumTokens(database: Database, uid: string, upToStep: number): Promise<{ tokens: number; trainedTokens: number }> {
+  const row = await database
+    .selectFrom('job_metrics')
+    .select([sql<number>`coalesce(sum(tokens), 0)::int8`.as('tokens'), sql<number>`coalesce(sum(trained_tokens), 0)::int8`.as('trainedTokens')])
+    .where('job_uid', '=', uid).where('step', '<=', upToStep)
+    .executeTakeFirstOrThrow();
+  return row;
+}
+
 export async function recordCheckpoint(
   database: Database, uid: string,
   checkpoint: { step: number; attempt: number; key: string; manifestSha256: string; files: StoredFile[]; sizeBytes: number; loss: number | null },

@@ -51,9 +51,9 @@ export async function publishModel(database: Database, model: TunedModel): Promi
     .execute();
 }
 
-/** Gives back a reservation whose job came to nothing. A published model stays. */
+/** Takes away the model of a job that came to nothing: a reservation, or what registration had published before the job was stopped. */
 export async function releaseModel(database: Database, jobUid: string): Promise<void> {
-  await database.deleteFrom('models').where('job_uid', '=', jobUid).where('state', '=', 'UPLOADING').execute();
+  await database.deleteFrom('models').where('job_uid', '=', jobUid).execute();
 }
 
 export async function deleteModel(database: Database, uid: string): Promise<void> {

@@ -58,7 +58,7 @@ async function untilTerminal(job: Job, input: JobInput): Promise<{ wandb: boolea
 
 /** The end of a job that brings no model: cancelled, or failed with a reason. What it left is removed first. */
 async function endWithout(job: Job, input: JobInput, error: unknown): Promise<void> {
-  if (isCancellation(error)) {
+  if (isCancellation(error) || job.ending) {
     await job.move('CANCELLING', 'cancelling', `Cancelled by ${job.wishedBy}: stopping, and removing what the job left.`);
     await cleanUp(input, { removeModel: true, removeJob: false });
     await job.move('CANCELLED', 'done', 'The job was cancelled.', { code: 'CANCELLED', message: 'The job was cancelled.', domain: 'CONFIG', retryable: false });

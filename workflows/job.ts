@@ -1,10 +1,10 @@
 /** The state of one job and the rules of changing it: the only place where a job's state is assigned. */
 import { CancellationScope, CancelledFailure, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
-import type { Failure, JobInput } from '../schemas/activities.js';
+import type { Failure, JobInput, TrainingMilestone } from '../schemas/activities.js';
 import { TEMPER_STAGE, TEMPER_STATE } from '../schemas/searchAttributes.js';
 import { canMove, isTerminal, type JobStage, type JobState } from '../schemas/states.js';
 import { records } from './activityOptions.js';
-import type { JobProgress, TrainingMilestone } from './messages.js';
+import type { JobProgress } from './messages.js';
 
 /** What someone asked for and the main function has not done yet. */
 export type Wish = 'pause' | 'cancel' | 'delete';

@@ -1,5 +1,6 @@
 /** What can be said to a running workflow and asked of it: by the API, by an operator in the Temporal UI, by a GPU worker. */
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
+import { MILESTONE_SIGNAL, type TrainingMilestone } from '../schemas/activities.js';
 import type { JobStage, JobState } from '../schemas/states.js';
 
 /** Each answers with the state after it; one that is not legal now is rejected with ILLEGAL_STATE and changes nothing. */
@@ -11,19 +12,8 @@ export const setPriorityUpdate = defineUpdate<number, [{ priority: number; by: s
 /** Cancels if need be, then removes everything of the job but its model, the record last. */
 export const deleteUpdate = defineUpdate<JobState, [{ by: string }]>('delete');
 
-/** A GPU worker's milestones: an attempt that began, its first step, and about a hundred steps a run. */
-export interface TrainingMilestone {
-  attempt: number;
-  kind: 'began' | 'firstStep' | 'step';
-  worker: string;
-  step: number;
-  totalSteps: number | null;
-  epoch?: number;
-  loss?: number;
-  etaSeconds?: number | null;
-  resumedFrom?: string | null;
-}
-export const milestoneSignal = defineSignal<[TrainingMilestone]>('milestone');
+/** From a GPU worker: see TrainingMilestone. */
+export const milestoneSignal = defineSignal<[TrainingMilestone]>(MILESTONE_SIGNAL);
 
 export interface JobProgress {
   state: JobState;

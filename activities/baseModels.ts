@@ -1,0 +1,116 @@
+/**
+ * Where base models come from and where a worker keeps them: the Hugging Face hub, a prefix of the object store, or a folder
+ * on the worker. A model is brought once into a cache folder, whole or not at all.
+ */
+import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { findBaseModel, type BaseModel, type ModelSource } from '../schemas/baseModels.js';
+import { TemperError } from '../schemas/errors.js';
+import { PROTOCOL_VERSION } from '../schemas/trainerProtocol.js';
+import type { ObjectStore } from '../stores/objects.js';
+import { runTrainer, type TrainerSettings } from './trainerProcess.js';
+
+/** The small files that say how a model's text is made; absent ones are null. */
+export interface TokenizerFiles {
+  tokenizerConfig: Record<string, unknown> | null;
+  chatTemplate: string | null;
+}
+
+export function requireBaseModel(name: string): BaseModel {
+  const model = findBaseModel(name);
+  if (!model) throw new TemperError('BASE_MODEL_NOT_FOUND', `There is no base model ${name}. \`temper list models -a fireworks\` lists those that can be tuned.`);
+  return model;
+}
+
+/** Reads the tokenizer's small files without bringing the weights. */
+export async function readTokenizerFiles(source: ModelSource, objects: ObjectStore): Promise<TokenizerFiles> {
+  const [config, template] = await Promise.all([readSmallFile(source, 'tokenizer_config.json', objects), readSmallFile(source, 'chat_template.jinja', objects)]);
+  const tokenizerConfig = config === null ? null : (JSON.parse(config) as Record<string, unknown>);
+  const inConfig = tokenizerConfig?.['chat_template'];
+  return { tokenizerConfig, chatTemplate: template ?? (typeof inConfig === 'string' ? inConfig : null) };
+}
+
+async function readSmallFile(source: ModelSource, name: string, objects: ObjectStore): Promise<string | null> {
+  if ('folder' in source) return readFile(path.join(source.folder, name), 'utf8').catch(nullIfMissing);
+  if ('prefix' in source) return (await objects.head(`${source.prefix}/${name}`)) ? objects.getText(`${source.prefix}/${name}`) : null;
+  return readHubFile(source.hub, source.revision ?? 'main', name);
+}
+
+async function readHubFile(repository: string, revision: string, name: string): Promise<string | null> {
+  const endpoint = process.env['HF_ENDPOINT'] ?? 'https://huggingface.co';
+  const token = process.env['HF_TOKEN'];
+  const reply = await fetch(`${endpoint}/${repository}/resolve/${encodeURIComponent(revision)}/${name}`, {
+    headers: token ? { authorization: `Bearer ${token}` } : {},
+    signal: AbortSignal.timeout(30_000),
+  }).catch(() => {
+    throw new TemperError('HUB_UNREACHABLE', `The Hugging Face hub (${endpoint}) does not answer; the step is tried again.`);
+  });
+  if (reply.ok) return reply.text();
+  if (reply.status === 404) return null;
+  if (reply.status === 401 || reply.status === 403) {
+    throw new TemperError('MODEL_GATED', `The hub does not give ${repository} to this deployment (HTTP ${reply.status}). Accept its licence and set HF_TOKEN on the workers.`);
+  }
+  throw new TemperError('HUB_UNREACHABLE', `The hub answered ${reply.status} for ${repository}; the step is tried again.`);
+}
+
+/** True when the source has a model's essential files, as far as this worker can tell without the hub. */
+export async function checkModelFiles(model: BaseModel, objects: ObjectStore): Promise<void> {
+  const { source } = model;
+  if ('hub' in source) return;
+  for (const name of ['config.json', 'model.safetensors', 'tokenizer.json']) {
+    const present = 'folder' in source ? await exists(path.join(source.folder, name)) : (await objects.head(`${source.prefix}/${name}`)) !== null;
+    const where = 'folder' in source ? source.folder : `the object store under ${source.prefix}`;
+    if (!present) throw new TemperError('MODEL_FILES_MISSING', `The base model ${model.name} has no ${name} in ${where}. Put the model's files there and start the job again.`);
+  }
+}
+
+/** Gives the folder of a base model on this worker, bringing it first if need be. */
+export async function ensureModelFolder(
+  model: BaseModel, deps: { objects: ObjectStore; cache: string; trainer: TrainerSettings }, signal: AbortSignal,
+): Promise<string> {
+  const { source } = model;
+  if ('folder' in source) return source.folder;
+  const folder = path.join(deps.cache, 'models', ...cacheName(source));
+  if (await exists(path.join(folder, 'config.json'))) return folder;
+  const partial = `${folder}.partial-${process.pid}`;
+  await rm(partial, { recursive: true, force: true });
+  await mkdir(partial, { recursive: true });
+  try {
+    if ('prefix' in source) await bringFromStore(source.prefix, partial, deps.objects, signal);
+    else await bringFromHub(source, partial, deps.trainer, signal);
+    await rename(partial, folder).catch(async (error: unknown) => {
+      if (!(await exists(path.join(folder, 'config.json')))) throw error;
+    });
+    return folder;
+  } finally {
+    await rm(partial, { recursive: true, force: true });
+  }
+}
+
+async function bringFromStore(prefix: string, folder: string, objects: ObjectStore, signal: AbortSignal): Promise<void> {
+  const listed = await objects.list(`${prefix}/`);
+  if (listed.length === 0) throw new TemperError('MODEL_FILES_MISSING', `The object store has no model under ${prefix}.`);
+  for (const { key } of listed) await objects.getFile(key, path.join(folder, key.slice(prefix.length + 1)), undefined, signal);
+}
+
+async function bringFromHub(source: { hub: string; revision?: string }, folder: string, trainer: TrainerSettings, signal: AbortSignal): Promise<void> {
+  const spec = { version: PROTOCOL_VERSION, work: 'fetch', repository: source.hub, revision: source.revision, outputPath: folder } as const;
+  await runTrainer(trainer, { name: `fetch-${source.hub.replaceAll('/', '--')}`, spec, signal, network: true });
+}
+
+/** Where a model of this source lies in the cache. */
+function cacheName(source: { prefix: string } | { hub: string; revision?: string }): string[] {
+  return 'prefix' in source ? ['store', source.prefix.replaceAll('/', '--')] : ['hub', `${source.hub.replaceAll('/', '--')}@${source.revision ?? 'main'}`];
+}
+
+function exists(file: string): Promise<boolean> {
+  return stat(file).then(
+    () => true,
+    () => false,
+  );
+}
+
+function nullIfMissing(error: unknown): null {
+  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+  throw error;
+}

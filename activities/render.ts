@@ -1,0 +1,162 @@
+/** Renders a job's examples into text with loss spans, splits off the evaluation rows, and stores both under their content's hash. */
+import { createHash } from 'node:crypto';
+import { mkdir, rm, stat } from 'node:fs/promises';
+import path from 'node:path';
+import type { DataActivities, PreparedSet } from '../schemas/activities.js';
+import { TemperError, type ErrorDetail } from '../schemas/errors.js';
+import type { Database } from '../stores/database.js';
+import { appendEvent } from '../stores/events.js';
+import { updateProgress, type JobRecord } from '../stores/jobs.js';
+import type { ObjectStore } from '../stores/objects.js';
+import { chooseChatTemplate } from '../templates/chat.js';
+import { renderSet, type RenderRequest, type RenderResult } from '../templates/renderSet.js';
+import { readTokenizerFiles, requireBaseModel } from './baseModels.js';
+import { withHeartbeats } from './heartbeat.js';
+import { requireEvaluationDataset, requireJob, requireReadyDataset, type ReadyDataset } from './jobs.js';
+import { asPreparedSet, preparedKey, readManifest, type PreparedManifest } from './preparedSets.js';
+
+interface Dependencies {
+  database: Database;
+  objects: ObjectStore;
+  cache: string;
+  scratch: string;
+}
+
+type Template = Omit<RenderRequest, 'datasetPath' | 'outputFolder' | 'evaluationSplit' | 'seed'>;
+
+export function makeRender(deps: Dependencies): Pick<DataActivities, 'renderJob'> {
+  return { renderJob: ({ uid }) => withHeartbeats((signal) => renderJob(deps, uid, signal)) };
+}
+
+async function renderJob(deps: Dependencies, uid: string, signal: AbortSignal): Promise<PreparedSet> {
+  const { database, objects } = deps;
+  const job = await requireJob(database, uid);
+  const dataset = await requireReadyDataset(database, job);
+  const evaluationDataset = await requireEvaluationDataset(database, job);
+  const { template, origin } = await resolveTemplate(deps, job);
+
+  const hash = hashOf(job, dataset, evaluationDataset, template);
+  const key = preparedKey(job.account_id, hash);
+  const known = await readManifest(objects, key);
+  const manifest = known ?? (await make(deps, { job, dataset, evaluationDataset, template, origin, hash, key }, signal));
+
+  const prepared = asPreparedSet(key, manifest, known !== null);
+  await updateProgress(database, uid, { trainExamples: prepared.trainExamples, evalExamples: prepared.evalExamples });
+  await appendEvent(database, uid, {
+    key: 'rendered', type: 'data', data: { hash, origin, warnings: manifest.warnings },
+    message: `Rendered ${prepared.trainExamples} examples for training and ${prepared.evalExamples} for evaluation${known ? ' (an equal set was already there)' : ''}.`,
+  });
+  for (const warning of manifest.warnings) {
+    await appendEvent(database, uid, { key: `warning/${warning.code}`, type: 'warning', message: `${warning.message} (${warning.count} rows)`, data: { ...warning } });
+  }
+  return prepared;
+}
+
+/** What the rows are rendered with, from the job's task and, for conversations, its chat template. */
+async function resolveTemplate({ objects }: Dependencies, job: JobRecord): Promise<{ template: Template; origin: string }> {
+  const { task } = job.settings;
+  if (task.kind === 'textCompletion') {
+    return { template: { kind: task.kind, inputTemplate: task.inputTemplate, outputTemplate: task.outputTemplate }, origin: 'job' };
+  }
+  if (task.kind === 'textClassification') return { template: { kind: task.kind, textField: task.text, labelField: task.label }, origin: 'job' };
+  const model = requireBaseModel(job.base_model);
+  const files = await readTokenizerFiles(model.source, objects);
+  const chosen = chooseChatTemplate({ jobTemplate: task.jinjaTemplate, modelTemplate: files.chatTemplate ?? undefined, family: model.chatFamily });
+  const config = files.tokenizerConfig ?? {};
+  const chat = {
+    template: chosen.template, bosToken: tokenText(config['bos_token']), eosToken: tokenText(config['eos_token']), specialTokens: specialTokens(config),
+    now: job.create_time.toISOString(),
+  };
+  return { template: { kind: task.kind, chat }, origin: chosen.origin };
+}
+
+/** `"<s>"` or `{ "content": "<s>", … }`, as tokenizer_config.json writes it. */
+function tokenText(value: unknown): string {
+  if (typeof value === 'string') return value;
+  const content = (value as { content?: unknown } | null | undefined)?.content;
+  return typeof content === 'string' ? content : '';
+}
+
+function specialTokens(config: Record<string, unknown>): string[] {
+  const added = Object.values((config['added_tokens_decoder'] ?? {}) as Record<string, { content?: string; special?: boolean }>);
+  const named = ['bos_token', 'eos_token', 'pad_token', 'unk_token'].map((name) => tokenText(config[name]));
+  const listed = [config['additional_special_tokens'], config['extra_special_tokens']].flatMap((list) => (Array.isArray(list) ? list.map(tokenText) : []));
+  const all = [...added.filter((token) => token.special !== false).map((token) => token.content ?? ''), ...named, ...listed];
+  return [...new Set(all.filter((token) => token !== ''))].sort();
+}
+
+/** Everything that the rendered bytes depend on. The time counts only for templates that print it. */
+function hashOf(job: JobRecord, dataset: ReadyDataset, evaluationDataset: ReadyDataset | null, template: Template): string {
+  const { evaluation, evaluationSplit, seed } = job.settings;
+  const chat = template.chat && !template.chat.template.includes('strftime_now') ? { ...template.chat, now: null } : template.chat;
+  const parts = {
+    version: 1, dataset: dataset.sha256, evaluationDataset: evaluationDataset?.sha256 ?? null, template: { ...template, chat },
+    split: evaluation && !evaluationDataset ? evaluationSplit : 0, seed,
+  };
+  return createHash('sha256').update(JSON.stringify(parts)).digest('hex');
+}
+
+interface Making {
+  job: JobRecord;
+  dataset: ReadyDataset;
+  evaluationDataset: ReadyDataset | null;
+  template: Template;
+  origin: string;
+  hash: string;
+  key: string;
+}
+
+async function make(deps: Dependencies, making: Making, signal: AbortSignal): Promise<PreparedManifest> {
+  const { job, dataset, evaluationDataset, template, hash, key } = making;
+  const { evaluation, evaluationSplit, seed } = job.settings;
+  const folder = path.join(deps.scratch, `render-${process.pid}-${job.uid}`);
+  try {
+    const own = await render(deps, dataset, { ...template, seed, evaluationSplit: evaluation && !evaluationDataset ? evaluationSplit : 0 }, path.join(folder, 'train'), signal);
+    const apart = evaluationDataset ? await render(deps, evaluationDataset, { ...template, seed, evaluationSplit: 0 }, path.join(folder, 'eval'), signal) : null;
+    const train = await publish(deps.objects, path.join(folder, 'train', 'train.jsonl'), `${key}/train.jsonl`);
+    const evaluationFile = apart ? path.join(folder, 'eval', 'train.jsonl') : own.evalExamples > 0 ? path.join(folder, 'train', 'eval.jsonl') : null;
+    const evaluationPart = evaluationFile ? await publish(deps.objects, evaluationFile, `${key}/eval.jsonl`) : null;
+    const manifest: PreparedManifest = {
+      version: 1, hash, kind: template.kind, datasetSha256: dataset.sha256,
+      train: { examples: own.trainExamples, ...train },
+      eval: evaluationPart ? { examples: apart ? apart.trainExamples : own.evalExamples, ...evaluationPart } : null,
+      labels: own.labels ? [...new Set([...own.labels, ...(apart?.labels ?? [])])].sort() : null,
+      template: template.chat ? { origin: making.origin, text: template.chat.template } : null,
+      warnings: [...own.warnings, ...(apart?.warnings ?? [])].map(({ code, message, count }) => ({ code, message, count })),
+    };
+    await deps.objects.putBytes(`${key}/manifest.json`, JSON.stringify(manifest), { writeOnce: true });
+    return manifest;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function render(
+  deps: Dependencies, dataset: ReadyDataset, request: Omit<RenderRequest, 'datasetPath' | 'outputFolder'>, outputFolder: string, signal: AbortSignal,
+): Promise<RenderResult> {
+  await mkdir(outputFolder, { recursive: true });
+  const datasetPath = path.join(deps.cache, 'datasets', `${dataset.sha256}.jsonl`);
+  const cached = await stat(datasetPath).then(
+    (found) => found.size === dataset.size_bytes,
+    () => false,
+  );
+  if (!cached) await deps.objects.getFile(dataset.object_key, datasetPath, { sha256: dataset.sha256 }, signal);
+  const result = await renderSet({ ...request, datasetPath, outputFolder }, { signal });
+  if (result.problems.length > 0) throw renderFailure(dataset, result);
+  return result;
+}
+
+function renderFailure(dataset: ReadyDataset, result: RenderResult): TemperError {
+  const details: ErrorDetail[] = result.problems.flatMap((problem) =>
+    problem.places.slice(0, 3).map((place) => ({ reason: problem.code, field: problem.field, line: place.line, message: problem.message })),
+  );
+  const told = result.problems.slice(0, 3).map((problem) => {
+    const lines = problem.places.slice(0, 3).map((place) => place.line).join(', ');
+    return `${problem.message} (${problem.count} rows, first at line ${lines})`;
+  });
+  return new TemperError('RENDER_FAILED', `The dataset ${dataset.id} does not fit the job's templates: ${told.join('; ')}. Correct the rows or the templates and start a new job.`, details);
+}
+
+async function publish(objects: ObjectStore, file: string, key: string): Promise<{ sha256: string; sizeBytes: number }> {
+  return objects.putFile(key, file, { writeOnce: true });
+}

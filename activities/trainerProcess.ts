@@ -1,0 +1,174 @@
+/**
+ * One trainer process: spawned with a spec, followed by its events, stopped with SIGTERM. It dies with this worker, sees no
+ * secret, and one that says nothing for too long is killed: a hang must not look like work.
+ */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { createWriteStream } from 'node:fs';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { createInterface } from 'node:readline';
+import { isErrorCode, TemperError } from '../schemas/errors.js';
+import { EXIT_INTERRUPTED, type CompletedEvent, type TrainerEvent, type TrainerSpec } from '../schemas/trainerProtocol.js';
+
+export interface TrainerSettings {
+  /** The Python of the trainer's environment. */
+  python: string;
+  /** Folder for specs and logs of runs. */
+  scratch: string;
+  /** Locked for as long as the process lives, so that two trainers never share one GPU, whichever worker started them. */
+  gpuLock: string;
+}
+
+export interface TrainerRun {
+  /** For the folder and the log. */
+  name: string;
+  spec: TrainerSpec;
+  signal: AbortSignal;
+  /** Sees each event in order; the process is not read further until it returns. */
+  onEvent?: (event: TrainerEvent) => void | Promise<void>;
+  /** Only the hub download has a network to use. */
+  network?: boolean;
+}
+
+/** Silence before the process is killed: loading a 70B model is long, a step is not. */
+const START_SILENCE_MS = 15 * 60_000;
+const STEP_SILENCE_MS = 120_000;
+const SILENCE_PER_STEP = 30;
+/** From SIGTERM to SIGKILL: long enough for one step and a checkpoint. */
+const GRACE_MS = 60_000;
+const GPU_WAIT_SECONDS = 30;
+const EXIT_GPU_BUSY = 76;
+
+/**
+ * Runs to the end and gives the last event and the seconds it took.
+ * @throws TemperError what the trainer said went wrong, TRAINER_CRASHED, TRAINER_SILENT, GPU_BUSY, or TRAINER_INTERRUPTED once
+ *   `signal` has stopped it (its last checkpoint was announced before)
+ */
+export async function runTrainer(settings: TrainerSettings, run: TrainerRun): Promise<{ completed: CompletedEvent; seconds: number }> {
+  const folder = path.join(settings.scratch, run.name);
+  await mkdir(folder, { recursive: true });
+  const specFile = path.join(folder, `${run.spec.work}.json`);
+  const logFile = path.join(folder, `${run.spec.work}.log`);
+  await writeFile(specFile, JSON.stringify(run.spec, null, 2));
+
+  const startedAt = performance.now();
+  const child = start(settings, specFile, logFile, run);
+  const exit = new Promise<{ code: number | null; signal: string | null }>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('exit', (code, signal) => resolve({ code, signal }));
+  });
+  const watch = watchSilence(child);
+  const stop = () => stopGently(child);
+  run.signal.addEventListener('abort', stop, { once: true });
+  if (run.signal.aborted) stop();
+
+  let last: TrainerEvent | null = null;
+  try {
+    for await (const line of createInterface({ input: child.stdout!, crlfDelay: Infinity })) {
+      const event = parseEvent(line);
+      if (!event) continue;
+      watch.heard(event);
+      last = event;
+      watch.pause();
+      await run.onEvent?.(event);
+      watch.resume();
+    }
+    const { code, signal } = await exit;
+    return { completed: await verdict({ last, code, signal, silent: watch.fired(), logFile }), seconds: (performance.now() - startedAt) / 1000 };
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw error;
+  } finally {
+    watch.stop();
+    run.signal.removeEventListener('abort', stop);
+  }
+}
+
+async function verdict(end: { last: TrainerEvent | null; code: number | null; signal: string | null; silent: boolean; logFile: string }): Promise<CompletedEvent> {
+  const { last, code, signal } = end;
+  if (last?.event === 'completed') return last;
+  if (last?.event === 'failed') throw new TemperError(isErrorCode(last.code) ? last.code : 'TRAINER_CRASHED', last.message);
+  if (end.silent) throw new TemperError('TRAINER_SILENT', 'The trainer said nothing for too long and was stopped; it goes on from its last checkpoint.');
+  if (code === EXIT_INTERRUPTED || last?.event === 'interrupted') throw new TemperError('TRAINER_INTERRUPTED', 'The trainer was stopped after a checkpoint.');
+  if (code === EXIT_GPU_BUSY) throw new TemperError('GPU_BUSY', 'Another trainer still holds the GPU of this worker; the step is tried again.');
+  const how = signal ? `was killed (${signal})` : `ended with exit code ${code}`;
+  const said = (await lastLines(end.logFile)).trim();
+  throw new TemperError('TRAINER_CRASHED', `The trainer process ${how}; it goes on from its last checkpoint.${said && !signal ? ` Last lines of its log: ${said}` : ''}`);
+}
+
+function start(settings: TrainerSettings, specFile: string, logFile: string, run: TrainerRun): ChildProcess {
+  const command = [...guards(settings.gpuLock), settings.python, '-m', 'temper_trainer', specFile];
+  const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], env: trainerEnvironment(path.dirname(specFile), run.network ?? false) });
+  child.stderr!.pipe(createWriteStream(logFile, { flags: 'a' }));
+  return child;
+}
+
+let guardCommands: string[] | null = null;
+
+/** `setpriv` kills the trainer when this worker dies, `flock` holds the GPU's lock for as long as the trainer lives. Linux has both. */
+function guards(gpuLock: string): string[] {
+  guardCommands ??= [
+    ...(available('setpriv') ? ['setpriv', '--pdeathsig', 'KILL'] : []),
+    ...(available('flock') ? ['flock', '--no-fork', '--wait', String(GPU_WAIT_SECONDS), '--conflict-exit-code', String(EXIT_GPU_BUSY)] : []),
+  ];
+  return guardCommands.includes('flock') ? [...guardCommands, gpuLock] : guardCommands;
+}
+
+function available(command: string): boolean {
+  return spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
+}
+
+/** Only what training needs: no keys of the database, the object store or anyone. */
+function trainerEnvironment(home: string, network: boolean): NodeJS.ProcessEnv {
+  const passed = ['PATH', 'LANG', 'LC_ALL', 'LD_LIBRARY_PATH', 'CUDA_VISIBLE_DEVICES', 'CUDA_HOME', 'OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'TMPDIR'];
+  const forHub = network ? ['HF_ENDPOINT', 'HF_TOKEN', 'HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'SSL_CERT_FILE'] : [];
+  const environment: NodeJS.ProcessEnv = { HOME: home, PYTHONUNBUFFERED: '1', TEMPER_PARENT_PID: String(process.pid), ...(network ? {} : { HF_HUB_OFFLINE: '1' }) };
+  for (const name of [...passed, ...forHub]) if (process.env[name] !== undefined) environment[name] = process.env[name];
+  return environment;
+}
+
+function parseEvent(line: string): TrainerEvent | null {
+  try {
+    return JSON.parse(line) as TrainerEvent;
+  } catch {
+    return null;
+  }
+}
+
+function watchSilence(child: ChildProcess) {
+  let limitMs = START_SILENCE_MS;
+  let timer: NodeJS.Timeout | undefined;
+  let fired = false;
+  let lastStepAt: number | null = null;
+  const resume = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      fired = true;
+      child.kill('SIGKILL');
+    }, limitMs);
+  };
+  resume();
+  return {
+    heard(event: TrainerEvent) {
+      if (event.event !== 'step') return;
+      const now = performance.now();
+      if (lastStepAt !== null) limitMs = Math.max(STEP_SILENCE_MS, SILENCE_PER_STEP * (now - lastStepAt));
+      lastStepAt = now;
+    },
+    pause: () => clearTimeout(timer),
+    resume,
+    stop: () => clearTimeout(timer),
+    fired: () => fired,
+  };
+}
+
+function stopGently(child: ChildProcess): void {
+  child.kill('SIGTERM');
+  const timer = setTimeout(() => child.kill('SIGKILL'), GRACE_MS);
+  child.on('exit', () => clearTimeout(timer));
+}
+
+async function lastLines(file: string): Promise<string> {
+  const text = await readFile(file, 'utf8').catch(() => '');
+  return text.trimEnd().split('\n').slice(-2).join(' ').slice(-300);
+}

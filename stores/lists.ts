@@ -1,0 +1,63 @@
+/**
+ * One page of an account's rows, by keyset: the next page begins after the last row's own values, so rows that are added or
+ * removed meanwhile shift nothing. Filter and order come as SQL expressions that the caller built from declared fields.
+ */
+import { sql, type RawBuilder, type Selectable } from 'kysely';
+import type { Database, Tables } from './database.js';
+
+export type ListedTable = 'datasets' | 'jobs' | 'models' | 'users' | 'secrets' | 'api_keys';
+
+export interface OrderTerm {
+  expression: RawBuilder<unknown>;
+  /** Postgres' type of the expression: how its text form is read back. */
+  type: 'text' | 'float8' | 'timestamptz' | 'bool';
+  descending: boolean;
+}
+
+export interface PageRequest {
+  accountId: string;
+  where?: RawBuilder<boolean>;
+  /** The last term must tell any two rows apart. */
+  order: OrderTerm[];
+  /** The order's values in the row before the page's first, as text. */
+  after?: string[];
+  limit: number;
+  /** Rows from elsewhere, in the table's shape; they take the table's place. */
+  rows?: object[];
+}
+
+export interface Page<Row> {
+  rows: Row[];
+  /** Rows that match, on all pages. */
+  total: number;
+  /** `after` of the next page; null when this is the last. */
+  next: string[] | null;
+}
+
+export async function listPage<T extends ListedTable>(database: Database, table: T, request: PageRequest): Promise<Page<Selectable<Tables[T]>>> {
+  const source = request.rows
+    ? sql`jsonb_populate_recordset(null::${sql.table(table)}, ${JSON.stringify(request.rows)}::jsonb) as ${sql.ref(table)}`
+    : sql.table(table);
+  const matches = sql<boolean>`account_id = ${request.accountId} and (${request.where ?? sql`true`})`;
+  const cursor = sql.join(request.order.map((term) => sql`(${term.expression})::text`));
+  const order = sql.join(request.order.map((term) => sql`${term.expression} ${term.descending ? sql`desc` : sql`asc`}`));
+  const page = await sql<Selectable<Tables[T]> & { page_cursor: string[] }>`
+    select *, array[${cursor}] as page_cursor from ${source}
+    where ${matches} and ${request.after ? isAfter(request.order, request.after) : sql`true`}
+    order by ${order} limit ${request.limit + 1}`.execute(database);
+  const count = await sql<{ total: number }>`select count(*) as total from ${source} where ${matches}`.execute(database);
+  const rows = page.rows.slice(0, request.limit);
+  const next = page.rows.length > request.limit ? (rows.at(-1)?.page_cursor ?? null) : null;
+  return { rows, total: count.rows[0]?.total ?? 0, next };
+}
+
+/** (a > x) or (a = x and b > y) or …: the row-wise comparison that SQL has only for one direction. */
+function isAfter(order: OrderTerm[], after: string[]): RawBuilder<boolean> {
+  const values = order.map((term, index) => sql`${after[index]}::${sql.raw(term.type)}`);
+  const alternatives = order.map((term, index) => {
+    const equal = order.slice(0, index).map((earlier, position) => sql`${earlier.expression} = ${values[position]}`);
+    const beyond = sql`${term.expression} ${term.descending ? sql`<` : sql`>`} ${values[index]}`;
+    return sql`(${sql.join([...equal, beyond], sql` and `)})`;
+  });
+  return sql<boolean>`(${sql.join(alternatives, sql` or `)})`;
+}

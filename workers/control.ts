@@ -1,0 +1,22 @@
+/** Workflows and the light steps: Postgres, trackers. Any number of these may run. */
+import { fileURLToPath } from 'node:url';
+import { Worker } from '@temporalio/worker';
+import { makeRecords } from '../activities/records.js';
+import { makeReport } from '../activities/report.js';
+import { CONTROL_QUEUE } from '../schemas/taskQueues.js';
+import { announceReady, openEnvironment, workerOptions } from './environment.js';
+
+const environment = await openEnvironment();
+const worker = await Worker.create({
+  ...workerOptions(environment),
+  taskQueue: CONTROL_QUEUE,
+  workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)),
+  activities: { ...makeRecords(environment), ...makeReport(environment) },
+  maxConcurrentWorkflowTaskExecutions: 40,
+  maxConcurrentActivityTaskExecutions: 40,
+  // A workflow cached by a worker that was killed waits this long before another takes it.
+  stickyQueueScheduleToStartTimeout: '1s',
+});
+announceReady();
+await worker.run();
+process.exit(0);

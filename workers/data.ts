@@ -1,0 +1,23 @@
+/** Validation, rendering, registration: what needs CPU, disk and the object store. */
+import { availableParallelism } from 'node:os';
+import { Worker } from '@temporalio/worker';
+import { makeCheckJob } from '../activities/checkJob.js';
+import { makeCleanUp } from '../activities/cleanup.js';
+import { makeRegister } from '../activities/register.js';
+import { makeRender } from '../activities/render.js';
+import { makeValidate } from '../activities/validate.js';
+import { DATA_QUEUE } from '../schemas/taskQueues.js';
+import { announceReady, openEnvironment, workerOptions } from './environment.js';
+
+const environment = await openEnvironment();
+const worker = await Worker.create({
+  ...workerOptions(environment),
+  taskQueue: DATA_QUEUE,
+  activities: {
+    ...makeValidate(environment), ...makeCheckJob(environment), ...makeRender(environment), ...makeRegister(environment), ...makeCleanUp(environment),
+  },
+  maxConcurrentActivityTaskExecutions: Math.max(2, availableParallelism()),
+});
+announceReady();
+await worker.run();
+process.exit(0);

@@ -1,0 +1,99 @@
+/** What the workers read from the environment (the table stands in dev/stack.ts), and what they all open with it. */
+import { mkdirSync } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { NativeConnection, type WorkerOptions } from '@temporalio/worker';
+import { failureInterceptor } from '../activities/failures.js';
+import { openDatabase, type Database } from '../stores/database.js';
+import { openObjectStore, type ObjectStore } from '../stores/objects.js';
+
+export interface Environment {
+  connection: NativeConnection;
+  namespace: string;
+  database: Database;
+  objects: ObjectStore;
+  secretKey: string;
+  python: string;
+  /** Files that can be had again: models, datasets, rendered sets. */
+  cache: string;
+  /** Files of work under way. */
+  scratch: string;
+  home: string;
+}
+
+export async function openEnvironment(): Promise<Environment> {
+  const home = required('TEMPER_HOME');
+  const cache = process.env['TEMPER_CACHE'] ?? path.join(home, 'cache');
+  const scratch = path.join(home, 'scratch');
+  for (const folder of [cache, scratch]) mkdirSync(folder, { recursive: true });
+  await sweepScratch(scratch);
+  return {
+    home, cache, scratch,
+    connection: await connect(required('TEMPORAL_ADDRESS')),
+    namespace: process.env['TEMPORAL_NAMESPACE'] ?? 'default',
+    database: openDatabase(required('DATABASE_URL')),
+    objects: openObjectStore({
+      endpoint: process.env['TEMPER_S3_ENDPOINT'], region: process.env['TEMPER_S3_REGION'] ?? 'us-east-1', bucket: required('TEMPER_S3_BUCKET'),
+    }),
+    secretKey: required('TEMPER_SECRET_KEY'),
+    python: process.env['TEMPER_PYTHON'] ?? 'python3',
+  };
+}
+
+/** Options that every worker shares. */
+export function workerOptions(environment: Environment): Pick<WorkerOptions, 'connection' | 'namespace' | 'identity' | 'interceptors' | 'maxHeartbeatThrottleInterval' | 'shutdownForceTime'> {
+  return {
+    connection: environment.connection,
+    namespace: environment.namespace,
+    identity: `${hostname()}:${process.pid}`,
+    interceptors: { activity: [() => ({ inbound: failureInterceptor })] },
+    // Cancellations come back with heartbeats.
+    maxHeartbeatThrottleInterval: '3s',
+    shutdownForceTime: '90s',
+  };
+}
+
+/** Tells whoever started this process, if it listens, that the worker polls. */
+export function announceReady(): void {
+  process.send?.({ ready: true });
+}
+
+function required(name: string): string {
+  const value = process.env[name];
+  if (!value) {
+    console.error(`${name} is not set. \`npm run dev\` sets it; dev/stack.ts lists all variables.`);
+    process.exit(2);
+  }
+  return value;
+}
+
+/** Temporal may be away when a worker starts: wait for it. */
+async function connect(address: string): Promise<NativeConnection> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await NativeConnection.connect({ address });
+    } catch (error) {
+      if (attempt === 1) console.error(`Temporal at ${address} does not answer; trying on. ${error instanceof Error ? error.message : ''}`);
+      await sleep(Math.min(5_000, 250 * attempt));
+    }
+  }
+}
+
+/** Folders are named `step-PID-…` by the process that made them: those of dead processes are left-overs. */
+async function sweepScratch(scratch: string): Promise<void> {
+  for (const name of await readdir(scratch)) {
+    const pid = Number(/^[a-z]+-(\d+)-/.exec(name)?.[1]);
+    if (pid && !isAlive(pid)) await rm(path.join(scratch, name), { recursive: true, force: true });
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}

@@ -1,0 +1,22 @@
+/** Training and evaluation: one job at a time on the GPU (or the CPUs) of this machine. */
+import path from 'node:path';
+import { Worker } from '@temporalio/worker';
+import { makeEvaluate } from '../activities/evaluate.js';
+import { makeTrain } from '../activities/train.js';
+import { gpuQueue } from '../schemas/taskQueues.js';
+import { announceReady, openEnvironment, workerOptions } from './environment.js';
+
+const environment = await openEnvironment();
+const trainer = { python: environment.python, scratch: environment.scratch, gpuLock: path.join(environment.home, 'gpu.lock') };
+const dependencies = { ...environment, trainer };
+const worker = await Worker.create({
+  ...workerOptions(environment),
+  taskQueue: gpuQueue(process.env['TEMPER_GPU_CLASS']),
+  activities: { ...makeTrain(dependencies), ...makeEvaluate(dependencies) },
+  maxConcurrentActivityTaskExecutions: 1,
+  // A cancelled trainer gets its checkpoint out before the worker goes.
+  shutdownGraceTime: 0,
+});
+announceReady();
+await worker.run();
+process.exit(0);
