@@ -1,0 +1,93 @@
+/** The filters `int`, `float` and `round`, with Python's readings of text and its rounding of halves to even. */
+import { computeNumbers } from './arithmetic.js';
+import { fail } from './errors.js';
+import { strip } from './textMethods.js';
+import { Float, isFloat, isInteger, isNumber, numeric, requireIndex, toFloat, typeName, type Value } from './values.js';
+
+const FLOAT_TEXT = /^[-+]?(?:(?:\d+(?:_\d+)*\.?(?:\d+(?:_\d+)*)?|\.\d+(?:_\d+)*)(?:e[-+]?\d+(?:_\d+)*)?|inf(?:inity)?|nan)$/i;
+
+/** `value|int`: what cannot be read as a number is the default. */
+export function toIntegerValue(value: Value, otherwise: Value = 0, base: Value = 10): Value {
+  if (isInteger(value)) return numeric(value);
+  if (typeof value === 'string') {
+    const integer = parseInteger(strip(value, undefined, true, true), requireIndex(base));
+    if (integer !== undefined) return integer;
+  }
+  const number = parseFloatValue(value);
+  if (number === undefined || !Number.isFinite(number)) return otherwise;
+  const whole = Math.trunc(number);
+  return Number.isSafeInteger(whole) ? whole + 0 : BigInt(whole);
+}
+
+/** `value|float`. */
+export function toFloatValue(value: Value, otherwise: Value = new Float(0)): Value {
+  const number = parseFloatValue(value);
+  return number === undefined ? otherwise : toFloat(number);
+}
+
+function parseInteger(text: string, base: number): number | bigint | undefined {
+  if (base < 2 || base > 36) return undefined;
+  const parts = /^([-+]?)(0[xob])?((?:[0-9a-z]+_?)*[0-9a-z])$/i.exec(text);
+  if (!parts) return undefined;
+  const [, sign, prefix = '', body = ''] = parts;
+  const prefixBase = { '0x': 16, '0o': 8, '0b': 2 }[prefix.toLowerCase()];
+  const digits = (prefixBase === undefined || prefixBase === base ? body : prefix + body).replaceAll('_', '').toLowerCase();
+  let value = 0n;
+  if (digits.length > 4300) return undefined;
+  for (const character of digits) {
+    const digit = parseInt(character, 36);
+    if (!(digit < base)) return undefined;
+    value = value * BigInt(base) + BigInt(digit);
+  }
+  if (sign === '-') value = -value;
+  const small = Number(value);
+  return Number.isSafeInteger(small) ? small : value;
+}
+
+function parseFloatValue(value: Value): number | undefined {
+  if (isNumber(value)) return Number(numeric(value));
+  if (typeof value !== 'string') return undefined;
+  const text = strip(value, undefined, true, true);
+  if (!FLOAT_TEXT.test(text)) return undefined;
+  const plain = text.replaceAll('_', '').toLowerCase();
+  if (plain.endsWith('nan')) return NaN;
+  if (plain.includes('inf')) return plain.startsWith('-') ? -Infinity : Infinity;
+  return Number(plain);
+}
+
+/** `value|round(precision, method)` with the methods common, ceil and floor. */
+export function roundNumber(value: Value, precision: Value = 0, method: Value = 'common'): Value {
+  if (method !== 'common' && method !== 'ceil' && method !== 'floor') fail('method must be common, ceil or floor');
+  if (!isNumber(value)) fail(`type ${typeName(value)} doesn't define __round__ method`);
+  const places = requireIndex(precision);
+  if (Math.abs(places) > 300) fail('the precision of round is out of range');
+  if (method !== 'common') {
+    const scale = 10 ** places;
+    const whole = method === 'ceil' ? Math.ceil(Number(numeric(value)) * scale) : Math.floor(Number(numeric(value)) * scale);
+    return toFloat(whole / scale);
+  }
+  if (isFloat(value)) return toFloat(roundFloat(Number(numeric(value)), places));
+  if (places >= 0) return numeric(value);
+  const unit = 10n ** BigInt(-places);
+  const whole = BigInt(numeric(value));
+  const rest = ((whole % unit) + unit) % unit;
+  const down = whole - rest;
+  const up = rest * 2n > unit || (rest * 2n === unit && (down / unit) % 2n !== 0n);
+  return computeNumbers('+', 0, up ? down + unit : down);
+}
+
+function roundFloat(value: number, places: number): number {
+  if (!Number.isFinite(value)) return value;
+  if (places < 0) return roundFloat(value / 10 ** -places, 0) * 10 ** -places;
+  if (places > 100 || Math.abs(value) >= 1e21) return value;
+  // toFixed rounds the exact value of the float and takes exact halves away from zero; only those need care.
+  const halves = value * 2 ** (places + 1);
+  if (Number.isSafeInteger(halves)) {
+    const doubled = BigInt(halves) * 5n ** BigInt(places);
+    if (doubled % 2n !== 0n) {
+      const lower = (doubled - 1n) / 2n;
+      return Number(`${lower % 2n === 0n ? lower : lower + 1n}e${-places}`);
+    }
+  }
+  return Number(value.toFixed(places));
+}

@@ -1,0 +1,158 @@
+/** How Python prints values: `str` for what a template prints, `repr` inside lists and dicts, and JSON as `json.dumps` writes it. */
+import { fail } from './errors.js';
+import {
+  Callable,
+  DictView,
+  Float,
+  Loop,
+  Namespace,
+  OneShot,
+  Range,
+  Tuple,
+  compareText,
+  dictEntries,
+  isDict,
+  typeName,
+  type Dict,
+  type Value,
+} from './values.js';
+
+/** Python's `str(value)`; an undefined value prints nothing. */
+export function toText(value: Value): string {
+  return typeof value === 'string' ? value : value === undefined ? '' : toRepr(value);
+}
+
+/** Python's `repr(value)`. */
+export function toRepr(value: Value): string {
+  switch (typeof value) {
+    case 'string':
+      return quote(value);
+    case 'undefined':
+      return 'Undefined';
+    case 'boolean':
+      return value ? 'True' : 'False';
+    case 'number':
+      return numberText(value);
+    case 'bigint':
+      return String(value);
+    default:
+  }
+  if (value === null) return 'None';
+  if (value instanceof Float) return floatText(value.value);
+  if (value instanceof Tuple) return `(${value.map(toRepr).join(', ')}${value.length === 1 ? ',' : ''})`;
+  if (Array.isArray(value)) return `[${value.map(toRepr).join(', ')}]`;
+  if (value instanceof Range) return `range(${value.start}, ${value.stop}${value.step === 1 ? '' : `, ${value.step}`})`;
+  if (value instanceof DictView) return `dict_${value.kind}([${value.items().map(toRepr).join(', ')}])`;
+  if (value instanceof Namespace) return `<Namespace ${dictRepr(value.attributes)}>`;
+  if (value instanceof Loop) return `<LoopContext ${value.index0 + 1}/${value.items.length}>`;
+  if (value instanceof Callable && value.typeName === 'Macro') return `<Macro ${quote(value.name)}>`;
+  if (isDict(value)) return dictRepr(value);
+  // Python would print an address in memory.
+  const hint = value instanceof OneShot ? '; use |list or |join' : '';
+  return fail(`a ${typeName(value)} object cannot be printed${hint}`);
+}
+
+function dictRepr(dict: Dict): string {
+  return `{${dictEntries(dict)
+    .map(([key, value]) => `${toRepr(key)}: ${toRepr(value)}`)
+    .join(', ')}}`;
+}
+
+function numberText(value: number): string {
+  if (Number.isSafeInteger(value) && !Object.is(value, -0)) return String(value);
+  // Integers past 2^53 in a row's JSON have lost their last digits to a float; they still print as integers.
+  if (Number.isInteger(value) && Math.abs(value) < 1e21 && value !== 0) return BigInt(value).toString();
+  return floatText(value);
+}
+
+/** Python's `repr` of a float: shortest digits, an exponent below 1e-4 and from 1e16 on. */
+export function floatText(value: number): string {
+  if (Number.isNaN(value)) return 'nan';
+  if (!Number.isFinite(value)) return value > 0 ? 'inf' : '-inf';
+  if (Object.is(value, -0)) return '-0.0';
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-4 || size >= 1e16)) {
+    const [digits, exponent] = value.toExponential().split('e') as [string, string];
+    const sign = exponent.startsWith('-') ? '-' : '+';
+    return `${digits}e${sign}${exponent.slice(1).padStart(2, '0')}`;
+  }
+  return Number.isInteger(value) ? value.toFixed(1) : String(value);
+}
+
+const QUOTED_ESCAPES: Record<string, string> = { '\n': '\\n', '\r': '\\r', '\t': '\\t', '\\': '\\\\' };
+/** What Python does not call printable: controls, formats, surrogates, private use, unassigned, and separators but the space. */
+const NOT_PRINTABLE = /[\\\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu;
+
+function quote(text: string): string {
+  const mark = text.includes("'") && !text.includes('"') ? '"' : "'";
+  const escaped = text.replace(NOT_PRINTABLE, (character) => {
+    const known = QUOTED_ESCAPES[character];
+    if (known) return known;
+    const code = character.codePointAt(0)!;
+    const digits = code.toString(16);
+    return code < 0x100 ? `\\x${digits.padStart(2, '0')}` : code < 0x10000 ? `\\u${digits.padStart(4, '0')}` : `\\U${digits.padStart(8, '0')}`;
+  });
+  return mark + (mark === "'" ? escaped.replaceAll("'", "\\'") : escaped) + mark;
+}
+
+export type JsonOptions = {
+  ensureAscii: boolean;
+  /** Spaces, or the text itself, of one level; undefined: all on one line. */
+  indent?: string;
+  itemSeparator: string;
+  keySeparator: string;
+  sortKeys: boolean;
+};
+
+/** `json.dumps(value)`. */
+export function toJson(value: Value, options: JsonOptions, level = 0): string {
+  switch (typeof value) {
+    case 'string':
+      return jsonString(value, options.ensureAscii);
+    case 'boolean':
+      return value ? 'true' : 'false';
+    case 'number':
+      return jsonNumber(numberText(value));
+    case 'bigint':
+      return String(value);
+    default:
+  }
+  if (value === null) return 'null';
+  if (value instanceof Float) return floatText(value.value);
+  const next = options.indent === undefined ? '' : `\n${options.indent.repeat(level + 1)}`;
+  const last = options.indent === undefined ? '' : `\n${options.indent.repeat(level)}`;
+  if (Array.isArray(value)) {
+    if (value.length === 0) return '[]';
+    return `[${value.map((item) => next + toJson(item, options, level + 1)).join(options.itemSeparator)}${last}]`;
+  }
+  if (!isDict(value)) return fail(`Object of type ${typeName(value)} is not JSON serializable`);
+  let entries = dictEntries(value);
+  if (entries.length === 0) return '{}';
+  if (options.sortKeys) {
+    if (!entries.every(([key]) => typeof key === 'string')) fail('sort_keys needs keys that are all strings');
+    entries = entries.sort(([a], [b]) => compareText(a as string, b as string));
+  }
+  const items = entries.map(
+    ([key, item]) => next + jsonString(jsonKey(key), options.ensureAscii) + options.keySeparator + toJson(item, options, level + 1),
+  );
+  return `{${items.join(options.itemSeparator)}${last}}`;
+}
+
+function jsonKey(key: Value): string {
+  if (typeof key === 'string') return key;
+  if (key === null) return 'null';
+  if (typeof key === 'boolean') return key ? 'true' : 'false';
+  if (typeof key === 'number' || typeof key === 'bigint') return toRepr(key);
+  return fail(`keys must be str, int, float, bool or None, not ${typeName(key)}`);
+}
+
+function jsonNumber(text: string): string {
+  return text === 'nan' ? 'NaN' : text === 'inf' ? 'Infinity' : text === '-inf' ? '-Infinity' : text;
+}
+
+function jsonString(text: string, ensureAscii: boolean): string {
+  // JSON.stringify escapes lone surrogates, which Python leaves alone; no UTF-8 text can hold one.
+  const quoted = JSON.stringify(text);
+  if (!ensureAscii) return quoted;
+  return quoted.replace(/[\x7f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}

@@ -1,0 +1,75 @@
+/** Jinja's tests: `value is name(args)`. */
+import { applyBinary } from './arithmetic.js';
+import { fail } from './errors.js';
+import { toText } from './printing.js';
+import { TEXT_METHODS } from './textMethods.js';
+import {
+  Callable,
+  Loop,
+  Range,
+  compare,
+  contains,
+  isDict,
+  isEqual,
+  isFloat,
+  isInteger,
+  isIterable,
+  isNumber,
+  type Keywords,
+  type Run,
+  type Value,
+} from './values.js';
+
+export type Test = (run: Run, value: Value, args: Value[], keywords: Keywords) => boolean;
+
+const isSame = (_run: Run, value: Value, [other]: Value[]): boolean => isEqual(value, other);
+const isNotSame = (_run: Run, value: Value, [other]: Value[]): boolean => !isEqual(value, other);
+const order =
+  (operator: '<' | '<=' | '>' | '>='): Test =>
+  (_run, value, [other]) =>
+    compare(operator, value, other);
+
+export const TESTS: ReadonlyMap<string, Test> = new Map<string, Test>([
+  ['odd', (run, value) => isEqual(applyBinary(run, '%', defined(value), 2), 1)],
+  ['even', (run, value) => isEqual(applyBinary(run, '%', defined(value), 2), 0)],
+  ['divisibleby', (run, value, [divisor]) => isEqual(applyBinary(run, '%', defined(value), divisor), 0)],
+  ['defined', (_run, value) => value !== undefined],
+  ['undefined', (_run, value) => value === undefined],
+  ['none', (_run, value) => value === null],
+  ['boolean', (_run, value) => typeof value === 'boolean'],
+  ['true', (_run, value) => value === true],
+  ['false', (_run, value) => value === false],
+  ['integer', (_run, value) => isInteger(value) && typeof value !== 'boolean'],
+  ['float', (_run, value) => isFloat(value)],
+  ['number', (_run, value) => isNumber(value)],
+  ['string', (_run, value) => typeof value === 'string'],
+  ['mapping', (_run, value) => isDict(value)],
+  ['sequence', (_run, value) => value === undefined || typeof value === 'string' || Array.isArray(value) || value instanceof Range || isDict(value)],
+  ['iterable', (_run, value) => isIterable(value)],
+  // Python finds an undefined value callable, as it has a method that fails when called.
+  ['callable', (_run, value) => value === undefined || value instanceof Callable || value instanceof Loop],
+  ['lower', (run, value) => TEXT_METHODS.get('islower')!(toText(value), [], new Map(), run) === true],
+  ['upper', (run, value) => TEXT_METHODS.get('isupper')!(toText(value), [], new Map(), run) === true],
+  ['sameas', (_run, value, [other]) => value === other],
+  ['escaped', () => false],
+  ['in', (run, value, [collection]) => contains(run, collection, value)],
+  ['==', isSame],
+  ['eq', isSame],
+  ['equalto', isSame],
+  ['!=', isNotSame],
+  ['ne', isNotSame],
+  ['<', order('<')],
+  ['lt', order('<')],
+  ['lessthan', order('<')],
+  ['<=', order('<=')],
+  ['le', order('<=')],
+  ['>', order('>')],
+  ['gt', order('>')],
+  ['greaterthan', order('>')],
+  ['>=', order('>=')],
+  ['ge', order('>=')],
+]);
+
+function defined(value: Value): Value {
+  return value === undefined ? fail('an undefined value has no remainder') : value;
+}

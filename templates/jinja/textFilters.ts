@@ -1,0 +1,49 @@
+/** Filters on strings that are more than a string method. */
+import { fail } from './errors.js';
+import { WHITESPACE } from './lexer.js';
+import { TEXT_METHODS } from './textMethods.js';
+import { checkText, checkTextLength, isTrue, requireIndex, requireText, type Run, type Value } from './values.js';
+
+const HTML_ESCAPES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', "'": '&#39;', '"': '&#34;' };
+
+export function escapeHtml(text: string): string {
+  return text.replace(/[&<>'"]/g, (character) => HTML_ESCAPES[character]!);
+}
+
+const WORD_STARTS = new RegExp(`[^-${WHITESPACE}({\\[<]+`, 'g');
+
+/** Words begin after spaces, dashes and opening brackets. */
+export function titleCase(text: string): string {
+  return text.replace(WORD_STARTS, (word) => {
+    const first = String.fromCodePoint(word.codePointAt(0)!);
+    return first.toUpperCase() + word.slice(first.length).toLowerCase();
+  });
+}
+
+/** Indents each line but the first (unless `first`) and the empty ones (unless `blank`). */
+export function indent(run: Run, text: string, width: Value = 4, first: Value = false, blank: Value = false): string {
+  const margin = typeof width === 'string' ? width : marginOf(run, requireIndex(width));
+  const lines = TEXT_METHODS.get('splitlines')!(`${text}\n`, [], new Map(), run) as string[];
+  checkTextLength(run, text.length + lines.length * margin.length);
+  const [head = '', ...rest] = lines;
+  const body = rest.map((line) => (line === '' && !isTrue(blank) ? line : margin + line));
+  return (isTrue(first) ? margin : '') + [head, ...body].join('\n');
+}
+
+function marginOf(run: Run, width: number): string {
+  checkTextLength(run, width);
+  return ' '.repeat(Math.max(0, width));
+}
+
+export function truncate(run: Run, text: string, length: Value = 255, killWords: Value = false, end: Value = '...', leeway: Value = 5): string {
+  const ending = requireText(end, 'the end of truncate');
+  const limit = requireIndex(length);
+  const characters = [...text];
+  if (limit < ending.length) fail(`expected length >= ${ending.length}, got ${limit}`);
+  if (characters.length <= limit + requireIndex(leeway ?? 5)) return text;
+  const kept = characters.slice(0, limit - ending.length).join('');
+  if (isTrue(killWords)) return checkText(run, kept + ending);
+  const space = kept.lastIndexOf(' ');
+  return checkText(run, (space < 0 ? kept : kept.slice(0, space)) + ending);
+}
+

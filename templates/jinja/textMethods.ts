@@ -1,0 +1,284 @@
+/**
+ * The methods of Python's `str`, by name, but for `format`, which reaches into objects (access.ts).
+ * Each takes the string, the positional and the keyword arguments.
+ */
+import { fail } from './errors.js';
+import { WHITESPACE } from './lexer.js';
+import {
+  Tuple,
+  checkListLength,
+  checkText,
+  checkTextLength,
+  hasSurrogates,
+  itemsOf,
+  lengthOf,
+  requireIndex,
+  requireText,
+  spend,
+  typeName,
+  type Keywords,
+  type Run,
+  type Value,
+} from './values.js';
+
+type TextMethod = (text: string, args: Value[], keywords: Keywords, run: Run) => Value;
+
+const SPACE = new RegExp(`[${WHITESPACE}]`);
+const SPACES = new RegExp(`[${WHITESPACE}]+`, 'g');
+
+export const TEXT_METHODS: ReadonlyMap<string, TextMethod> = new Map<string, TextMethod>([
+  ['strip', (text, [chars]) => strip(text, chars, true, true)],
+  ['lstrip', (text, [chars]) => strip(text, chars, true, false)],
+  ['rstrip', (text, [chars]) => strip(text, chars, false, true)],
+  ['upper', (text) => text.toUpperCase()],
+  ['lower', (text) => text.toLowerCase()],
+  ['casefold', (text) => text.toLowerCase().replaceAll('ß', 'ss')],
+  ['capitalize', (text) => capitalize(text)],
+  ['title', (text) => text.replace(/\p{L}+/gu, capitalize)],
+  ['swapcase', (text) => text.replace(/./gsu, (c) => (c === c.toUpperCase() ? c.toLowerCase() : c.toUpperCase()))],
+  ['startswith', (text, args) => testEnd(text, args, 'startswith', (part, affix) => part.startsWith(affix))],
+  ['endswith', (text, args) => testEnd(text, args, 'endswith', (part, affix) => part.endsWith(affix))],
+  ['removeprefix', (text, [prefix]) => (text.startsWith(need(prefix, 'removeprefix')) ? text.slice((prefix as string).length) : text)],
+  [
+    'removesuffix',
+    (text, [suffix]) =>
+      need(suffix, 'removesuffix') !== '' && text.endsWith(suffix as string) ? text.slice(0, -(suffix as string).length) : text,
+  ],
+  ['split', (text, args, keywords, run) => split(run, text, ...splitArguments(args, keywords))],
+  ['rsplit', (text, args, keywords, run) => splitRight(run, text, ...splitArguments(args, keywords))],
+  ['splitlines', (text, [keepEnds], keywords, run) => splitLines(run, text, (keepEnds ?? keywords.get('keepends') ?? false) === true)],
+  ['partition', (text, [separator]) => partition(text, need(separator, 'partition'), false)],
+  ['rpartition', (text, [separator]) => partition(text, need(separator, 'rpartition'), true)],
+  ['join', (text, [items], _, run) => joinTexts(run, text, itemsOf(run, items))],
+  ['replace', (text, [old, next, count], _, run) => replace(run, text, need(old, 'replace'), need(next, 'replace'), count)],
+  ['find', (text, args) => find(text, args, false)],
+  ['rfind', (text, args) => find(text, args, true)],
+  ['index', (text, args) => found(find(text, args, false))],
+  ['rindex', (text, args) => found(find(text, args, true))],
+  ['count', (text, args) => count(text, args)],
+  ['isdigit', (text) => /^[\p{Nd}²³¹⁰⁴-⁹₀-₉]+$/u.test(text)],
+  ['isdecimal', (text) => /^\p{Nd}+$/u.test(text)],
+  ['isnumeric', (text) => /^\p{N}+$/u.test(text)],
+  ['isalpha', (text) => /^\p{L}+$/u.test(text)],
+  ['isalnum', (text) => /^[\p{L}\p{N}]+$/u.test(text)],
+  ['isspace', (text) => text !== '' && strip(text, undefined, true, true) === ''],
+  ['isupper', (text) => isCased(text) && !/[\p{Ll}\p{Lt}]/u.test(text)],
+  ['islower', (text) => isCased(text) && !/[\p{Lu}\p{Lt}]/u.test(text)],
+  ['istitle', (text) => isCased(text) && text === text.replace(/\p{L}+/gu, capitalize)],
+  // eslint-disable-next-line no-control-regex
+  ['isascii', (text) => /^[\x00-\x7f]*$/.test(text)],
+  ['isidentifier', (text) => /^[\p{ID_Start}_]\p{ID_Continue}*$/u.test(text)],
+  ['zfill', (text, [width], _, run) => zeroFill(run, text, requireIndex(width))],
+  ['ljust', (text, [width, fill], _, run) => justify(run, text, width, fill, 0)],
+  ['rjust', (text, [width, fill], _, run) => justify(run, text, width, fill, 1)],
+  ['center', (text, [width, fill], _, run) => justify(run, text, width, fill, 0.5)],
+  ['expandtabs', (text, [size], keywords, run) => expandTabs(run, text, requireIndex(size ?? keywords.get('tabsize') ?? 8))],
+]);
+
+/** Whitespace, or any of the given characters, from either end. */
+export function strip(text: string, chars: Value, left: boolean, right: boolean): string {
+  if (chars !== undefined && chars !== null) {
+    const set = new Set(requireText(chars, 'strip arg'));
+    const units = hasSurrogates(text) ? [...text] : text;
+    let start = 0;
+    let end = units.length;
+    if (left) while (start < end && set.has(units[start]!)) start++;
+    if (right) while (end > start && set.has(units[end - 1]!)) end--;
+    return typeof units === 'string' ? units.slice(start, end) : units.slice(start, end).join('');
+  }
+  let start = 0;
+  let end = text.length;
+  if (left) while (start < end && SPACE.test(text[start]!)) start++;
+  if (right) while (end > start && SPACE.test(text[end - 1]!)) end--;
+  return text.slice(start, end);
+}
+
+export function capitalize(text: string): string {
+  const first = text.codePointAt(0);
+  if (first === undefined) return text;
+  const head = String.fromCodePoint(first);
+  return head.toUpperCase() + text.slice(head.length).toLowerCase();
+}
+
+export function replace(run: Run, text: string, old: string, next: string, count: Value = -1): string {
+  const limit = requireIndex(count);
+  if (old === '') {
+    const gaps = [...text, ''];
+    const replaced = limit < 0 ? gaps.length : Math.min(limit, gaps.length);
+    checkTextLength(run, text.length + replaced * next.length);
+    return gaps.map((character, index) => (index < replaced ? next : '') + character).join('');
+  }
+  const parts = text.split(old);
+  const replaced = limit < 0 ? parts.length - 1 : Math.min(limit, parts.length - 1);
+  checkTextLength(run, text.length + replaced * next.length);
+  if (replaced === parts.length - 1) return parts.join(next);
+  return [...parts.slice(0, replaced + 1)].join(next) + parts.slice(replaced + 1).map((part) => old + part).join('');
+}
+
+function need(value: Value, method: string): string {
+  return requireText(value, `argument of ${method}()`);
+}
+
+function isCased(text: string): boolean {
+  return /[\p{Lu}\p{Ll}\p{Lt}]/u.test(text);
+}
+
+/** The part of a string between two optional code point positions, and where it begins. */
+function part(text: string, start: Value, stop: Value): { text: string; offset: number } {
+  if ((start ?? null) === null && (stop ?? null) === null) return { text, offset: 0 };
+  const units = [...text];
+  const clamp = (value: Value, otherwise: number): number => {
+    if ((value ?? null) === null) return otherwise;
+    const index = requireIndex(value);
+    return Math.min(Math.max(index < 0 ? units.length + index : index, 0), units.length);
+  };
+  const offset = clamp(start, 0);
+  return { text: units.slice(offset, Math.max(offset, clamp(stop, units.length))).join(''), offset };
+}
+
+function testEnd(text: string, [affix, start, stop]: Value[], method: string, test: (part: string, affix: string) => boolean): boolean {
+  const candidates = affix instanceof Tuple ? [...affix] : [affix];
+  const range = part(text, start, stop).text;
+  return candidates.some((candidate) => {
+    if (typeof candidate !== 'string') fail(`${method} first arg must be str or a tuple of str, not ${typeName(candidate)}`);
+    return test(range, candidate);
+  });
+}
+
+function splitArguments(args: Value[], keywords: Keywords): [separator: Value, limit: number] {
+  return [args[0] ?? keywords.get('sep') ?? null, requireIndex(args[1] ?? keywords.get('maxsplit') ?? -1)];
+}
+
+export function split(run: Run, text: string, separator: Value, limit: number): string[] {
+  if (separator !== null) {
+    const parts = splitBy(run, text, separator);
+    if (limit < 0 || parts.length <= limit + 1) return parts;
+    return [...parts.slice(0, limit), parts.slice(limit).join(separator as string)];
+  }
+  const rest = strip(text, undefined, true, limit < 0);
+  if (rest === '') return [];
+  if (limit < 0) {
+    const parts = rest.split(SPACES);
+    checkListLength(run, parts.length);
+    return parts;
+  }
+  const parts: string[] = [];
+  let at = 0;
+  for (const space of rest.matchAll(SPACES)) {
+    if (parts.length >= limit) break;
+    if (space.index + space[0].length >= rest.length) break;
+    parts.push(rest.slice(at, space.index));
+    at = space.index + space[0].length;
+  }
+  checkListLength(run, parts.length);
+  return [...parts, strip(rest.slice(at), undefined, false, true)];
+}
+
+function splitRight(run: Run, text: string, separator: Value, limit: number): string[] {
+  if (limit < 0) return split(run, text, separator, -1);
+  if (separator !== null) {
+    const parts = splitBy(run, text, separator);
+    if (parts.length <= limit + 1) return parts;
+    const kept = parts.length - limit;
+    return [parts.slice(0, kept).join(separator as string), ...parts.slice(kept)];
+  }
+  // From the right is from the left of the mirrored text.
+  const mirror = (value: string): string => [...value].reverse().join('');
+  return split(run, mirror(text), null, limit).map(mirror).reverse();
+}
+
+function splitBy(run: Run, text: string, separator: Value): string[] {
+  if (requireText(separator, 'separator') === '') fail('empty separator');
+  const parts = text.split(separator as string);
+  checkListLength(run, parts.length);
+  return parts;
+}
+
+// eslint-disable-next-line no-control-regex
+const LINE_END = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/g;
+
+function splitLines(run: Run, text: string, keepEnds: boolean): string[] {
+  const lines: string[] = [];
+  let at = 0;
+  for (const end of text.matchAll(LINE_END)) {
+    const next = end.index + end[0].length;
+    lines.push(text.slice(at, keepEnds ? next : end.index));
+    at = next;
+  }
+  if (at < text.length) lines.push(text.slice(at));
+  checkListLength(run, lines.length);
+  return lines;
+}
+
+function partition(text: string, separator: string, fromRight: boolean): Tuple {
+  if (separator === '') fail('empty separator');
+  const at = fromRight ? text.lastIndexOf(separator) : text.indexOf(separator);
+  const parts = at < 0 ? (fromRight ? ['', '', text] : [text, '', '']) : [text.slice(0, at), separator, text.slice(at + separator.length)];
+  return Tuple.from(parts) as Tuple;
+}
+
+export function joinTexts(run: Run, separator: string, items: Value[]): string {
+  spend(run, items.length >>> 3);
+  let length = separator.length * Math.max(0, items.length - 1);
+  items.forEach((item, index) => {
+    if (typeof item !== 'string') fail(`sequence item ${index}: expected str instance, ${typeName(item)} found`);
+    length += item.length;
+  });
+  checkTextLength(run, length);
+  return items.join(separator);
+}
+
+/** Position in code points, or -1. */
+function find(text: string, [needle, start, stop]: Value[], fromRight: boolean): number {
+  const range = part(text, start, stop);
+  const wanted = need(needle, 'find');
+  const at = fromRight ? range.text.lastIndexOf(wanted) : range.text.indexOf(wanted);
+  return at < 0 ? -1 : range.offset + lengthOf(range.text.slice(0, at));
+}
+
+function found(position: number): number {
+  return position < 0 ? fail('substring not found') : position;
+}
+
+function count(text: string, [needle, start, stop]: Value[]): number {
+  const range = part(text, start, stop).text;
+  const wanted = need(needle, 'count');
+  return wanted === '' ? lengthOf(range) + 1 : range.split(wanted).length - 1;
+}
+
+function zeroFill(run: Run, text: string, width: number): string {
+  const missing = width - lengthOf(text);
+  if (missing <= 0) return text;
+  checkTextLength(run, width);
+  const sign = /^[-+]/.exec(text)?.[0] ?? '';
+  return sign + '0'.repeat(missing) + text.slice(sign.length);
+}
+
+/** `share`: how much of the padding goes to the left. */
+function justify(run: Run, text: string, width: Value, fill: Value, share: 0 | 0.5 | 1): string {
+  const missing = requireIndex(width) - lengthOf(text);
+  if (missing <= 0) return text;
+  const character = fill === undefined ? ' ' : requireText(fill, 'the fill character');
+  if (lengthOf(character) !== 1) fail('The fill character must be exactly one character long');
+  checkTextLength(run, missing + text.length);
+  // Python's center leans left when the width is even, right when it is odd.
+  const left = share === 0.5 ? (missing >> 1) + (missing & requireIndex(width) & 1) : missing * share;
+  return character.repeat(left) + text + character.repeat(missing - left);
+}
+
+function expandTabs(run: Run, text: string, size: number): string {
+  checkTextLength(run, text.length * Math.max(1, size));
+  let column = 0;
+  let expanded = '';
+  for (const character of text) {
+    if (character === '\t') {
+      const spaces = size > 0 ? size - (column % size) : 0;
+      expanded += ' '.repeat(spaces);
+      column += spaces;
+    } else {
+      expanded += character;
+      column = character === '\n' || character === '\r' ? 0 : column + 1;
+    }
+  }
+  return checkText(run, expanded);
+}

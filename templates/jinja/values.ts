@@ -1,0 +1,382 @@
+/**
+ * The values a template computes with, and Python's basic questions about them: what type, true or false, equal, how long, what items.
+ *
+ * A row's own data stays the plain data that JSON.parse made. In JavaScript's terms:
+ * - Undefined is `undefined`, None is `null`, bool is `boolean`, str is `string`;
+ * - int is an integral `number`, or a `bigint` past 2^53; float is any other `number`, or a `Float` when its value is integral;
+ * - list is an array, tuple a `Tuple`; dict is a plain object or a `Map`.
+ * The rest are the small classes below. Nothing else of the host ever becomes a value, and plain objects are only asked for own keys.
+ */
+import { exceed, fail } from './errors.js';
+import { MAX_LIST_LENGTH, MAX_TEXT_LENGTH } from './limits.js';
+
+export type Value = unknown;
+export type Dict = Record<string, Value> | Map<Value, Value>;
+export type Keywords = ReadonlyMap<string, Value>;
+
+/** A rendering in progress. */
+export type Run = {
+  /** What has been printed; a captured block has an `out` of its own for a while. */
+  out: string;
+  /** Blocks being captured: printed positions are positions in the result only at 0. */
+  captures: number;
+  callDepth: number;
+  fuel: number;
+  /** Offset in the source of the statement at work, for error messages. */
+  at: number;
+  /** `{% generation %}` spans, as offsets in `out`. */
+  spans: [start: number, end: number][];
+  /** A `{% generation %}` stood inside a macro or a captured block, where its place in the output is not known. */
+  hasLostSpan: boolean;
+  /** What `strftime_now` says. */
+  now: Date;
+};
+
+/** A Python float with an integral value: 1.0 is not 1. */
+export class Float {
+  constructor(readonly value: number) {}
+}
+
+export class Tuple extends Array<Value> {
+  static override get [Symbol.species](): ArrayConstructor {
+    return Array;
+  }
+}
+
+/** A pair of `groupby`: `grouper` and `list`. */
+export class Group extends Tuple {}
+
+export class Range {
+  readonly length: number;
+  constructor(
+    readonly start: number,
+    readonly stop: number,
+    readonly step: number,
+  ) {
+    this.length = Math.max(0, Math.ceil((stop - start) / step));
+  }
+  at(index: number): number {
+    return this.start + index * this.step;
+  }
+}
+
+/** A Python generator or iterator: gone once read, always true, without a length. */
+export class OneShot {
+  private position = 0;
+  constructor(
+    private readonly items: Value[],
+    readonly typeName: 'generator' | 'list_reverseiterator' = 'generator',
+  ) {}
+  takeAll(): Value[] {
+    const rest = this.items.slice(this.position);
+    this.position = this.items.length;
+    return rest;
+  }
+  takeFirst(): Value {
+    return this.position < this.items.length ? this.items[this.position++] : undefined;
+  }
+}
+
+/** What `keys()`, `values()` and `items()` give. */
+export class DictView {
+  constructor(
+    readonly kind: 'keys' | 'values' | 'items',
+    readonly dict: Dict,
+  ) {}
+  items(): Value[] {
+    if (this.kind === 'keys') return dictKeys(this.dict);
+    if (this.kind === 'values') return dictEntries(this.dict).map(([, value]) => value);
+    return dictItems(this.dict);
+  }
+}
+
+export class Namespace {
+  constructor(readonly attributes: Map<string, Value>) {}
+}
+
+/** Anything a template may call: a macro, a method bound to its object, a global function. */
+export class Callable {
+  constructor(
+    readonly name: string,
+    readonly typeName: 'Macro' | 'function' | 'builtin_function_or_method' | 'Joiner',
+    readonly invoke: (run: Run, args: Value[], keywords: Keywords) => Value,
+    readonly attributes: Record<string, Value> = {},
+  ) {}
+}
+
+/** `loop` in a for statement. The turn advances in place, as in Jinja. */
+export class Loop {
+  index0 = -1;
+  lastChange: Value[] | undefined;
+  constructor(
+    readonly items: Value[],
+    readonly depth0: number,
+    readonly recurse: ((run: Run, iterable: Value, depth0: number) => string) | undefined,
+  ) {}
+}
+
+export class Cycler {
+  position = 0;
+  constructor(readonly items: Value[]) {}
+}
+
+export const NO_KEYWORDS: Keywords = new Map();
+
+export function toFloat(value: number): number | Float {
+  return Number.isInteger(value) ? new Float(value) : value;
+}
+
+/** Pays for work. One unit is about a loop turn; see limits.ts. */
+export function spend(run: Run, units: number): void {
+  run.fuel -= units;
+  if (run.fuel < 0) exceed('the template works too long on one row: too many loop turns, calls or copies');
+}
+
+/** Pays for a string just made, and holds it to the size limit. */
+export function checkText(run: Run, text: string): string {
+  checkTextLength(run, text.length);
+  return text;
+}
+
+/** The same before the string is made. */
+export function checkTextLength(run: Run, length: number): void {
+  if (!(length <= MAX_TEXT_LENGTH)) exceed(`a string of more than ${MAX_TEXT_LENGTH} characters`);
+  spend(run, length >>> 8);
+}
+
+export function checkListLength(run: Run, length: number): void {
+  if (!(length <= MAX_LIST_LENGTH)) exceed(`a list of more than ${MAX_LIST_LENGTH} items`);
+  spend(run, length >>> 3);
+}
+
+export function isDict(value: Value): value is Dict {
+  if (typeof value !== 'object' || value === null) return false;
+  if (value instanceof Map) return true;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+export function isNumber(value: Value): value is number | bigint | boolean | Float {
+  return typeof value === 'number' || typeof value === 'boolean' || typeof value === 'bigint' || value instanceof Float;
+}
+
+export function isInteger(value: Value): value is number | bigint | boolean {
+  return typeof value === 'boolean' || typeof value === 'bigint' || (typeof value === 'number' && Number.isInteger(value));
+}
+
+export function isFloat(value: Value): value is number | Float {
+  return value instanceof Float || (typeof value === 'number' && !Number.isInteger(value));
+}
+
+/** A number's value for comparing and computing; a bigint stays one. */
+export function numeric(value: number | bigint | boolean | Float): number | bigint {
+  return value instanceof Float ? value.value : typeof value === 'boolean' ? Number(value) : value;
+}
+
+/** An integer where Python wants one as an index, a count or a width. */
+export function requireIndex(value: Value): number {
+  if (!isInteger(value)) fail(`'${typeName(value)}' object cannot be interpreted as an integer`);
+  return Number(value);
+}
+
+export function requireText(value: Value, what: string): string {
+  if (typeof value !== 'string') fail(`${what} must be str, not ${typeName(value)}`);
+  return value;
+}
+
+export function typeName(value: Value): string {
+  if (value === undefined) return 'Undefined';
+  if (value === null) return 'NoneType';
+  if (typeof value === 'string') return 'str';
+  if (typeof value === 'boolean') return 'bool';
+  if (isInteger(value)) return 'int';
+  if (isFloat(value)) return 'float';
+  if (value instanceof Tuple) return 'tuple';
+  if (Array.isArray(value)) return 'list';
+  if (value instanceof Range) return 'range';
+  if (value instanceof OneShot || value instanceof Callable) return value.typeName;
+  if (value instanceof DictView) return `dict_${value.kind}`;
+  if (value instanceof Namespace) return 'Namespace';
+  if (value instanceof Loop) return 'LoopContext';
+  if (value instanceof Cycler) return 'Cycler';
+  return 'dict';
+}
+
+export function isTrue(value: Value): boolean {
+  switch (typeof value) {
+    case 'boolean':
+      return value;
+    case 'string':
+      return value !== '';
+    case 'undefined':
+      return false;
+    case 'number':
+      return value !== 0;
+    case 'bigint':
+      return value !== 0n;
+    default:
+  }
+  if (value === null) return false;
+  if (Array.isArray(value) || value instanceof Range) return value.length > 0;
+  if (value instanceof Float) return value.value !== 0;
+  if (value instanceof DictView) return dictSize(value.dict) > 0;
+  if (isDict(value)) return dictSize(value) > 0;
+  return true;
+}
+
+export function isEqual(left: Value, right: Value): boolean {
+  if (left === right) return true;
+  // Numbers compare by value across types; a bigint and a number do so with JavaScript's loose equality.
+  if (isNumber(left)) return isNumber(right) && numeric(left) == numeric(right);
+  if (typeof left !== 'object' || typeof right !== 'object' || left === null || right === null) return false;
+  if (Array.isArray(left)) {
+    if (!Array.isArray(right) || left.length !== right.length || left instanceof Tuple !== right instanceof Tuple) return false;
+    return left.every((item, index) => isEqual(item, right[index]));
+  }
+  if (left instanceof Range) {
+    if (!(right instanceof Range) || left.length !== right.length) return false;
+    return left.length === 0 || (left.start === right.start && (left.length === 1 || left.step === right.step));
+  }
+  if (isDict(left)) {
+    if (!isDict(right) || dictSize(left) !== dictSize(right)) return false;
+    return dictEntries(left).every(([key, value]) => dictHas(right, key) && isEqual(value, dictGet(right, key)));
+  }
+  return false;
+}
+
+/** Python's `<` and its relatives: numbers by value, strings by code point, lists and tuples item by item. */
+export function compare(operator: '<' | '<=' | '>' | '>=', left: Value, right: Value): boolean {
+  const order = orderOf(left, right);
+  if (order === undefined) {
+    fail(`'${operator}' not supported between instances of '${typeName(left)}' and '${typeName(right)}'`);
+  }
+  if (Number.isNaN(order)) return false;
+  return operator === '<' ? order < 0 : operator === '<=' ? order <= 0 : operator === '>' ? order > 0 : order >= 0;
+}
+
+/** Negative, zero or positive; NaN where a NaN is compared; undefined where Python has no order. */
+function orderOf(left: Value, right: Value): number | undefined {
+  if (isNumber(left) && isNumber(right)) {
+    const [a, b] = [numeric(left), numeric(right)];
+    return a < b ? -1 : a > b ? 1 : a == b ? 0 : NaN;
+  }
+  if (typeof left === 'string' && typeof right === 'string') return compareText(left, right);
+  if (Array.isArray(left) && Array.isArray(right) && left instanceof Tuple === right instanceof Tuple) {
+    for (let index = 0; index < Math.min(left.length, right.length); index++) {
+      if (!isEqual(left[index], right[index])) return orderOf(left[index], right[index]);
+    }
+    return left.length - right.length;
+  }
+  return undefined;
+}
+
+/** Order by code point; UTF-16 units differ from it only where surrogates meet U+E000..FFFF. */
+export function compareText(left: string, right: string): number {
+  const length = Math.min(left.length, right.length);
+  for (let index = 0; index < length; index++) {
+    const a = left.charCodeAt(index);
+    const b = right.charCodeAt(index);
+    if (a === b) continue;
+    if (a >= 0xd800 && b >= 0xd800) {
+      const rank = (unit: number): number => (unit >= 0xe000 ? unit - 0x800 : unit + 0x2000);
+      return rank(a) - rank(b);
+    }
+    return a - b;
+  }
+  return left.length - right.length;
+}
+
+/** The items of anything that can be looped over. The array may be the value itself: do not change it. */
+export function itemsOf(run: Run, value: Value): Value[] {
+  if (Array.isArray(value)) return value;
+  if (typeof value === 'string') {
+    checkListLength(run, value.length);
+    return [...value];
+  }
+  if (value === undefined) return [];
+  if (value instanceof Range) {
+    spend(run, value.length >>> 3);
+    return Array.from({ length: value.length }, (_, index) => value.at(index));
+  }
+  if (value instanceof OneShot) return value.takeAll();
+  if (value instanceof DictView) return value.items();
+  if (isDict(value)) return dictKeys(value);
+  if (value instanceof Loop) return fail("iterating over 'loop' is not supported");
+  return fail(`'${typeName(value)}' object is not iterable`);
+}
+
+export function isIterable(value: Value): boolean {
+  return (
+    value === undefined ||
+    typeof value === 'string' ||
+    Array.isArray(value) ||
+    value instanceof Range ||
+    value instanceof OneShot ||
+    value instanceof DictView ||
+    value instanceof Loop ||
+    isDict(value)
+  );
+}
+
+export function lengthOf(value: Value): number {
+  if (typeof value === 'string') return hasSurrogates(value) ? [...value].length : value.length;
+  if (Array.isArray(value) || value instanceof Range) return value.length;
+  if (value === undefined) return 0;
+  if (value instanceof DictView) return dictSize(value.dict);
+  if (isDict(value)) return dictSize(value);
+  if (value instanceof Loop) return value.items.length;
+  return fail(`object of type '${typeName(value)}' has no len()`);
+}
+
+/** `needle in haystack`. */
+export function contains(run: Run, haystack: Value, needle: Value): boolean {
+  if (typeof haystack === 'string') {
+    if (typeof needle !== 'string') fail(`'in <string>' requires string as left operand, not ${typeName(needle)}`);
+    spend(run, haystack.length >>> 8);
+    return haystack.includes(needle);
+  }
+  if (isDict(haystack)) return dictHas(haystack, needle);
+  if (haystack instanceof DictView && haystack.kind === 'keys') return dictHas(haystack.dict, needle);
+  if (!isIterable(haystack)) fail(`argument of type '${typeName(haystack)}' is not iterable`);
+  const items = itemsOf(run, haystack);
+  spend(run, items.length >>> 3);
+  return items.some((item) => isEqual(item, needle));
+}
+
+export function hasSurrogates(text: string): boolean {
+  return /[\ud800-\udfff]/.test(text);
+}
+
+/** A dict key as a Map holds it; Python finds 1.0 where it stored 1. Unhashable values fail. */
+export function toKey(value: Value): Value {
+  if (value instanceof Float) return value.value;
+  if (typeof value === 'object' && value !== null && !(value instanceof Callable)) fail(`unhashable type: '${typeName(value)}'`);
+  return value;
+}
+
+export function dictHas(dict: Dict, key: Value): boolean {
+  if (dict instanceof Map) return dict.has(toKey(key));
+  return typeof toKey(key) === 'string' && Object.hasOwn(dict, key as string);
+}
+
+export function dictGet(dict: Dict, key: Value): Value {
+  if (dict instanceof Map) return dict.get(key instanceof Float ? key.value : key);
+  return typeof key === 'string' && Object.hasOwn(dict, key) ? dict[key] : undefined;
+}
+
+export function dictSize(dict: Dict): number {
+  return dict instanceof Map ? dict.size : Object.keys(dict).length;
+}
+
+export function dictKeys(dict: Dict): Value[] {
+  return dict instanceof Map ? [...dict.keys()] : Object.keys(dict);
+}
+
+export function dictEntries(dict: Dict): [Value, Value][] {
+  return dict instanceof Map ? [...dict] : Object.entries(dict);
+}
+
+/** The pairs of a dict as tuples. */
+export function dictItems(dict: Dict): Tuple[] {
+  return dictEntries(dict).map(([key, value]) => Tuple.of(key, value) as Tuple);
+}
