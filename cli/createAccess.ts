@@ -1,0 +1,67 @@
+/** `temper create user|api-key|secret`: who may use the account, and with what. */
+import { Option, type Command } from 'commander';
+import { accountOf, callApi, type ApiRequest } from './client.js';
+import { UsageError } from './failures.js';
+import { idOf, plainText } from './format.js';
+import { isId, resourceName } from '../schemas/names.js';
+import { API_KEY, collectionPath, SECRET, USER } from './resources.js';
+import { readSecretValue } from './secretValue.js';
+import { openSession, printRequest, printResource, type Session } from './session.js';
+
+export function defineCreateUser(command: Command): void {
+  command
+    .description('Add a user to the account')
+    .argument('<id>', 'ID of the user')
+    .option('--email <address>', 'e-mail address')
+    .option('--display-name <name>', 'name for people')
+    .addOption(new Option('--role <role>', 'what the user may do').choices(['user', 'admin']).default('user'))
+    .addHelpText('after', '\nExample:\n  temper create user alice --email alice@example.com')
+    .action(async (id: string, options: { email?: string; displayName?: string; role: string }, self: Command) => {
+      const session = openSession(self);
+      const path = `${await collectionPath(session, USER)}?userId=${encodeURIComponent(requireId(id, 'a user'))}`;
+      await create(session, { method: 'POST', path, body: { ...options } }, (user) => [idOf(user.name), `Created ${plainText(user.name)}`]);
+    });
+}
+
+export function defineCreateApiKey(command: Command): void {
+  command
+    .description('Make an API key; it is shown once')
+    .option('--user <id>', 'whose key (default: yours)')
+    .option('--display-name <name>', 'what the key is for')
+    .option('--expire-time <time>', 'when it stops to work, as in 2027-01-31T00:00:00Z (default: never)')
+    .addHelpText('after', '\nExample:\n  temper create api-key --display-name "nightly retraining"')
+    .action(async ({ user, ...key }: { user?: string; displayName?: string; expireTime?: string }, self: Command) => {
+      const session = openSession(self);
+      const path = await collectionPath(session, API_KEY, user);
+      await create(session, { method: 'POST', path, body: { apiKey: key } }, (made) => [
+        plainText(made.key), `Created the key ${plainText(made.keyId)}:\n\n  ${plainText(made.key)}\n\nKeep it now: it is not shown again.`,
+      ]);
+    });
+}
+
+export function defineCreateSecret(command: Command): void {
+  command
+    .description('Store a secret, encrypted, for jobs to use by name')
+    .argument('<id>', 'ID of the secret')
+    .option('--key-name <name>', 'what the secret is called where it is used, as in WANDB_API_KEY (default: from the ID)')
+    .option('--value <value>', 'the secret; without it, it is read from stdin')
+    .addHelpText('after', '\nExample:\n  temper create secret wandb-key < key.txt')
+    .action(async (id: string, options: { keyName?: string; value?: string }, self: Command) => {
+      const session = openSession(self);
+      const name = resourceName(await accountOf(session.connection), 'secrets', requireId(id, 'a secret'));
+      const keyName = options.keyName ?? id.toUpperCase().replaceAll('-', '_');
+      const body = { name, keyName, value: session.dryRun ? '(hidden)' : await readSecretValue(options.value) };
+      await create(session, { method: 'POST', path: await collectionPath(session, SECRET), body }, (secret) => [idOf(secret.name), `Stored ${plainText(secret.name)}`]);
+    });
+}
+
+async function create(session: Session, request: ApiRequest, describe: (made: Record<string, unknown>) => [id: string, text: string]): Promise<void> {
+  if (session.dryRun) return printRequest(session, request);
+  const made = await callApi(session.connection, request);
+  printResource(session, made, ...describe(made));
+}
+
+function requireId(id: string, what: string): string {
+  if (isId(id)) return id;
+  throw new UsageError(`"${id}" cannot be the ID of ${what}: use 1 to 63 characters of a-z, 0-9 and hyphen, with no hyphen at either end`);
+}

@@ -1,0 +1,61 @@
+/** `temper create fine-tuning-job`: one request from a settings file and flags, and with --wait the job watched to its end. */
+import { randomBytes } from 'node:crypto';
+import type { Command } from 'commander';
+import { accountOf, callApi, type Resource } from './client.js';
+import { ApiError } from './failures.js';
+import { formatTable, plainText } from './format.js';
+import { buildJobRequest, requestOrigins, SETTINGS, type JobRequest } from './jobSettings.js';
+import { collectionPath, JOB } from './resources.js';
+import { openSession, print, printJson, printResource, terminalWidth, type Session } from './session.js';
+import { addSettingFlags, gatherSettings } from './settingFlags.js';
+import { watchJob } from './watchJob.js';
+
+const HIDDEN = new Set(['wandbApiKey']);
+
+export function defineCreateJob(command: Command): void {
+  command
+    .description('Start a fine-tuning job')
+    .option('-w, --wait', 'stay until the job ends, and show how far it is');
+  addSettingFlags(command, SETTINGS);
+  command
+    .addHelpText('after', [
+      '',
+      'Examples:',
+      '  temper create fine-tuning-job --settings-file settings.yaml --wait',
+      '  temper create fine-tuning-job --dataset my-intents --text text --label intent --base-model temper-tiny',
+      '  temper create fine-tuning-job --settings-file settings.yaml --epochs 2 --dry-run',
+    ].join('\n'))
+    .action(async (_: unknown, self: Command) => {
+      const settings = gatherSettings(self);
+      const session = openSession(self);
+      await createJob(session, buildJobRequest(settings, await accountOf(session.connection)), self.opts<{ wait?: boolean }>().wait ?? false);
+    });
+}
+
+async function createJob(session: Session, request: JobRequest, wait: boolean): Promise<void> {
+  const path = await collectionPath(session, JOB);
+  if (session.dryRun) return printPlan(session, path, request);
+
+  // Chosen here when it is not given, so that a create whose answer got lost can be repeated.
+  const jobId = String(request.body.jobId ?? `ft-${randomBytes(6).toString('hex')}`);
+  let job: Resource;
+  try {
+    job = await callApi(session.connection, { method: 'POST', path, body: { ...request.body, jobId }, idempotent: true });
+  } catch (error) {
+    if (error instanceof ApiError) error.origins = requestOrigins(request);
+    throw error;
+  }
+  if (wait) return watchJob(session, `${path}/${jobId}`, jobId);
+  printResource(session, job, jobId, `Created ${plainText(job.name)}\nWatch it with: temper get fine-tuning-job ${jobId} --wait`);
+}
+
+function printPlan(session: Session, path: string, request: JobRequest): void {
+  const url = session.connection.apiUrl + path;
+  const hide = (field: string, value: unknown) => (HIDDEN.has(field) ? '(hidden)' : value);
+  if (session.json) {
+    const body = Object.fromEntries(Object.entries(request.body).map(([field, value]) => [field, hide(field, value)]));
+    return printJson({ method: 'POST', url, body, origins: Object.fromEntries(request.rows.map(({ field, origin }) => [field, origin])) });
+  }
+  print(`POST ${url}\n`);
+  print(formatTable(['FIELD', 'VALUE', 'FROM'], request.rows.map(({ field, value, origin }) => [field, JSON.stringify(hide(field, value)), origin]), terminalWidth()));
+}

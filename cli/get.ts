@@ -1,0 +1,30 @@
+/** `temper get`: one resource. */
+import type { Command } from 'commander';
+import { callApi } from './client.js';
+import { describeDataset, fetchReport } from './datasetText.js';
+import { formatFields, idOf } from './format.js';
+import { describeJob } from './jobText.js';
+import { DATASET, JOB, resourcePath, type ResourceType } from './resources.js';
+import { openSession, printRequest, printResource } from './session.js';
+import { fetchAttempts, watchJob } from './watchJob.js';
+
+export function defineGet(command: Command, type: ResourceType): void {
+  command.description(`Show one ${type.noun}`).argument('<name>', `ID or full name of the ${type.noun}`);
+  if (type === JOB) command.option('-w, --wait', 'stay until the job ends, and show how far it is');
+  command
+    .addHelpText('after', `\nExample:\n  temper get ${type.noun} my-${type.noun}`)
+    .action(async (name: string, options: { wait?: boolean }, self: Command) => {
+      const session = openSession(self);
+      const path = await resourcePath(session, type, name);
+      if (session.dryRun) return printRequest(session, { method: 'GET', path });
+      if (options.wait) return watchJob(session, path, idOf(path));
+      const { connection } = session;
+      const resource = await callApi(connection, { method: 'GET', path });
+      const inWords = !session.json && !session.quiet;
+      let text = '';
+      if (inWords && type === DATASET) text = describeDataset(resource, await fetchReport(connection, path));
+      else if (inWords && type === JOB) text = describeJob(resource, await fetchAttempts(connection, path));
+      else if (inWords) text = formatFields(type.fields(resource));
+      printResource(session, resource, idOf(resource.name), text);
+    });
+}

@@ -1,0 +1,168 @@
+/** The resources that commands name, as data: how each is called, where it lies in the API, what a list and a `get` show of it. */
+import { isId } from '../schemas/names.js';
+import { accountOf, callApi, type Resource } from './client.js';
+import { UsageError } from './failures.js';
+import { formatCount, formatTime, idOf, plainText } from './format.js';
+import type { Session } from './session.js';
+
+export interface ResourceType {
+  noun: string;
+  aliases: string[];
+  /** Also the key of a list's answer. */
+  collection: string;
+  columns: [title: string, cell: (resource: Resource) => string][];
+  fields: (resource: Resource) => [label: string, value: string | undefined][];
+}
+
+const text = (field: string) => (resource: Resource) => plainText(resource[field]);
+const id = (resource: Resource) => idOf(resource.name);
+const time = (field: string) => (resource: Resource) => (resource[field] ? formatTime(String(resource[field])) : '');
+const count = (value: unknown) => (value === undefined || value === null || value === '' ? '' : formatCount(Number(value)));
+/** `JOB_STATE_RUNNING` and `RUNNING` read the same. */
+export const stateOf = (resource: Resource) => plainText(resource.state).replace(/^JOB_STATE_/, '');
+/** The message of a status that is not OK. */
+export function statusMessage(resource: Resource): string {
+  const status = resource.status as { code?: string; message?: string } | undefined;
+  return status?.code && status.code !== 'OK' ? plainText(status.message || status.code) : '';
+}
+
+export const DATASET: ResourceType = {
+  noun: 'dataset',
+  aliases: ['datasets'],
+  collection: 'datasets',
+  columns: [
+    ['ID', id],
+    ['STATE', (dataset) => (statusMessage(dataset) ? 'INVALID' : stateOf(dataset))],
+    ['EXAMPLES', (dataset) => count(dataset.exampleCount)],
+    ['FORMAT', (dataset) => text('format')(dataset).replace('FORMAT_UNSPECIFIED', '')],
+    ['CREATED', time('createTime')],
+    ['DISPLAY NAME', text('displayName')],
+  ],
+  fields: (dataset) => [
+    ['Name', text('name')(dataset)],
+    ['Display name', text('displayName')(dataset)],
+    ['State', stateOf(dataset)],
+    ['Problem', statusMessage(dataset)],
+    ['Examples', stateOf(dataset) === 'READY' ? count(dataset.exampleCount) : ''],
+    ['Format', text('format')(dataset).replace('FORMAT_UNSPECIFIED', '')],
+    ['Created', `${time('createTime')(dataset)} ${dataset.createdBy ? `by ${text('createdBy')(dataset)}` : ''}`],
+  ],
+};
+
+export const JOB: ResourceType = {
+  noun: 'fine-tuning-job',
+  aliases: ['fine-tuning-jobs', 'sftj', 'supervised-fine-tuning-job'],
+  collection: 'fineTuningJobs',
+  columns: [
+    ['ID', id],
+    ['STATE', stateOf],
+    ['DATASET', (job) => idOf(job.dataset)],
+    ['BASE MODEL', (job) => idOf(job.baseModel || job.warmStartFrom)],
+    ['MODEL', (job) => idOf(job.modelId)],
+    ['CREATED', time('createTime')],
+    ['DISPLAY NAME', text('displayName')],
+  ],
+  // Said by cli/jobText.ts, which knows a job's stages.
+  fields: () => [],
+};
+
+export const MODEL: ResourceType = {
+  noun: 'model',
+  aliases: ['models'],
+  collection: 'models',
+  columns: [
+    ['ID', id],
+    ['STATE', stateOf],
+    ['KIND', text('kind')],
+    ['BASE MODEL', (model) => idOf(peft(model).baseModel)],
+    ['RANK', (model) => plainText(peft(model).r)],
+    ['CREATED', time('createTime')],
+    ['DISPLAY NAME', text('displayName')],
+  ],
+  fields: (model) => [
+    ['Name', text('name')(model)],
+    ['Display name', text('displayName')(model)],
+    ['Description', text('description')(model)],
+    ['State', stateOf(model)],
+    ['Problem', statusMessage(model)],
+    ['Kind', text('kind')(model)],
+    ['Base model', plainText(peft(model).baseModel)],
+    ['LoRA rank', plainText(peft(model).r)],
+    ['Target modules', Array.isArray(peft(model).targetModules) ? (peft(model).targetModules as string[]).map(plainText).join(', ') : ''],
+    ['Parameters', count((model.baseModelDetails as Resource | undefined)?.parameterCount)],
+    ['Context length', count(model.contextLength)],
+    ['Job', text('fineTuningJob')(model)],
+    ['Created', time('createTime')(model)],
+  ],
+};
+
+export const USER: ResourceType = {
+  noun: 'user',
+  aliases: ['users'],
+  collection: 'users',
+  columns: [['ID', id], ['ROLE', text('role')], ['EMAIL', text('email')], ['CREATED', time('createTime')], ['DISPLAY NAME', text('displayName')]],
+  fields: (user) => [
+    ['Name', text('name')(user)],
+    ['Display name', text('displayName')(user)],
+    ['Email', text('email')(user)],
+    ['Role', text('role')(user)],
+    ['Created', time('createTime')(user)],
+  ],
+};
+
+export const API_KEY: ResourceType = {
+  noun: 'api-key',
+  aliases: ['api-keys'],
+  collection: 'apiKeys',
+  columns: [['KEY ID', text('keyId')], ['PREFIX', text('prefix')], ['CREATED', time('createTime')], ['EXPIRES', time('expireTime')], ['DISPLAY NAME', text('displayName')]],
+  fields: (key) => [
+    ['Key ID', text('keyId')(key)],
+    ['Display name', text('displayName')(key)],
+    ['Prefix', text('prefix')(key)],
+    ['Email', text('email')(key)],
+    ['Created', time('createTime')(key)],
+    ['Expires', time('expireTime')(key)],
+  ],
+};
+
+export const SECRET: ResourceType = {
+  noun: 'secret',
+  aliases: ['secrets'],
+  collection: 'secrets',
+  columns: [['ID', id], ['KEY NAME', text('keyName')]],
+  fields: (secret) => [['Name', text('name')(secret)], ['Key name', text('keyName')(secret)]],
+};
+
+/** Path of a collection; API keys lie under their user. */
+export async function collectionPath(session: Session, type: ResourceType, user?: string): Promise<string> {
+  const account = `/v1/accounts/${encodeURIComponent(await accountOf(session.connection))}`;
+  return type === API_KEY ? `${account}/users/${encodeURIComponent(user ?? (await currentUser(session)))}/apiKeys` : `${account}/${type.collection}`;
+}
+
+/**
+ * Path of a resource, by bare ID or by full name (which may be of another account).
+ * @throws UsageError  when it is neither
+ */
+export async function resourcePath(session: Session, type: ResourceType, name: string): Promise<string> {
+  if (isId(name)) return `${await collectionPath(session, type)}/${name}`;
+  const [accounts, account, collection, last, ...more] = name.split('/');
+  const collections = type === JOB ? [JOB.collection, 'supervisedFineTuningJobs'] : [type.collection];
+  if (accounts === 'accounts' && isId(account ?? '') && collections.includes(collection ?? '') && isId(last ?? '') && more.length === 0) {
+    return `/v1/accounts/${account}/${type.collection}/${last}`;
+  }
+  throw new UsageError(
+    `"${plainText(name)}" is not the name of a ${type.noun}: give an ID (1 to 63 characters of a-z, 0-9 and hyphen) or accounts/ACCOUNT/${type.collection}/ID`,
+  );
+}
+
+/** The user that the key belongs to. */
+async function currentUser(session: Session): Promise<string> {
+  const answer = await callApi<{ user?: string; userId?: string }>(session.connection, { method: 'GET', path: '/verifyApiKey' });
+  const user = answer.user ?? answer.userId;
+  if (!user) throw new UsageError('whose API keys? give --user ID');
+  return idOf(user);
+}
+
+function peft(model: Resource): Resource {
+  return (model.peftDetails as Resource | undefined) ?? {};
+}

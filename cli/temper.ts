@@ -1,0 +1,109 @@
+/**
+ * `temper`, the command-line client. Verbs first, as the reference's documents have it (`temper create dataset`), and nouns
+ * first, as its newer versions do (`temper dataset create`): both orders from the one table below.
+ * Exit codes: 0 done, 1 the operation failed, 2 wrong usage, 130 watching was stopped with Ctrl-C.
+ */
+import { Command, CommanderError, Option } from 'commander';
+import { defineCreateApiKey, defineCreateSecret, defineCreateUser } from './createAccess.js';
+import { defineCreateDataset } from './createDataset.js';
+import { defineCreateJob } from './createJob.js';
+import { defineDelete } from './delete.js';
+import { defineDownloadModel } from './download.js';
+import { exitCode, explain } from './failures.js';
+import { defineGet } from './get.js';
+import { defineSetApiKey, defineVersion, defineWhoami, programVersion } from './identity.js';
+import { defineList } from './list.js';
+import { API_KEY, DATASET, JOB, MODEL, SECRET, USER, type ResourceType } from './resources.js';
+import { defineSteering, STEERING } from './steer.js';
+import { defineUpdate, UPDATABLE } from './update.js';
+import { defineValidate } from './validate.js';
+
+const TYPES = [DATASET, JOB, MODEL, USER, API_KEY, SECRET];
+
+const VERBS = {
+  create: 'Create a resource',
+  get: 'Show a resource',
+  list: 'List resources',
+  update: 'Change a resource',
+  delete: 'Delete a resource',
+  download: 'Download files',
+  cancel: 'Cancel a job',
+  pause: 'Pause a job',
+  resume: 'Resume a job',
+};
+type Verb = keyof typeof VERBS;
+type Define = (command: Command) => void;
+
+const ACTIONS: [verb: Verb, type: ResourceType, define: Define][] = [
+  ['create', DATASET, defineCreateDataset],
+  ['create', JOB, defineCreateJob],
+  ['create', USER, defineCreateUser],
+  ['create', API_KEY, defineCreateApiKey],
+  ['create', SECRET, defineCreateSecret],
+  ...TYPES.filter((type) => type !== API_KEY).map((type): [Verb, ResourceType, Define] => ['get', type, (command) => defineGet(command, type)]),
+  ...TYPES.map((type): [Verb, ResourceType, Define] => ['list', type, (command) => defineList(command, type)]),
+  ...UPDATABLE.map((type): [Verb, ResourceType, Define] => ['update', type, (command) => defineUpdate(command, type)]),
+  ...TYPES.map((type): [Verb, ResourceType, Define] => ['delete', type, (command) => defineDelete(command, type)]),
+  ['download', MODEL, defineDownloadModel],
+  ...(Object.keys(STEERING) as (keyof typeof STEERING)[]).map((verb): [Verb, ResourceType, Define] => [verb, JOB, (command) => defineSteering(command, verb)]),
+];
+
+function buildProgram(): Command {
+  const program = new Command('temper')
+    .description('Fine-tune models on your own machines')
+    .version(`temper ${programVersion()}`, '--version', 'show the version')
+    .option('-a, --account-id <id>', 'account to use (default: the one of the key)')
+    .option('--api-key <key>', 'API key (default: TEMPER_API_KEY, then the stored one)')
+    .option('--api-url <url>', 'address of the server (default: TEMPER_API_URL, then a running local stack)')
+    .addOption(new Option('-o, --output <format>', 'how to print the result').choices(['text', 'json']).default('text'))
+    .option('--quiet', 'print only the ID of the result, and no progress')
+    .option('--dry-run', 'print the request instead of sending it')
+    .configureHelp({ showGlobalOptions: true, subcommandTerm: (command) => command.name() })
+    .addHelpText('after', [
+      '',
+      'Examples:',
+      '  temper create dataset intents.jsonl',
+      '  temper create fine-tuning-job --settings-file settings.yaml --wait',
+      '  temper list fine-tuning-jobs --filter \'state = "RUNNING"\'',
+      '  temper download model my-model ./my-model',
+    ].join('\n'));
+
+  for (const [verb, description] of Object.entries(VERBS)) {
+    const group = program.command(verb).description(description);
+    for (const [ofVerb, type, define] of ACTIONS) {
+      if (ofVerb === verb) define(group.command(verb === 'list' ? `${type.noun}s` : type.noun).aliases(namesOf(type, verb === 'list')));
+    }
+  }
+  defineValidate(program.command('validate'));
+  defineWhoami(program.command('whoami'));
+  defineSetApiKey(program.command('set-api-key'));
+  defineVersion(program.command('version'));
+  for (const type of TYPES) {
+    const group = program.command(type.noun, { hidden: true }).aliases(namesOf(type, false)).description(`Commands for ${type.noun}s`);
+    for (const [verb, ofType, define] of ACTIONS) if (ofType === type) define(group.command(verb));
+  }
+  return program;
+}
+
+/** The other names of a noun, beside the one it is listed under. */
+function namesOf(type: ResourceType, plural: boolean): string[] {
+  return [plural ? type.noun : `${type.noun}s`, ...type.aliases.filter((alias) => alias !== `${type.noun}s`)];
+}
+
+/** Every command ends here or in its own process.exit: an error becomes words and an exit code, never a stack. */
+function end(error: unknown): never {
+  if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : 2);
+  process.stderr.write(`${explain(error)}\n`);
+  process.exit(exitCode(error));
+}
+
+process.on('uncaughtException', end);
+process.on('unhandledRejection', end);
+// `temper list … | head`: the reader has enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => (error.code === 'EPIPE' ? process.exit(0) : end(error)));
+
+const program = buildProgram();
+program.exitOverride();
+const exitOnUsage = (command: Command): void => command.commands.forEach((child) => exitOnUsage(child.exitOverride().showHelpAfterError('(add --help for the usage)')));
+exitOnUsage(program);
+await program.parseAsync().catch(end);
