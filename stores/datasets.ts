@@ -37,6 +37,12 @@ export async function createDataset(database: Database, dataset: NewDataset): Pr
   return inserted ?? (await findDataset(database, dataset.accountId, dataset.id))!;
 }
 
+export function renameDataset(database: Database, accountId: string, id: string, displayName: string): Promise<DatasetRecord> {
+  return database
+    .updateTable('datasets').set({ display_name: displayName, update_time: sql`now()` })
+    .where('account_id', '=', accountId).where('id', '=', id).returningAll().executeTakeFirstOrThrow();
+}
+
 /** Remembers an upload in progress. False when the dataset is READY by now: it cannot change. */
 export async function recordUpload(database: Database, uid: string, upload: Upload): Promise<boolean> {
   const result = await database
@@ -62,6 +68,11 @@ export async function recordOutcome(database: Database, uid: string, uploadKey: 
     })
     .where('uid', '=', uid).where('state', '=', 'UPLOADING').where(sql<boolean>`upload->>'key' = ${uploadKey}`)
     .execute();
+}
+
+/** The first step of a deletion: from here on nothing can be read or trained from it. */
+export async function withdrawDataset(database: Database, uid: string): Promise<void> {
+  await database.updateTable('datasets').set({ state: 'UPLOADING', object_key: null, upload: null, update_time: sql`now()` }).where('uid', '=', uid).execute();
 }
 
 export async function deleteDataset(database: Database, uid: string): Promise<void> {

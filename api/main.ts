@@ -1,0 +1,108 @@
+/** The API process: reads the environment (the table is in dev/stack.ts), prepares the database, listens, and leaves in good order. */
+import { mkdir, readdir, rm, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { Client, Connection } from '@temporalio/client';
+import { bootstrapAccount } from '../stores/accounts.js';
+import { migrate, openDatabase, type Database } from '../stores/database.js';
+import { openEventFeed } from '../stores/eventFeed.js';
+import { openObjectStore } from '../stores/objects.js';
+import { isDatabaseOutage } from './problems.js';
+import { buildServer } from './server.js';
+import { startPendingWorkflows } from './temporal.js';
+
+/** How often jobs whose workflow was not started are looked for, and how old they must be: their creator may be about to. */
+const RECONCILE_EVERY_MS = 2_000;
+const RECONCILE_OLDER_THAN_SECONDS = 2;
+/** Left-over uploads of processes that were killed: none takes this long. */
+const STALE_UPLOAD_MS = 24 * 3600 * 1000;
+
+const namespace = process.env['TEMPORAL_NAMESPACE'] || 'default';
+const tmpFolder = path.join(required('TEMPER_HOME'), 'tmp');
+const database = openDatabase(required('DATABASE_URL'), { maxConnections: 20 });
+const events = openEventFeed(required('DATABASE_URL'));
+const objects = openObjectStore({
+  endpoint: process.env['TEMPER_S3_ENDPOINT'] || undefined,
+  publicEndpoint: process.env['TEMPER_S3_PUBLIC_ENDPOINT'] || undefined,
+  region: process.env['TEMPER_S3_REGION'] || 'us-east-1',
+  bucket: required('TEMPER_S3_BUCKET'),
+});
+// Lazy: the API answers, and takes jobs, while Temporal is away.
+const connection = Connection.lazy({ address: required('TEMPORAL_ADDRESS') });
+const temporal = new Client({ connection, namespace });
+
+await prepareDatabase(database);
+await removeStaleUploads(tmpFolder);
+const server = await buildServer({
+  database, objects, temporal, events,
+  config: {
+    secretKey: required('TEMPER_SECRET_KEY'), temporalNamespace: namespace, temporalUiUrl: process.env['TEMPORAL_UI_URL'] || undefined,
+    tmpFolder, logLevel: process.env['TEMPER_LOG_LEVEL'] || 'info',
+  },
+});
+await server.listen({ host: process.env['TEMPER_HOST'] || '127.0.0.1', port: Number(process.env['TEMPER_PORT'] || 8420) });
+const reconciler = reconcile();
+process.send?.({ ready: true });
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void shutDown());
+
+async function shutDown(): Promise<void> {
+  reconciler.stop();
+  await server.close();
+  await events.close();
+  await database.destroy();
+  await connection.close();
+  objects.close();
+  process.exit(0);
+}
+
+/** One round at a time, for as long as the process lives; what fails is tried again in the next. */
+function reconcile(): { stop(): void } {
+  let timer: NodeJS.Timeout;
+  let stopped = false;
+  const round = async (): Promise<void> => {
+    try {
+      await startPendingWorkflows(temporal, database, RECONCILE_OLDER_THAN_SECONDS, (error, job) => server.log.warn({ job: job.id, cause: (error as Error).message }, 'workflow not started yet'));
+    } catch (error) {
+      server.log.warn({ cause: (error as Error).message }, 'looking for workflows to start failed');
+    }
+    if (!stopped) timer = setTimeout(() => void round(), RECONCILE_EVERY_MS);
+  };
+  timer = setTimeout(() => void round(), RECONCILE_EVERY_MS);
+  return {
+    stop() {
+      stopped = true;
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** Applies migrations and makes the first account. A database that is still starting is waited for. */
+async function prepareDatabase(target: Database): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await migrate(target);
+      await bootstrapAccount(target, required('TEMPER_ACCOUNT_ID'), required('TEMPER_API_KEY'));
+      return;
+    } catch (error) {
+      const { code, message } = error as { code?: string; message?: string };
+      if (!isDatabaseOutage(code, message)) throw error;
+      if (attempt === 1) console.error(`The database does not answer; trying on. ${message ?? ''}`);
+      await new Promise((resolve) => setTimeout(resolve, Math.min(5_000, 250 * attempt)));
+    }
+  }
+}
+
+async function removeStaleUploads(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  for (const name of await readdir(folder)) {
+    const file = path.join(folder, name);
+    const { mtimeMs } = await stat(file).catch(() => ({ mtimeMs: Date.now() }));
+    if (name.startsWith('upload-') && Date.now() - mtimeMs > STALE_UPLOAD_MS) await rm(file, { recursive: true, force: true });
+  }
+}
+
+function required(name: string): string {
+  const value = process.env[name];
+  if (value) return value;
+  console.error(`${name} is not set. \`npm run dev\` sets it; dev/stack.ts lists all variables.`);
+  process.exit(2);
+}

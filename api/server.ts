@@ -1,0 +1,110 @@
+/** The API as a Fastify server that does not listen yet: hooks, error mapping, OpenAPI, and one module of routes a resource. */
+import { randomUUID } from 'node:crypto';
+import multipart from '@fastify/multipart';
+import swagger from '@fastify/swagger';
+import type { Client } from '@temporalio/client';
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import type { TSchema } from 'typebox';
+import { TemperError } from '../schemas/errors.js';
+import { MAX_JSON_BODY_BYTES } from '../schemas/limits.js';
+import type { Database } from '../stores/database.js';
+import type { EventFeed } from '../stores/eventFeed.js';
+import type { ObjectStore } from '../stores/objects.js';
+import { accountRoutes } from './accounts.js';
+import { requireKeys } from './auth.js';
+import { compileReader, parseJsonBody } from './body.js';
+import { datasetRoutes } from './datasets.js';
+import { datasetUploadRoutes } from './datasetUploads.js';
+import { healthRoutes } from './health.js';
+import { describeError } from './problems.js';
+import { answerUnknownRoutes } from './unknownRoutes.js';
+
+export interface ApiConfig {
+  /** 32 bytes, base64: encrypts secrets, signs page tokens. */
+  secretKey: string;
+  temporalNamespace: string;
+  /** Where operators look; shown in workflow details. */
+  temporalUiUrl?: string;
+  /** Uploads are spooled here before they are published. */
+  tmpFolder: string;
+  /** Log lines of this level and above, as JSON on stdout; `silent` for none. */
+  logLevel: string;
+}
+
+export interface ApiDependencies {
+  database: Database;
+  objects: ObjectStore;
+  temporal: Client;
+  events: EventFeed;
+  config: ApiConfig;
+}
+
+export async function buildServer(dependencies: ApiDependencies): Promise<FastifyInstance> {
+  const server = Fastify({
+    bodyLimit: MAX_JSON_BODY_BYTES,
+    genReqId: () => randomUUID(),
+    requestIdHeader: false,
+    // The query may hold anything a client put there by mistake, a key for example.
+    logger: { level: dependencies.config.logLevel, serializers: { req: (request: FastifyRequest) => ({ method: request.method, path: request.url.split('?')[0] }) } },
+    disableRequestLogging: true,
+    routerOptions: { maxParamLength: 500 },
+    return503OnClosing: true,
+    requestTimeout: 0,
+    connectionTimeout: 0,
+  });
+  readJsonStrictly(server);
+  server.setErrorHandler((error, request, reply) => answerError(error, request, reply));
+  server.addHook('onSend', async (request, reply) => {
+    void reply.header('x-request-id', request.id);
+  });
+  server.addHook('onResponse', async (request, reply) => {
+    request.log.info({ method: request.method, path: request.url.split('?')[0], status: reply.statusCode, ms: Math.round(reply.elapsedTime), key: request.caller?.keyId }, 'request');
+  });
+  requireKeys(server, dependencies.database);
+  answerUnknownRoutes(server);
+  await server.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title: 'Temper', version: '1', description: 'Fine-tuning: datasets, jobs, models. See `components` for shapes; errors are the same everywhere.' },
+      components: { securitySchemes: { apiKey: { type: 'http', scheme: 'bearer' } } },
+      security: [{ apiKey: [] }],
+    },
+  });
+  await server.register(multipart, { throwFileSizeLimit: true });
+  server.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, async () => server.swagger());
+  healthRoutes(server, dependencies);
+  accountRoutes(server, dependencies);
+  datasetRoutes(server, dependencies);
+  datasetUploadRoutes(server, dependencies);
+  return server;
+}
+
+/** Bodies and parameters go through one reader; Fastify's own parser and validator would take, and mend, more than they should. */
+function readJsonStrictly(server: FastifyInstance): void {
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+    try {
+      done(null, parseJsonBody(body as Buffer));
+    } catch (error) {
+      done(error as TemperError);
+    }
+  });
+  server.setValidatorCompiler(({ schema }) => {
+    const read = compileReader(schema as TSchema);
+    return (input: unknown) => {
+      try {
+        return { value: read(input) };
+      } catch (error) {
+        return { error: error as Error };
+      }
+    };
+  });
+}
+
+function answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const problem = describeError(error, request.id);
+  if (problem.unexpected) request.log.error({ err: error }, 'unexpected error');
+  else if (problem.status >= 500) request.log.warn({ reason: problem.body.details[0]?.reason, cause: (error as Error).message }, 'unavailable');
+  if (problem.retryAfterSeconds !== undefined) void reply.header('retry-after', String(problem.retryAfterSeconds));
+  return reply.status(problem.status).type('application/json').serializer(JSON.stringify).send(problem.body);
+}

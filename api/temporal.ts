@@ -1,0 +1,132 @@
+/**
+ * Starting workflows and talking to them. The row is always first: a workflow that was not started because something died in
+ * between is started later by `startPendingWorkflows`, and one that was started twice is the same workflow.
+ */
+import {
+  ApplicationFailure, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError, WorkflowUpdateFailedError, type Client, type UpdateDefinition,
+  type WorkflowStartOptions,
+} from '@temporalio/client';
+import type { SearchAttributePair } from '@temporalio/common';
+import type { DatasetInput, JobInput } from '../schemas/activities.js';
+import { TemperError } from '../schemas/errors.js';
+import { resourceName } from '../schemas/names.js';
+import { TEMPER_ACCOUNT, TEMPER_BASE_MODEL, TEMPER_DATASET, TEMPER_KIND, TEMPER_MODEL, TEMPER_STAGE, TEMPER_STATE } from '../schemas/searchAttributes.js';
+import { CONTROL_QUEUE } from '../schemas/taskQueues.js';
+import type { Database } from '../stores/database.js';
+import { jobsWithoutWorkflow, markWorkflowStarted, type JobRecord } from '../stores/jobs.js';
+import { DATASET_WORKFLOW, FINE_TUNING_WORKFLOW } from '../workflows/messages.js';
+
+/** A start is a few milliseconds; one that takes this long has found no server. */
+const START_TIMEOUT_MS = 5_000;
+/** An update waits for the state it asks for, the workflow's side for 20 s at most. */
+const UPDATE_TIMEOUT_MS = 25_000;
+
+/** A job's workflow ID, whichever route created it. */
+export function jobName(job: JobRecord): string {
+  return resourceName(job.account_id, 'fineTuningJobs', job.id);
+}
+
+/** Starts the job's workflow unless it has one, and remembers that it has. */
+export async function startJob(client: Client, database: Database, job: JobRecord): Promise<void> {
+  const name = jobName(job);
+  const modelName = resourceName(job.account_id, 'models', job.model_id);
+  const input: JobInput = {
+    uid: job.uid, name, accountId: job.account_id, datasetName: job.dataset_name, baseModel: job.base_model, kind: job.kind, modelName, priority: job.priority,
+  };
+  await startOnce(client, FINE_TUNING_WORKFLOW, name, job.uid, {
+    args: [input],
+    staticSummary: `${job.kind} on ${job.base_model.split('/').at(-1)}`,
+    staticDetails: [`**Fine-tuning job** \`${name}\``, `- dataset \`${job.dataset_name}\``, `- base model \`${job.base_model}\``, `- model \`${modelName}\``, `- created by ${job.created_by}`].join('\n'),
+    typedSearchAttributes: [
+      ...attributes({ account: job.account_id, dataset: job.dataset_name, state: 'CREATING', stage: 'created' }),
+      { key: TEMPER_BASE_MODEL, value: job.base_model },
+      { key: TEMPER_KIND, value: job.kind },
+      { key: TEMPER_MODEL, value: modelName },
+    ],
+  });
+  await markWorkflowStarted(database, job.uid);
+}
+
+/** Starts the jobs whose start was missed. A job whose name is still held by the workflow of a deleted one waits for the next round. */
+export async function startPendingWorkflows(client: Client, database: Database, olderThanSeconds: number, onError: (error: unknown, job: JobRecord) => void): Promise<void> {
+  for (const job of await jobsWithoutWorkflow(database, olderThanSeconds)) {
+    try {
+      await startJob(client, database, job);
+    } catch (error) {
+      onError(error, job);
+    }
+  }
+}
+
+/** Validates an upload. The same upload is validated once; a new one takes the place of one that is still being validated. */
+export async function startValidation(client: Client, accountId: string, input: DatasetInput): Promise<void> {
+  const options = {
+    args: [input],
+    staticSummary: 'validate a dataset',
+    staticDetails: `**Dataset** \`${input.name}\``,
+    typedSearchAttributes: attributes({ account: accountId, dataset: input.name, state: 'UPLOADING', stage: 'uploaded' }),
+  };
+  try {
+    await start(client, DATASET_WORKFLOW, input.name, { ...options, memo: { upload: input.uploadKey }, workflowIdReusePolicy: 'ALLOW_DUPLICATE', workflowIdConflictPolicy: 'FAIL' });
+  } catch (error) {
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    const { memo } = await client.workflow.getHandle(input.name).describe();
+    if (memo?.['upload'] === input.uploadKey) return;
+    await start(client, DATASET_WORKFLOW, input.name, { ...options, memo: { upload: input.uploadKey }, workflowIdConflictPolicy: 'TERMINATE_EXISTING' });
+  }
+}
+
+/** Ends the validation of a dataset that is being deleted; none running is fine. */
+export async function stopValidation(client: Client, name: string): Promise<void> {
+  try {
+    await client.withDeadline(Date.now() + START_TIMEOUT_MS, () => client.workflow.getHandle(name).terminate('The dataset was deleted.'));
+  } catch (error) {
+    if (!(error instanceof WorkflowNotFoundError)) throw error;
+  }
+}
+
+/**
+ * Asks a job's workflow for something and waits for its answer.
+ * @returns the workflow's answer, or null when it has no running workflow
+ * @throws TemperError ILLEGAL_STATE, with the workflow's reason, when it refuses
+ */
+export async function updateJob<Result, Request>(client: Client, job: JobRecord, definition: UpdateDefinition<Result, [Request]>, request: Request): Promise<Result | null> {
+  try {
+    return await client.withDeadline(Date.now() + UPDATE_TIMEOUT_MS, () => client.workflow.getHandle(jobName(job)).executeUpdate(definition, { args: [request] }));
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return null;
+    if (error instanceof WorkflowUpdateFailedError && error.cause instanceof ApplicationFailure) throw new TemperError('ILLEGAL_STATE', error.cause.message);
+    throw error;
+  }
+}
+
+type StartOptions = Omit<WorkflowStartOptions, 'taskQueue' | 'workflowId'>;
+
+function start(client: Client, type: string, workflowId: string, options: StartOptions): Promise<unknown> {
+  return client.withDeadline(Date.now() + START_TIMEOUT_MS, () => client.workflow.start(type, { ...options, taskQueue: CONTROL_QUEUE, workflowId } as WorkflowStartOptions));
+}
+
+/**
+ * One workflow for each uid. The name may have been another job's, deleted since: that one's end is waited for, and only then
+ * is its name used again. A plain "already started is success" would take the other job's workflow for this one's.
+ */
+async function startOnce(client: Client, type: string, workflowId: string, uid: string, options: StartOptions): Promise<void> {
+  const own = { ...options, memo: { uid }, workflowIdConflictPolicy: 'FAIL' as const };
+  try {
+    await start(client, type, workflowId, { ...own, workflowIdReusePolicy: 'REJECT_DUPLICATE' });
+  } catch (error) {
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    const { memo } = await client.workflow.getHandle(workflowId).describe();
+    if (memo?.['uid'] === uid) return;
+    await start(client, type, workflowId, { ...own, workflowIdReusePolicy: 'ALLOW_DUPLICATE' });
+  }
+}
+
+function attributes(of: { account: string; dataset: string; state: string; stage: string }): SearchAttributePair[] {
+  return [
+    { key: TEMPER_ACCOUNT, value: of.account },
+    { key: TEMPER_DATASET, value: of.dataset },
+    { key: TEMPER_STATE, value: of.state },
+    { key: TEMPER_STAGE, value: of.stage },
+  ] as SearchAttributePair[];
+}
