@@ -31,6 +31,8 @@ export async function runCommand(command: string, args: string[], options: Comma
   throw new Error(`\`${[command, ...args].join(' ')}\` failed: ${ended}\n${lastLines(output, 15)}`);
 }
 
+/** The end of a log, for a message: some lines of hundreds of columns at most. */
 export function lastLines(text: string, count: number): string {
-  return text.trimEnd().split('\n').slice(-count).join('\n');
+  const lines = text.trimEnd().split('\n').slice(-count);
+  return lines.map((line) => (line.length > 400 ? `${line.slice(0, 200)} … ${line.slice(-200)}` : line)).join('\n');
 }

@@ -17,12 +17,14 @@
  *   DATABASE_URL            postgres:// URL of a database
  *
  *   TEMPER_HOME             folder of all local state, absolute (.temper in the repository)
+ *   TEMPER_CACHE            folder of what can be had again: models, datasets, rendered sets (TEMPER_HOME/cache)
  *   TEMPER_PORT             port of the API (the one it had the last time, at first 8420; 0: any free one)
  *   TEMPER_ACCOUNT_ID       the account that exists from the start (temper)
  *   TEMPER_API_KEY          its API key (tk_… in TEMPER_HOME/secrets.json)
  *   TEMPER_SECRET_KEY       32 bytes in base64 that encrypt secrets at rest (in the same file)
  *   TEMPER_PYTHON           interpreter with the trainer's packages (trainer/.venv/bin/python)
  *
+ *   TEMPER_HOST, TEMPER_LOG_LEVEL and TEMPER_S3_PUBLIC_ENDPOINT (the S3 address that users reach, for signed URLs) are for deployments.
  *   WANDB_BASE_URL, HF_ENDPOINT, HF_TOKEN and the rest of the environment are passed on as they are.
  */
 import { accessSync, constants, mkdirSync, rmSync } from 'node:fs';
