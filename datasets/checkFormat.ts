@@ -57,7 +57,7 @@ function binaryFormat(head: Buffer): { name: string; fix: string } | undefined {
 function checkDocument(lines: string[]): Finding | undefined {
   const first = lines.find((line) => line.trim() !== '')?.trim();
   if (first !== '[' && first !== '{' && first !== '[{') return undefined;
-  const fix = first === '{' ? 'put each object on one line: jq -c .' : "put each object of the list on one line: jq -c '.[]'";
+  const fix = first === '{' ? 'put each object on one line: jq -c . FILE' : "put each object of the list on one line: jq -c '.[]' FILE";
   return { code: 'E_TOP_LEVEL', found: `JSON over several lines, beginning with ${first}`, expected: 'a JSON object on each line', fix };
 }
 

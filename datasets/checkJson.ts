@@ -3,7 +3,7 @@
  * find what it is too kind about. A line that fails any of them goes to the slow, exact reader in `explainJson.ts`, which has
  * the last word.
  */
-import { explainJson, MAX_DEPTH } from './explainJson.js';
+import { explainJson, MAX_DEPTH, MAX_VALUES } from './explainJson.js';
 import type { Finding } from './problems.js';
 
 export type JsonRow = Record<string, unknown>;
@@ -27,10 +27,11 @@ const SUSPECT_ESCAPE = /\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])
 const QUOTE = 34;
 const BACKSLASH = 92;
 
-/** Keys as the text has them (colons outside strings), or -1 when it nests too deeply or ends inside a string. */
+/** Keys as the text has them (colons outside strings), or -1 when it nests too deeply, has too many values or ends inside a string. */
 function countKeysInText(text: string): number {
   let keys = 0;
   let depth = 0;
+  let commas = 0;
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
     if (code === QUOTE) {
@@ -39,6 +40,8 @@ function countKeysInText(text: string): number {
       if (index < 0) return -1;
     } else if (code === 58) {
       keys++;
+    } else if (code === 44) {
+      if (++commas > MAX_VALUES / 2) return -1;
     } else if (code === 123 || code === 91) {
       if (++depth > MAX_DEPTH) return -1;
     } else if (code === 125 || code === 93) {

@@ -56,7 +56,7 @@ function checkLabelField(report: ValidationReport, name: string): TaskProblem[] 
 function checkLabelSet(report: ValidationReport, field: FieldReport): TaskProblem[] {
   const { name, distinct: labels } = field;
   const shown = excerpt(name);
-  const isFree = labels === undefined || (labels.length > report.examples / 10 && labels.length > 50);
+  const isFree = labels === undefined || (labels.length > report.examples / 10 && labels.length > 10);
   if (isFree) {
     const found = labels === undefined ? 'very many or very long values' : `${labels.length} different values in ${report.examples} rows`;
     return [{ code: 'W_LABELS_LOOK_FREE', message: `Label "${shown}" has ${found}: if it is free text, use text completion instead.`, field: name }];

@@ -4,6 +4,8 @@ import { excerpt } from './problems.js';
 
 /** Labels shown of a field with few values. */
 const MAX_LABELS_SHOWN = 8;
+/** Fields shown. */
+const MAX_FIELDS_SHOWN = 20;
 /** Places shown of a problem; the report itself holds more. */
 const MAX_PLACES_SHOWN = 5;
 
@@ -30,7 +32,11 @@ export function describeReport(report: ValidationReport): string {
     if (conversations.rowsWithWeights > 0) lines.push(`With weights: ${counted(conversations.rowsWithWeights, 'row')}`);
   }
   if (report.duplicates > 0) lines.push(`Repeated rows: ${number(report.duplicates)}`);
-  if (report.fields.length > 0) lines.push('', 'Fields', ...report.fields.map((field) => `  ${describeField(field, report.examples)}`));
+  if (report.fields.length > 0) {
+    const shown = report.fields.slice(0, MAX_FIELDS_SHOWN).map((field) => `  ${describeField(field, report.examples)}`);
+    const rest = report.fields.length - shown.length;
+    lines.push('', 'Fields', ...shown, ...(rest > 0 ? [`  and ${rest} more`] : []));
+  }
   if (report.errors.length > 0) lines.push('', 'Errors', ...report.errors.flatMap(describeProblem));
   if (report.warnings.length > 0) lines.push('', 'Warnings', ...report.warnings.flatMap(describeProblem));
   return lines.join('\n');
@@ -38,7 +44,8 @@ export function describeReport(report: ValidationReport): string {
 
 /** One or two sentences: the first problems with line and field, and what to do. Empty for a report without errors. */
 export function summariseProblems(report: ValidationReport): string {
-  const [first, second] = report.errors;
+  const byLine = report.errors.toSorted((a, b) => (a.places[0]?.line ?? 0) - (b.places[0]?.line ?? 0));
+  const [first, second] = byLine;
   const place = first?.places[0];
   if (first === undefined || place === undefined) return '';
   const rest = report.errors.reduce((sum, { count }) => sum + count, 0) - 1;

@@ -10,9 +10,12 @@ import { excerpt, type Finding, type ProblemCode } from './problems.js';
 /** Objects and lists inside each other. JSON.stringify and other readers overflow at a few thousand. */
 export const MAX_DEPTH = 64;
 
+/** Values in a row: lists and objects that take 3 bytes of text take 56 of memory. A conversation of 2,048 messages has 6,000. */
+export const MAX_VALUES = 250_000;
+
 const NUMBER_LIKE = /-?(?:Infinity|NaN|[0-9.eE+-]*)/y;
 
-const JQ_HINT = "write one object on each line: jq -c '.[]' for a list, jq -c . for indented JSON";
+const JQ_HINT = "write one object on each line: jq -c '.[]' FILE for a list, jq -c . FILE for indented JSON";
 
 /** What to do about a character that never begins a part of JSON. */
 const FIXES: Record<string, string> = {
@@ -36,6 +39,7 @@ export function explainJson(text: string): Finding | undefined {
 
 class Reader {
   private index = 0;
+  private values = 0;
   private readonly path: (string | number)[] = [];
 
   constructor(private readonly text: string) {}
@@ -63,6 +67,9 @@ class Reader {
 
   private readValue(depth: number): void {
     this.skipSpace();
+    if (++this.values > MAX_VALUES) {
+      this.fail('E_TOO_MANY_VALUES', this.index, `more than ${MAX_VALUES} values`, `at most ${MAX_VALUES} values`, 'split the row, or write long lists as text');
+    }
     const character = this.text[this.index];
     if (character === '{') this.readObject(depth + 1);
     else if (character === '[') this.readList(depth + 1);

@@ -1,23 +1,22 @@
-/** A fast 64-bit hash to count repeated rows by. Not for security: two different rows collide once in about 10^19 pairs, an adversary's more often. */
+/** A fast 64-bit hash to count repeated rows by. Not for security: an adversary can make rows collide, chance hardly ever does. */
 
 /** Writes the hash of `bytes[from, to)` as two words to `out[at]` and `out[at + 1]`. */
-export function hashBytes(bytes: Buffer, from: number, to: number, out: Uint32Array, at: number): void {
-  let high = 0x9e3779b9 ^ (to - from);
-  let low = 0x85ebca6b;
+export function hashBytes(bytes: DataView, from: number, to: number, out: Uint32Array, at: number): void {
+  // Four lanes that do not wait for each other; they meet at the end.
+  let a = 0x9e3779b9 ^ (to - from);
+  let b = 0x85ebca6b;
+  let c = 0xc2b2ae35;
+  let d = 0x27d4eb2f;
   let index = from;
-  for (; index + 8 <= to; index += 8) {
-    // Little-endian words, byte by byte: compilers merge the loads, and lines are not aligned.
-    const first = bytes[index]! | (bytes[index + 1]! << 8) | (bytes[index + 2]! << 16) | (bytes[index + 3]! << 24);
-    const second = bytes[index + 4]! | (bytes[index + 5]! << 8) | (bytes[index + 6]! << 16) | (bytes[index + 7]! << 24);
-    high = (Math.imul(rotate(high ^ first, 15), 0xcc9e2d51) + low) | 0;
-    low = (Math.imul(rotate(low ^ second, 13), 0x1b873593) + high) | 0;
+  for (; index + 16 <= to; index += 16) {
+    a = Math.imul(rotate(a, 13) ^ bytes.getInt32(index, true), 0xcc9e2d51);
+    b = Math.imul(rotate(b, 13) ^ bytes.getInt32(index + 4, true), 0xcc9e2d51);
+    c = Math.imul(rotate(c, 13) ^ bytes.getInt32(index + 8, true), 0xcc9e2d51);
+    d = Math.imul(rotate(d, 13) ^ bytes.getInt32(index + 12, true), 0xcc9e2d51);
   }
-  for (; index < to; index++) {
-    high = (Math.imul(rotate(high ^ bytes[index]!, 15), 0xcc9e2d51) + low) | 0;
-    low = (Math.imul(low, 0x1b873593) + high) | 0;
-  }
-  out[at] = mix(high ^ low);
-  out[at + 1] = mix((low + Math.imul(high, 5)) | 0);
+  for (; index < to; index++) a = Math.imul(rotate(a, 13) ^ bytes.getUint8(index), 0xcc9e2d51);
+  out[at] = mix(mix(a ^ rotate(c, 16)) + b);
+  out[at + 1] = mix(mix(b ^ rotate(d, 16)) + a);
 }
 
 function rotate(word: number, bits: number): number {

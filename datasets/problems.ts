@@ -19,6 +19,7 @@ export const PROBLEMS = {
   E_JSON: 'A line is not valid JSON',
   E_TOP_LEVEL: 'A line is not a JSON object',
   E_DEPTH: 'A row is nested too deeply',
+  E_TOO_MANY_VALUES: 'A row has too many values',
   E_DUP_KEY: 'A key appears twice in one object',
   E_NUMBER: 'A number is too large',
   E_SURROGATE: 'An escape is half of a surrogate pair, which is no character',

@@ -49,7 +49,7 @@ export function addRange(file: FileTally, range: RangeTally): void {
   total.maxTurns = Math.max(total.maxTurns, range.maxTurns);
   for (const sum of SUMS) total[sum] += range[sum];
   total.hasMoreFields ||= range.hasMoreFields;
-  total.hasTooManyRows ||= range.hasTooManyRows;
+  if (range.rowOverLimit !== undefined) total.rowOverLimit = moveBy(before)(range.rowOverLimit);
 }
 
 const SHAPES: RowShape[] = ['chat', 'completion', 'other'];
@@ -164,6 +164,10 @@ function addFileProblems(file: FileTally, format: DatasetFormat): void {
   const { total } = file;
   const add = (code: ProblemCode, count: number, place: ProblemPlace) => addProblem(total.problems, code, count, [place]);
   const firstLine = { line: 1 };
+  if (total.rowOverLimit !== undefined) {
+    const { rows } = total;
+    add('E_TOO_MANY_ROWS', 1, { ...total.rowOverLimit, found: `more than ${rows} rows`, expected: `at most ${rows} rows`, fix: 'split the file into several datasets' });
+  }
   if (total.rows === 0) {
     add('E_EMPTY', 1, { ...firstLine, found: 'no rows', expected: 'at least one JSON object', fix: 'write one JSON object on each line' });
   }
@@ -173,7 +177,7 @@ function addFileProblems(file: FileTally, format: DatasetFormat): void {
     const isConversationField = format === 'CHAT' && (name === 'messages' || name === 'tools');
     const shown = excerpt(name);
     if (format === 'CHAT' && !isConversationField) {
-      const place = { line: field.firstLine, field: shown, found: `${field.count} rows with ${shown}`, expected: 'messages and tools', fix: 'nothing to do if it is only there for you' };
+      const place = { line: field.firstLine, field: shown, found: `${shown} in ${field.count} of ${total.examples} rows`, expected: 'messages and tools', fix: 'nothing to do if it is only there for you' };
       add('W_EXTRA_FIELD', field.count, place);
     } else if (missing > 0 && !isConversationField) {
       const place = { line: field.firstMissingLine, field: shown, found: `${missing} of ${total.examples} rows without it`, expected: 'the field in every row', fix: 'a job that uses this field will refuse the dataset: add it, with "" if it is empty' };

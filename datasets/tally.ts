@@ -13,7 +13,7 @@ import { addProblem, excerpt, MAX_PLACES, type Finding, type ProblemCode, type P
 import type { Message } from './rowSchemas.js';
 
 /** Different fields that are told apart; a dataset with more is not made of rows. */
-export const MAX_FIELDS = 256;
+export const MAX_FIELDS = 100;
 /** Labels are short and few; beyond either limit a field's values are not kept. */
 export const MAX_DISTINCT = 10_000;
 export const MAX_DISTINCT_LENGTH = 256;
@@ -58,8 +58,8 @@ export interface RangeTally {
   /** Two words of 32 bits for each example. */
   hashes: Uint32Array;
   problems: ProblemTally;
-  /** Reading stopped at row `maxRows + 1`. */
-  hasTooManyRows: boolean;
+  /** The row after `maxRows`, at which reading stopped. */
+  rowOverLimit?: { line: number; byteOffset: number };
 }
 
 export interface TallyOptions {
@@ -82,6 +82,7 @@ export function tallyRange(path: string, range: ByteRange, options: TallyOptions
     }
     const { bytes, byteOffset } = block;
     const text = describeText(bytes);
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     for (let from = 0, to = 0; from < bytes.length; from = to + 1) {
       to = bytes.indexOf(NEWLINE, from);
       if (to < 0) to = bytes.length;
@@ -92,8 +93,7 @@ export function tallyRange(path: string, range: ByteRange, options: TallyOptions
         continue;
       }
       if (tally.rows === options.maxRows) {
-        tally.hasTooManyRows = true;
-        addFinding(tally, byteOffset + from, tooManyRows(options.maxRows));
+        tally.rowOverLimit = { line: tally.lines, byteOffset: byteOffset + from };
         tally.hashes = hashes.slice(0, tally.examples * 2);
         return tally;
       }
@@ -105,7 +105,7 @@ export function tallyRange(path: string, range: ByteRange, options: TallyOptions
         larger.set(hashes);
         hashes = larger;
       }
-      hashBytes(bytes, from, end, hashes, tally.examples * 2);
+      hashBytes(view, from, end, hashes, tally.examples * 2);
       tally.examples++;
       tallyRow(tally, row, byteOffset + from, options.withoutDistinct);
     }
@@ -276,10 +276,6 @@ function lineTooLong(block: Block, sizeBytes: number): Finding {
   return { code: 'E_LINE_TOO_LONG', found, expected: `at most ${MAX_LINE_BYTES} bytes`, fix: 'split the row, or check for missing line breaks' };
 }
 
-function tooManyRows(maxRows: number): Finding {
-  return { code: 'E_TOO_MANY_ROWS', found: `more than ${maxRows} rows`, expected: `at most ${maxRows}`, fix: 'split the file into several datasets' };
-}
-
 function specialToken(text: string, token: RegExpExecArray): Finding {
   const byteInLine = Buffer.byteLength(text.slice(0, token.index));
   return { code: 'W_SPECIAL_TOKEN', byteInLine, found: excerpt(token[0]), expected: 'text', fix: 'remove it if it came from a rendered conversation' };
@@ -307,7 +303,6 @@ function emptyTally(range: ByteRange): RangeTally {
     longestLine: 0,
     hashes: new Uint32Array(0),
     problems: new Map<ProblemCode, never>() as ProblemTally,
-    hasTooManyRows: false,
   };
 }
 

@@ -144,14 +144,14 @@ class Reading {
       this.waiting.delete(start);
       // The range was handed out before the ones in front of it were counted: if it goes over the limit, read it once more to
       // learn at which line.
-      if (!tally.hasTooManyRows && (this.file?.total.rows ?? 0) + tally.rows > this.maxExamples) {
+      if (tally.rowOverLimit === undefined && (this.file?.total.rows ?? 0) + tally.rows > this.maxExamples) {
         this.repeat = this.rangeTask(this.merged);
         return;
       }
       if (this.file === undefined) this.file = startFileTally(tally);
       else addRange(this.file, tally);
       this.merged++;
-      this.isStopped = tally.hasTooManyRows;
+      this.isStopped = tally.rowOverLimit !== undefined;
     }
   }
 }

@@ -9,6 +9,9 @@ const HASH_READ_BYTES = 1024 * 1024;
 /** Bytes between signs of life while hashing. */
 const HASH_REPORT_BYTES = 64 * 1024 * 1024;
 
+// Every bad line costs an exception in JSON.parse; most of its price is a stack that nobody reads.
+Error.stackTraceLimit = 0;
+
 parentPort?.on('message', (task: ThreadTask) => {
   if (task.kind === 'hash') {
     reply({ kind: 'hash', sha256: hashFile(task.path) });
