@@ -2,6 +2,7 @@
  * Where base models come from and where a worker keeps them: the Hugging Face hub, a prefix of the object store, or a folder
  * on the worker. A model is brought once into a cache folder, whole or not at all.
  */
+import { createHash } from 'node:crypto';
 import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { findBaseModel, type BaseModel, type ModelSource } from '../schemas/baseModels.js';
@@ -70,7 +71,7 @@ export async function ensureModelFolder(
 ): Promise<string> {
   const { source } = model;
   if ('folder' in source) return source.folder;
-  const folder = path.join(deps.cache, 'models', ...cacheName(source));
+  const folder = path.join(deps.cache, 'models', `${model.name.replaceAll('/', '--')}@${await identifySource(source, deps.objects)}`);
   if (await exists(path.join(folder, 'config.json'))) return folder;
   const partial = `${folder}.partial-${process.pid}`;
   await rm(partial, { recursive: true, force: true });
@@ -88,9 +89,7 @@ export async function ensureModelFolder(
 }
 
 async function bringFromStore(prefix: string, folder: string, objects: ObjectStore, signal: AbortSignal): Promise<void> {
-  const listed = await objects.list(`${prefix}/`);
-  if (listed.length === 0) throw new TemperError('MODEL_FILES_MISSING', `The object store has no model under ${prefix}.`);
-  for (const { key } of listed) await objects.getFile(key, path.join(folder, key.slice(prefix.length + 1)), undefined, signal);
+  for (const { key } of await objects.list(`${prefix}/`)) await objects.getFile(key, path.join(folder, key.slice(prefix.length + 1)), undefined, signal);
 }
 
 async function bringFromHub(source: { hub: string; revision?: string }, folder: string, trainer: TrainerSettings, signal: AbortSignal): Promise<void> {
@@ -98,9 +97,13 @@ async function bringFromHub(source: { hub: string; revision?: string }, folder: 
   await runTrainer(trainer, { name: `fetch-${source.hub.replaceAll('/', '--')}`, spec, signal, network: true });
 }
 
-/** Where a model of this source lies in the cache. */
-function cacheName(source: { prefix: string } | { hub: string; revision?: string }): string[] {
-  return 'prefix' in source ? ['store', source.prefix.replaceAll('/', '--')] : ['hub', `${source.hub.replaceAll('/', '--')}@${source.revision ?? 'main'}`];
+/** What tells one content of a source from another: the hub's revision, or a hash of the object store's listing. Null for a folder. */
+export async function identifySource(source: ModelSource, objects: ObjectStore): Promise<string | null> {
+  if ('folder' in source) return null;
+  if ('hub' in source) return source.revision ?? 'main';
+  const listed = (await objects.list(`${source.prefix}/`)).sort((a, b) => (a.key < b.key ? -1 : 1));
+  if (listed.length === 0) throw new TemperError('MODEL_FILES_MISSING', `The object store has no model under ${source.prefix}.`);
+  return createHash('sha256').update(JSON.stringify(listed)).digest('hex').slice(0, 16);
 }
 
 function exists(file: string): Promise<boolean> {

@@ -11,7 +11,7 @@ import { listAttempts, type JobRecord } from '../stores/jobs.js';
 import { findModel, publishModel, type ModelRecord } from '../stores/models.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { renderModelCard } from '../templates/modelCard.js';
-import { requireBaseModel } from './baseModels.js';
+import { identifySource, requireBaseModel } from './baseModels.js';
 import { withHeartbeats } from './heartbeat.js';
 import { requireJob, requireReadyDataset } from './jobs.js';
 import { readManifest, type PreparedManifest } from './preparedSets.js';
@@ -79,7 +79,7 @@ async function copyAdapter({ objects }: Dependencies, input: RegisterInput, mode
 export type Lineage = Awaited<ReturnType<typeof describeLineage>>;
 
 /** Enough to make the same model again, and to say what it was made from. */
-async function describeLineage({ database }: Dependencies, job: JobRecord, input: RegisterInput, manifest: PreparedManifest | null, files: StoredFile[]) {
+async function describeLineage({ database, objects }: Dependencies, job: JobRecord, input: RegisterInput, manifest: PreparedManifest | null, files: StoredFile[]) {
   const dataset = await requireReadyDataset(database, job);
   const attempts = await listAttempts(database, job.uid);
   const base = requireBaseModel(job.base_model);
@@ -87,7 +87,7 @@ async function describeLineage({ database }: Dependencies, job: JobRecord, input
     version: 1,
     model: resourceName(job.account_id, 'models', job.model_id),
     job: input.name,
-    baseModel: { name: base.name, source: base.source },
+    baseModel: { name: base.name, source: base.source, content: await identifySource(base.source, objects) },
     warmStartFrom: job.warm_start_from,
     dataset: { name: job.dataset_name, sha256: dataset.sha256, examples: dataset.examples },
     prepared: { hash: input.prepared.hash, trainExamples: input.prepared.trainExamples, evalExamples: input.prepared.evalExamples, labels: manifest?.labels?.length ?? null },

@@ -25,6 +25,11 @@ export interface FileDigest {
   sha256: string;
   sizeBytes: number;
 }
+export interface ListedObject {
+  key: string;
+  sizeBytes: number;
+  etag: string;
+}
 export type ObjectStore = ReturnType<typeof openObjectStore>;
 
 export function openObjectStore(settings: ObjectStoreSettings) {
@@ -108,12 +113,12 @@ export function openObjectStore(settings: ObjectStoreSettings) {
     }
   }
 
-  async function list(prefix: string): Promise<{ key: string; sizeBytes: number }[]> {
-    const found: { key: string; sizeBytes: number }[] = [];
+  async function list(prefix: string): Promise<ListedObject[]> {
+    const found: ListedObject[] = [];
     let token: string | undefined;
     do {
       const page = await client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token }));
-      for (const item of page.Contents ?? []) if (item.Key) found.push({ key: item.Key, sizeBytes: item.Size ?? 0 });
+      for (const item of page.Contents ?? []) if (item.Key) found.push({ key: item.Key, sizeBytes: item.Size ?? 0, etag: item.ETag ?? '' });
       token = page.NextContinuationToken;
     } while (token);
     return found;

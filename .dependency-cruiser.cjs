@@ -1,0 +1,51 @@
+/** The layering, enforced: data flows cli → api → workflows → activities → stores | templates | datasets, and schemas is under all. */
+const folder = (name) => `^${name}/`;
+const only = (from, allowed, comment) => ({
+  name: `${from}-imports-only-${allowed.join('-') || 'itself'}`,
+  comment,
+  severity: 'error',
+  from: { path: folder(from) },
+  to: { path: '^(api|cli|activities|bench|datasets|dev|schemas|stores|templates|test|workers|workflows)/', pathNot: [from, ...allowed].map(folder) },
+});
+
+module.exports = {
+  forbidden: [
+    only('schemas', [], 'Boundaries know nothing of what stands on them.'),
+    only('workflows', ['schemas'], 'Deterministic: no store, no process, no clock of its own.'),
+    only('stores', ['schemas'], 'Postgres and S3 only; stores never know Temporal.'),
+    only('datasets', ['schemas'], 'Reading and checking rows.'),
+    only('templates', ['schemas', 'datasets'], 'Rendering rows.'),
+    only('activities', ['schemas', 'stores', 'datasets', 'templates'], 'How a step is done; what happens when is the workflow’s.'),
+    only('api', ['schemas', 'stores', 'datasets', 'templates', 'workflows'], 'Starts and messages workflows; never runs a step itself.'),
+    only('cli', ['schemas', 'datasets', 'templates'], 'Talks HTTP; works offline on files.'),
+    only('workers', ['schemas', 'stores', 'activities'], 'Composition roots.'),
+    {
+      name: 'api-imports-only-messages-of-workflows',
+      comment: 'The workflows themselves run in workers.',
+      severity: 'error',
+      from: { path: folder('api') },
+      to: { path: folder('workflows'), pathNot: '^workflows/messages\\.ts$' },
+    },
+    {
+      name: 'stores-and-templates-know-no-temporal',
+      severity: 'error',
+      from: { path: '^(stores|templates|datasets|cli)/' },
+      to: { path: '@temporalio' },
+    },
+    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
+    { name: 'no-unresolvable', severity: 'error', from: {}, to: { couldNotResolve: true } },
+    {
+      name: 'no-dev-dependencies-in-the-product',
+      severity: 'error',
+      from: { path: '^(api|cli|activities|datasets|schemas|stores|templates|workers|workflows)/' },
+      to: { dependencyTypes: ['npm-dev'] },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '^(trainer|\\.temper)/' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default'] },
+  },
+};

@@ -1,0 +1,119 @@
+/** Killing what trains: the job still ends, with one model, the same bytes, and a loss curve without gap. */
+import { beforeAll, describe, expect, it } from 'vitest';
+import { TINY_MODEL_NAME } from '../../schemas/baseModels.js';
+import { call, devFile, downloadModel, events, freshId, jobState, killProcess, metrics, ok, toJsonl, trainerPids, until, untilState, uploadDataset, type Json } from '../temper.js';
+
+const rows = Array.from({ length: 400 }, (_, index) => ({ text: `row ${index}: a ${['sad', 'glad', 'mad'][index % 3]} tale of ${index * 7} words`, mood: ['sad', 'glad', 'mad'][index % 3] }));
+
+let dataset: string;
+let undisturbed: { adapter: Buffer; losses: number[] };
+
+async function start(id: string, changes: Json = {}): Promise<void> {
+  await ok('POST', 'fineTuningJobs', {
+    jobId: id, modelId: id, dataset, baseModel: TINY_MODEL_NAME, textClassification: { text: 'text', label: 'mood' }, batchSize: 8, loraRank: 4, learningRate: 0.001, epochs: 3,
+    seed: 11, ...changes,
+  });
+}
+
+const losses = async (id: string) => (await metrics(id)).map((row) => row['loss'] as number);
+const adapter = async (id: string) => (await downloadModel(id))['adapter_model.safetensors']!;
+
+/** The trainer has made a checkpoint and is some steps past it. */
+function untilPastCheckpoint(id: string): Promise<unknown> {
+  return until('a checkpoint', async () => {
+    const { checkpoints } = await ok('GET', `fineTuningJobs/${id}/checkpoints`);
+    return (checkpoints as Json[] | undefined)?.length;
+  });
+}
+
+async function expectSameAsUndisturbed(id: string): Promise<void> {
+  const curve = await metrics(id);
+  expect(curve.map((row) => row['step'])).toEqual(undisturbed.losses.map((_, index) => index + 1));
+  expect(curve.map((row) => row['loss'])).toEqual(undisturbed.losses);
+  expect((await adapter(id)).equals(undisturbed.adapter)).toBe(true);
+  const { body } = await call('GET', 'models?pageSize=200');
+  expect((body['models'] as Json[]).filter((model) => (model['name'] as string).endsWith(`/${id}`))).toHaveLength(1);
+  const told = await events(id);
+  expect(told.map((event) => Number(event['sequence']))).toEqual(told.map((_, index) => index + 1));
+}
+
+beforeAll(async () => {
+  const id = freshId('moods');
+  dataset = (await uploadDataset(id, toJsonl(rows)))['name'] as string;
+  await start(id);
+  await untilState(id, 'JOB_STATE_COMPLETED');
+  undisturbed = { adapter: await adapter(id), losses: await losses(id) };
+  expect(undisturbed.losses.length).toBeGreaterThan(100);
+});
+
+describe('kill -9', () => {
+  it('of the trainer: the next attempt goes on from the last checkpoint', async () => {
+    const id = freshId('killed-trainer');
+    await start(id);
+    await untilPastCheckpoint(id);
+    trainerPids().forEach(killProcess);
+    await untilState(id, 'JOB_STATE_COMPLETED');
+    await expectSameAsUndisturbed(id);
+    const attempts = (await ok('GET', `fineTuningJobs/${id}:listAttempts`))['attempts'] as Json[];
+    expect(attempts).toHaveLength(2);
+    expect(Number(attempts[1]!['startStep'])).toBeGreaterThan(0);
+    const states = (await events(id)).filter((event) => event['type'] === 'state').map((event) => event['state']);
+    expect(states).toEqual(['CREATING', 'VALIDATING', 'PENDING', 'RUNNING', 'RE_QUEUEING', 'RUNNING', 'WRITING_RESULTS', 'COMPLETED']);
+  });
+
+  it('of the GPU worker: its trainer dies with it, and another worker goes on', async () => {
+    const id = freshId('killed-worker');
+    await start(id);
+    await untilPastCheckpoint(id);
+    const [orphan] = trainerPids();
+    killProcess(devFile().pids.workers.at(-1)!);
+    await until('the trainer to die', async () => !trainerPids().includes(orphan!), 5_000);
+    await untilState(id, 'JOB_STATE_COMPLETED');
+    await expectSameAsUndisturbed(id);
+  });
+
+  it('of every process at once', async () => {
+    const id = freshId('killed-all');
+    await start(id);
+    await untilPastCheckpoint(id);
+    const { api, temporal, s3, database, workers } = devFile().pids;
+    [api!, temporal!, s3!, database!, ...workers].forEach(killProcess);
+    await untilState(id, 'JOB_STATE_COMPLETED');
+    await expectSameAsUndisturbed(id);
+  });
+});
+
+describe('steering', () => {
+  it('pauses with a checkpoint, frees the GPU, and goes on to the same model', async () => {
+    const id = freshId('paused');
+    await start(id);
+    await untilPastCheckpoint(id);
+    expect(await call('POST', `fineTuningJobs/${id}:pause`, {})).toMatchObject({ status: 200 });
+    await untilState(id, 'JOB_STATE_PAUSED');
+    expect(trainerPids()).toEqual([]);
+    expect(await call('POST', `fineTuningJobs/${id}:resume`, {})).toMatchObject({ status: 200 });
+    await untilState(id, 'JOB_STATE_COMPLETED');
+    await expectSameAsUndisturbed(id);
+  });
+
+  it('cancels: the trainer stops, and neither model nor files stay', async () => {
+    const id = freshId('cancelled');
+    await start(id);
+    await untilPastCheckpoint(id);
+    expect(await call('POST', `fineTuningJobs/${id}:cancel`, {})).toMatchObject({ status: 200 });
+    await until('the end', async () => (await jobState(id)) === 'JOB_STATE_CANCELLED');
+    expect(trainerPids()).toEqual([]);
+    expect(await call('GET', `models/${id}`)).toMatchObject({ status: 404 });
+    expect((await ok('GET', `fineTuningJobs/${id}/checkpoints`))['checkpoints'] ?? []).toEqual([]);
+    expect(await call('POST', `fineTuningJobs/${id}:pause`, {})).toMatchObject({ status: 400 });
+  });
+
+  it('deletes a running job: nothing of it stays', async () => {
+    const id = freshId('deleted');
+    await start(id);
+    await untilState(id, 'JOB_STATE_RUNNING');
+    expect(await call('DELETE', `fineTuningJobs/${id}`)).toMatchObject({ status: 200 });
+    await until('the record to go', async () => (await call('GET', `fineTuningJobs/${id}`)).status === 404);
+    expect(await call('GET', `models/${id}`)).toMatchObject({ status: 404 });
+  });
+});

@@ -1,0 +1,46 @@
+/** Histories of every release replay on today's workflows: a job that was started by an older version goes on under this one. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+import { bundleWorkflowCode, Worker, type WorkflowBundleWithSourceMap } from '@temporalio/worker';
+import { beforeAll, describe, expect, it } from 'vitest';
+
+const FOLDER = fileURLToPath(new URL('./histories/', import.meta.url));
+const RELEASES = ['0.1.0'];
+/** What each release must have a history of. */
+const CASES: Record<string, string[]> = {
+  DatasetWorkflow: ['ready', 'refused'],
+  FineTuningWorkflow: ['completed', 'retried', 'paused', 'cancelled', 'deleted', 'failed'],
+};
+
+const read = (type: string, name: string) => JSON.parse(readFileSync(`${FOLDER}${type}/${name}`, 'utf8')) as { events: { eventType: string; [key: string]: unknown }[] };
+
+let workflowBundle: WorkflowBundleWithSourceMap;
+beforeAll(async () => {
+  workflowBundle = await bundleWorkflowCode({ workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)), logger: quiet() });
+});
+
+function quiet() {
+  const log = () => {};
+  return { log, trace: log, debug: log, info: log, warn: log, error: log };
+}
+
+const replay = (history: object) => Worker.runReplayHistory({ workflowBundle }, history, 'replayed');
+
+describe.each(Object.entries(CASES))('%s', (type, cases) => {
+  it('has a history of every release and case', () => {
+    const expected = RELEASES.flatMap((release) => cases.map((name) => `${release}-${name}.json`));
+    expect(readdirSync(`${FOLDER}${type}`)).toEqual(expect.arrayContaining(expected));
+  });
+
+  it.each(readdirSync(`${FOLDER}${type}`))('replays %s', async (name) => {
+    await replay(read(type, name));
+  });
+
+  it('does not replay a history of other steps', async () => {
+    const history = read(type, `${RELEASES[0]}-${cases[0]}.json`);
+    const scheduled = history.events.find((event) => event.eventType === 'EVENT_TYPE_ACTIVITY_TASK_SCHEDULED')!;
+    (scheduled['activityTaskScheduledEventAttributes'] as { activityType: { name: string } }).activityType.name = 'somethingElse';
+    await expect(replay(history)).rejects.toThrow();
+  });
+});

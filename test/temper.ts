@@ -1,0 +1,133 @@
+/** What tests do to the running stack, as users do: over HTTP. And what a fault does to it: `kill -9`. */
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { inject } from 'vitest';
+import type { DevFile } from '../dev/stack.js';
+
+export type Json = Record<string, any>;
+
+export const stack = () => inject('stack');
+
+/** dev.json as it is now: pids change when a test kills something. */
+export function devFile(): DevFile {
+  return JSON.parse(readFileSync(path.join(stack().home, 'dev.json'), 'utf8')) as DevFile;
+}
+
+export async function call(method: string, route: string, body?: unknown, headers: Record<string, string> = {}): Promise<{ status: number; body: Json }> {
+  const { apiUrl, apiKey, accountId } = stack();
+  const url = `${apiUrl}/v1/accounts/${accountId}/${route}`;
+  const reply = await fetch(url, {
+    method,
+    headers: { authorization: `Bearer ${apiKey}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const text = await reply.text();
+  return { status: reply.status, body: text === '' ? {} : (JSON.parse(text) as Json) };
+}
+
+/** The same for a test that only goes on when it succeeds. */
+export async function ok(method: string, route: string, body?: unknown): Promise<Json> {
+  const reply = await call(method, route, body);
+  if (reply.status >= 300) throw new Error(`${method} ${route}: ${reply.status} ${JSON.stringify(reply.body)}`);
+  return reply.body;
+}
+
+export async function uploadDataset(id: string, content: string): Promise<Json> {
+  await ok('POST', 'datasets', { datasetId: id, dataset: { userUploaded: {} } });
+  const form = new FormData();
+  form.append('file', new Blob([content]), 'data.jsonl');
+  const { apiUrl, apiKey, accountId } = stack();
+  const reply = await fetch(`${apiUrl}/v1/accounts/${accountId}/datasets/${id}:upload`, { method: 'POST', headers: { authorization: `Bearer ${apiKey}` }, body: form });
+  if (!reply.ok) throw new Error(`upload: ${reply.status} ${await reply.text()}`);
+  return until(`dataset ${id} to be judged`, async () => {
+    const dataset = await ok('GET', `datasets/${id}`);
+    return dataset['state'] === 'READY' || dataset['status']?.code === 'INVALID_ARGUMENT' ? dataset : null;
+  });
+}
+
+export function toJsonl(rows: object[]): string {
+  return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+}
+
+const TERMINAL = ['JOB_STATE_COMPLETED', 'JOB_STATE_FAILED', 'JOB_STATE_CANCELLED', 'JOB_STATE_EARLY_STOPPED'];
+
+/** The job's honest state is that of the newer route. */
+export async function jobState(id: string): Promise<string> {
+  return (await ok('GET', `supervisedFineTuningJobs/${id}`))['state'] as string;
+}
+
+export function untilState(id: string, state: string): Promise<string> {
+  return until(`job ${id} to be ${state}`, async () => {
+    const found = await jobState(id);
+    if (found !== state && TERMINAL.includes(found)) throw new Error(`job ${id} is ${found}: ${JSON.stringify(await ok('GET', `supervisedFineTuningJobs/${id}`))}`);
+    return found === state ? found : null;
+  });
+}
+
+export async function events(id: string): Promise<Json[]> {
+  return (await ok('GET', `fineTuningJobs/${id}:listEvents?pageSize=200`))['events'] as Json[];
+}
+
+export async function metrics(id: string): Promise<Json[]> {
+  return (await ok('GET', `fineTuningJobs/${id}/metrics`))['metrics'] as Json[];
+}
+
+/** Downloads a model's files by its signed URLs. */
+export async function downloadModel(id: string): Promise<Record<string, Buffer>> {
+  const { filenameToSignedUrls } = await ok('GET', `models/${id}:getDownloadEndpoint`);
+  const files: Record<string, Buffer> = {};
+  for (const [name, url] of Object.entries(filenameToSignedUrls as Record<string, string>)) {
+    const reply = await fetch(url);
+    if (!reply.ok) throw new Error(`${name}: ${reply.status}`);
+    files[name] = Buffer.from(await reply.arrayBuffer());
+  }
+  return files;
+}
+
+/** Waits for a condition: asked again until it gives something. */
+export async function until<T>(what: string, probe: () => Promise<T | null | undefined | false>, timeoutMs = 150_000): Promise<T> {
+  const deadline = Date.now() + timeoutMs;
+  let last: unknown;
+  while (Date.now() < deadline) {
+    try {
+      const found = await probe();
+      if (found) return found;
+      last = undefined;
+    } catch (error) {
+      // The API may be the process that a fault test killed.
+      if (!(error instanceof TypeError)) throw error;
+      last = error;
+    }
+    await sleep(100);
+  }
+  throw new Error(`waited ${timeoutMs} ms for ${what}${last ? ` (${String(last)})` : ''}`);
+}
+
+/** The trainer processes of this stack's workers. */
+export function trainerPids(): number[] {
+  const home = stack().home;
+  return childProcesses().filter(({ command }) => command.includes('temper_trainer') && command.includes(home)).map(({ pid }) => pid);
+}
+
+function childProcesses(): { pid: number; command: string }[] {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number);
+  return pids.flatMap((pid) => {
+    try {
+      return [{ pid, command: readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ') }];
+    } catch {
+      return []; // ended meanwhile
+    }
+  });
+}
+
+export function killProcess(pid: number): void {
+  process.kill(pid, 'SIGKILL');
+}
+
+let counter = 0;
+/** A resource ID that no other test uses. */
+export function freshId(prefix: string): string {
+  counter += 1;
+  return `${prefix}-${process.pid.toString(36)}-${counter}-${Date.now().toString(36)}`;
+}
