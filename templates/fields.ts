@@ -8,7 +8,10 @@
 
 /** A mistake in the template itself. `column` is 1-based and counts characters. */
 export class FieldTemplateError extends Error {
+  /** Which of a job's templates it is, where there are several. */
+  template?: 'inputTemplate' | 'outputTemplate';
   constructor(
+    readonly code: 'TEMPLATE_SYNTAX' | 'TEMPLATE_NAMES_NO_FIELD',
     readonly column: number,
     message: string,
   ) {
@@ -30,8 +33,8 @@ export type FieldTemplate = {
 type Piece = { literal: string } | { field: string };
 
 /**
- * Compiles a template. `knownFields` are the fields of the dataset, where known: they decide whether a template without a placeholder
- * is a field's name, and a placeholder that names none of them is an error. Throws FieldTemplateError.
+ * Compiles a template. `knownFields` are the fields of a row, where known: a template without a placeholder that is none of them is an
+ * error, as every row would give the same text. Throws FieldTemplateError.
  */
 export function compileFieldTemplate(source: string, knownFields?: Iterable<string>): FieldTemplate {
   const known = knownFields && new Set(knownFields);
@@ -39,6 +42,7 @@ export function compileFieldTemplate(source: string, knownFields?: Iterable<stri
   if (!pieces.some((piece) => 'field' in piece)) {
     if (known && !known.has(source)) {
       throw new FieldTemplateError(
+        'TEMPLATE_NAMES_NO_FIELD',
         1,
         `the template ${quote(source)} names no field, so every row would give the same text; ` +
           `write a placeholder such as {${[...known][0] ?? 'field'}}, or the exact name of a field`,
@@ -47,14 +51,6 @@ export function compileFieldTemplate(source: string, knownFields?: Iterable<stri
     pieces = [{ field: source }];
   }
   const fields = [...new Set(pieces.flatMap((piece) => ('field' in piece ? [piece.field] : [])))];
-  for (const field of fields) {
-    if (known && !known.has(field)) {
-      throw new FieldTemplateError(
-        source.indexOf(`{${field}}`) + 1,
-        `no row has a field ${quote(field)}; the dataset has ${[...known].map(quote).join(', ') || 'no fields'}`,
-      );
-    }
-  }
   return { fields, render: (row) => render(pieces, row) };
 }
 
@@ -122,7 +118,7 @@ function render(pieces: Piece[], row: Record<string, unknown>): { text: string }
 
 function mistake(source: string, at: number, message: string): FieldTemplateError {
   const column = [...source.slice(0, at)].length + 1;
-  return new FieldTemplateError(column, `column ${column}: ${message}`);
+  return new FieldTemplateError('TEMPLATE_SYNTAX', column, `column ${column}: ${message}`);
 }
 
 function describeFields(row: Record<string, unknown>): string {
