@@ -1,13 +1,15 @@
 /** `temper create dataset FILE`: the record, the upload, and by default the wait for the verdict of its validation. */
-import { statSync, type Stats } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { createReadStream, statSync, type Stats } from 'node:fs';
 import { basename } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { isId } from '../schemas/names.js';
 import { callApi, type ApiRequest, type Resource } from './client.js';
 import { describeDataset, fetchReport } from './datasetText.js';
 import { OperationError, UsageError } from './failures.js';
-import { formatSize } from './format.js';
+import { formatSize, plainText } from './format.js';
 import { collectionPath, DATASET, statusMessage } from './resources.js';
 import { openSession, print, printJson, printRequest, printResource, type Session } from './session.js';
 import { uploadDataset, type FileToSend } from './upload.js';
@@ -38,7 +40,10 @@ async function createDataset(session: Session, { id, path: filePath }: { id: str
   const { connection, status } = session;
   const created = await callApi(connection, request);
   if (created.state === 'READY') {
-    throw new OperationError(`the dataset ${String(created.name)} exists already and is immutable: choose another ID with --dataset-id, or delete it first`);
+    if (created.sha256 !== (await sha256Of(file.path))) {
+      throw new OperationError(`the dataset ${plainText(created.name)} exists already with other content, and a dataset never changes: choose another ID with --dataset-id`);
+    }
+    return printResource(session, created, id, `The same file is already there.\n${describeDataset(created, undefined)}`);
   }
   const path = `${request.path}/${id}`;
   await uploadDataset(connection, status, path, file);
@@ -97,3 +102,8 @@ function fileToSend(path: string): FileToSend {
   return { path, name: basename(path), sizeBytes: stats.size };
 }
 
+async function sha256Of(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(path), hash);
+  return hash.digest('hex');
+}

@@ -86,13 +86,15 @@ async function downloadFile(source: UrlSource, file: ModelFile, target: string, 
   await mkdir(dirname(target), { recursive: true });
   if (file.sha256 && (await sha256Of(target)) === file.sha256) return onProgress(await sizeOf(target));
   const part = `${target}.part`;
+  let mismatches = 0;
   for (let attempt = 0; ; attempt++) {
     const problem = await fetchRest(source, file, part, onProgress).catch((error: Error) => (error instanceof ApiError ? error.message : String(error.cause ?? error.message)));
     const wrong = problem ?? (await checkContent(file, part));
     if (!wrong) return rename(part, target);
-    // Nothing to build on: what is there is not the beginning of the file.
+    // Whole but wrong: nothing to build on. From the beginning, once; what is wrong twice is wrong where it lies.
     if (!problem) await rm(part, { force: true });
-    const waitMs = RETRY_WAITS_MS[attempt];
+    if (!problem) mismatches++;
+    const waitMs = mismatches > 1 ? undefined : RETRY_WAITS_MS[attempt];
     if (waitMs === undefined) throw new OperationError(`${plainText(file.name)} could not be downloaded: ${wrong}. Run the same command again to go on.`);
     await sleep(waitMs);
   }

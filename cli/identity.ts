@@ -15,7 +15,7 @@ export function defineWhoami(command: Command): void {
     const text = formatFields([
       ['Server', session.connection.apiUrl],
       ['Account', account],
-      ['User', plainText(identity.user ?? identity.userId)],
+      ['User', plainText(identity.userId)],
       ['Email', plainText(identity.email)],
       ['Role', plainText(identity.role)],
     ]);

@@ -44,6 +44,7 @@ export const SETTINGS: readonly Setting[] = [
   setting('lora_rank', 'integer', 'rank of the LoRA matrices: 1 to 32'),
   setting('evaluation', 'boolean', 'compare the base and the tuned model on held-out examples'),
   setting('evaluation_split', 'number', 'share of the examples held out for the evaluation (default 0.15)'),
+  setting('evaluation_dataset', 'text', 'dataset to evaluate on, instead of held-out examples'),
   setting('quantization', 'text', 'none (LoRA) or nf4 (QLoRA); default: what suits the base model'),
   setting('seed', 'integer', 'seed of the split, the order and the adapter'),
   setting('priority', 'integer', 'place in the GPU queue: 1 (first) to 5'),
@@ -144,7 +145,7 @@ function requireComplete(values: JobSettings['values'], kind: Kind | undefined):
 /** A bare ID as the name the API wants: of the account, or for a base model of the catalogue where it is the only one. */
 function fullName(key: string, value: SettingValue, accountId: string): SettingValue {
   if (typeof value !== 'string' || !isId(value)) return value;
-  if (key === 'dataset') return resourceName(accountId, 'datasets', value);
+  if (key === 'dataset' || key === 'evaluation_dataset') return resourceName(accountId, 'datasets', value);
   if (key === 'warm_start_from') return resourceName(accountId, 'models', value);
   if (key !== 'base_model') return value;
   const known = BASE_MODELS.filter((model) => model.name.endsWith(`/models/${value}`));

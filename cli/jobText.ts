@@ -1,7 +1,7 @@
 /** A fine-tuning job in words: what it is doing, how far it is, what came of it. */
 import type { Resource } from './client.js';
 import { formatCount, formatDuration, formatFields, formatNumber, formatTable, formatTime, plainText } from './format.js';
-import { stateOf, statusMessage } from './resources.js';
+import { shownState, stateOf, statusMessage } from './resources.js';
 import { progressBar } from './statusLine.js';
 
 export interface Progress {
@@ -28,6 +28,7 @@ export interface Attempt {
   outcome?: string;
 }
 
+const KIND_NAMES: Record<string, string> = { textCompletion: 'text completion', textClassification: 'text classification' };
 const ENDED = new Set(['COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'EXPIRED']);
 
 export function hasEnded(job: Resource): boolean {
@@ -55,24 +56,23 @@ export function describeProgress(job: Resource): string {
 
 export function describeJob(job: Resource, attempts: Attempt[] = []): string {
   const evaluation = job.evaluationResult as Evaluation | undefined;
-  const tracker = job.wandbConfig as { url?: string; state?: string; reason?: string } | undefined;
-  const createdSeconds = secondsBetween(job.createTime, job.completedTime);
+  const seconds = secondsBetween(job.createTime, job.completedTime);
   const text = formatFields([
     ['Name', plainText(job.name)],
     ['Display name', plainText(job.displayName)],
     ['State', stateAndStage(job)],
-    ['Problem', statusMessage(job)],
+    ['Problem', describeProblem(job)],
     ['Progress', progressOf(job).totalSteps ? describeProgress(job).slice(stateAndStage(job).length).trim() : ''],
     ['Dataset', plainText(job.dataset)],
-    ['Kind', kindOf(job)],
+    ['Kind', KIND_NAMES[plainText(job.kind)] ?? plainText(job.kind)],
     ['Base model', plainText(job.baseModel)],
     ['Warm start from', plainText(job.warmStartFrom)],
     ['Settings', describeSettings(job)],
     ['Evaluation', evaluation && describeEvaluation(evaluation)],
-    ['Weights & Biases', tracker && [tracker.url, tracker.state, tracker.reason].filter(Boolean).map(plainText).join('  ')],
+    ['Weights & Biases', [job.wandbUrl, job.wandbState, job.wandbReason].map(plainText).filter(Boolean).join('  ')],
     ['Model', hasSucceeded(job) ? plainText(job.outputModel ?? job.modelId) : ''],
     ['Created', `${job.createTime ? formatTime(String(job.createTime)) : ''}${job.createdBy ? ` by ${plainText(job.createdBy)}` : ''}`],
-    ['Ended', job.completedTime ? `${formatTime(String(job.completedTime))}${createdSeconds === undefined ? '' : `, ${formatDuration(createdSeconds)} after it was created`}` : ''],
+    ['Ended', job.completedTime ? `${formatTime(String(job.completedTime))}${seconds === undefined ? '' : `, ${formatDuration(seconds)} after it was created`}` : ''],
   ]);
   return attempts.length > 1 ? `${text}\n\n${describeAttempts(attempts)}` : text;
 }
@@ -92,22 +92,25 @@ function describeAttempts(attempts: Attempt[]): string {
 }
 
 function describeSettings(job: Resource): string {
+  const settings = (job.settings as Resource | undefined) ?? job;
   const shown: [string, unknown][] = [
-    ['epochs', job.epochs], ['learning rate', job.learningRate], ['batch size', job.batchSize], ['LoRA rank', job.loraRank], ['quantization', job.quantization], ['seed', job.seed],
+    ['epochs', settings.epochs], ['learning rate', settings.learningRate], ['batch size', settings.batchSize], ['LoRA rank', settings.loraRank],
+    ['quantization', settings.quantization], ['seed', settings.seed],
   ];
   return shown.filter(([, value]) => value !== undefined && value !== null && value !== '').map(([name, value]) => `${name} ${typeof value === 'number' ? formatNumber(value) : plainText(value)}`).join(', ');
 }
 
 function stateAndStage(job: Resource): string {
-  const state = stateOf(job);
+  const state = shownState(job);
   const stage = plainText(job.stage);
   return stage && !['done', state.toLowerCase()].includes(stage) ? `${state} (${stage})` : state;
 }
 
-function kindOf(job: Resource): string {
-  if (job.textCompletion) return 'text completion';
-  if (job.textClassification) return 'text classification';
-  return job.conversation ? 'conversation' : '';
+/** A failed job: what happened, whose it is, and whether to try again. */
+function describeProblem(job: Resource): string {
+  const failure = job.failure as { code?: string; domain?: string; retryable?: boolean } | undefined;
+  const owner = failure?.code ? `${plainText(failure.code)}, of the ${plainText(failure.domain).toLowerCase()}; ${failure.retryable ? 'the same job may succeed another time' : 'the same job would fail again'}` : '';
+  return [statusMessage(job), owner && `(${owner})`].filter(Boolean).join(' ');
 }
 
 function progressOf(job: Resource): Progress {

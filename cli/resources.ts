@@ -20,6 +20,14 @@ const time = (field: string) => (resource: Resource) => (resource[field] ? forma
 const count = (value: unknown) => (value === undefined || value === null || value === '' ? '' : formatCount(Number(value)));
 /** `JOB_STATE_RUNNING` and `RUNNING` read the same. */
 export const stateOf = (resource: Resource) => plainText(resource.state).replace(/^JOB_STATE_/, '');
+/**
+ * A job's state as it is. The older route knows fewer states, because its clients refuse others: there a cancelled job is
+ * FAILED and a paused one PENDING, and only status and stage tell.
+ */
+export function shownState(job: Resource): string {
+  if (stateOf(job) === 'FAILED' && (job.status as { code?: string } | undefined)?.code === 'CANCELLED') return 'CANCELLED';
+  return ['paused', 'cancelling'].includes(plainText(job.stage)) ? plainText(job.stage).toUpperCase() : stateOf(job);
+}
 /** The message of a status that is not OK. */
 export function statusMessage(resource: Resource): string {
   const status = resource.status as { code?: string; message?: string } | undefined;
@@ -55,7 +63,8 @@ export const JOB: ResourceType = {
   collection: 'fineTuningJobs',
   columns: [
     ['ID', id],
-    ['STATE', stateOf],
+    ['STATE', shownState],
+    ['KIND', text('kind')],
     ['DATASET', (job) => idOf(job.dataset)],
     ['BASE MODEL', (job) => idOf(job.baseModel || job.warmStartFrom)],
     ['MODEL', (job) => idOf(job.modelId)],
@@ -157,10 +166,8 @@ export async function resourcePath(session: Session, type: ResourceType, name: s
 
 /** The user that the key belongs to. */
 async function currentUser(session: Session): Promise<string> {
-  const answer = await callApi<{ user?: string; userId?: string }>(session.connection, { method: 'GET', path: '/verifyApiKey' });
-  const user = answer.user ?? answer.userId;
-  if (!user) throw new UsageError('whose API keys? give --user ID');
-  return idOf(user);
+  const { userId } = await callApi<{ userId: string }>(session.connection, { method: 'GET', path: '/verifyApiKey' });
+  return userId;
 }
 
 function peft(model: Resource): Resource {

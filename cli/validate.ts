@@ -3,7 +3,6 @@ import { statSync } from 'node:fs';
 import type { Command } from 'commander';
 import { checkTask, type DatasetTask, type TaskProblem } from '../datasets/checkTask.js';
 import { describeReport } from '../datasets/describeReport.js';
-import { validateFile } from '../datasets/validate.js';
 import { compileFieldTemplate } from '../templates/fields.js';
 import { OperationError, UsageError } from './failures.js';
 import { formatCount } from './format.js';
@@ -28,6 +27,8 @@ async function validate(path: string, task: DatasetTask | undefined, { json, qui
   const sizeBytes = fileSize(path);
   const status = openStatusLine({ quiet });
   const show = transferProgress(status, `checking ${path}`, sizeBytes);
+  // Loaded here only: it brings more than all other commands together.
+  const { validateFile } = await import('../datasets/validate.js');
   const report = await validateFile(path, { onProgress: ({ bytes }) => show(bytes) });
   status.clear();
   const problems = task && report.valid ? checkTask(report, task) : [];

@@ -5,7 +5,7 @@ import { followEvents } from './eventStream.js';
 import { ApiError, OperationError } from './failures.js';
 import { formatTime, plainText } from './format.js';
 import { describeJob, describeProgress, hasEnded, hasSucceeded, type Attempt } from './jobText.js';
-import { statusMessage } from './resources.js';
+import { shownState, statusMessage } from './resources.js';
 import { printResource, type Session } from './session.js';
 import type { StatusLine } from './statusLine.js';
 
@@ -27,7 +27,7 @@ export async function watchJob(session: Session, path: string, id: string): Prom
     );
     process.exit(130);
   };
-  process.once('SIGINT', stopWatching);
+  process.on('SIGINT', stopWatching);
   const following = new AbortController();
   const events = printEvents(connection, status, `${path}:streamEvents`, following.signal);
   try {
@@ -35,7 +35,7 @@ export async function watchJob(session: Session, path: string, id: string): Prom
     await Promise.race([events, sleep(LAST_EVENTS_MS, undefined, { ref: false })]);
     status.clear();
     printResource(session, job, id, describeJob(job, await fetchAttempts(connection, path)));
-    if (!hasSucceeded(job)) throw new OperationError(`the job did not complete: ${statusMessage(job) || plainText(job.state)}`);
+    if (!hasSucceeded(job)) throw new OperationError(`the job did not complete: ${statusMessage(job) || shownState(job)}`);
   } finally {
     following.abort();
     process.removeListener('SIGINT', stopWatching);

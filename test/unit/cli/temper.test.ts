@@ -83,9 +83,9 @@ describe('the program', () => {
     server = await startServer(() => ({}));
     writeFileSync(join(folder, 'settings.yaml'), 'dataset: d\nepoch: 2\n');
     expect(await temper(['create', 'fine-tuning-job', '--settings-file', 'settings.yaml'])).toEqual({ code: 2, stdout: '', stderr: 'Error: settings.yaml:2:1: unknown key "epoch": did you mean "epochs"?\n' });
-    for (const args of [['frobnicate'], ['get', 'dataset'], ['get', 'dataset', '../x'], ['list', 'models', '--page-size', 'many'], ['create', 'dataset', 'missing.jsonl'], [...CREATE, '--epochs', 'two']]) {
-      expect([args, (await temper(args)).code]).toEqual([args, 2]);
-    }
+    const wrong = [['get', 'dataset'], ['get', 'dataset', '../x'], [...CREATE, '--epochs', 'two']];
+    const codes = await Promise.all(wrong.map(async (args) => (await temper(args)).code));
+    expect(codes).toEqual(wrong.map(() => 2));
     expect(server.asked).toEqual([]);
   });
 
@@ -133,8 +133,8 @@ describe('downloading a model', () => {
 
   test('a file that is not the one of the model never gets its name', async () => {
     server = await modelServer(Buffer.alloc(weights.length, 'x'));
-    const { code, stderr } = await temper(['download', 'model', 'm', 'bad'], (text, kill) => void [text, kill]);
+    const { code, stderr } = await temper(['download', 'model', 'm', 'bad']);
     expect([code, stderr]).toEqual([1, expect.stringContaining('does not have the SHA-256 of the model')]);
     expect(() => readFileSync(join(folder, 'bad/adapter_model.safetensors'))).toThrow('ENOENT');
-  }, 60_000);
+  });
 });
