@@ -132,8 +132,8 @@ async function build(binary: Binary, folder: string, progress: Progress): Promis
 }
 
 /**
- * Go's own caches are used where the user has them. Without a module cache, a build would leave a ~/go folder and 300 MB in the home
- * of somebody who may never use Go again: then the modules go beside the program and are removed with the rest.
+ * Go's own caches are used where the user has them. Without a module cache, a build would leave a ~/go folder and 2 GB in the home
+ * of somebody who may never use Go again: then modules and objects go beside the program and are removed with the rest.
  */
 function goEnvironment(folder: string): NodeJS.ProcessEnv {
   const { GOOS, GOARCH, GOFLAGS, ...inherited } = process.env;
@@ -144,7 +144,7 @@ function goEnvironment(folder: string): NodeJS.ProcessEnv {
     GOBIN: folder,
     CGO_ENABLED: '0',
     GOTOOLCHAIN: 'local',
-    ...(hasModules ? {} : { GOPATH: join(folder, 'go'), GOFLAGS: '-modcacherw' }),
+    ...(hasModules ? {} : { GOPATH: join(folder, 'go'), GOCACHE: join(folder, 'objects'), GOFLAGS: '-modcacherw' }),
   };
 }
 

@@ -28,8 +28,9 @@
  *   WANDB_BASE_URL, HF_ENDPOINT, HF_TOKEN and the rest of the environment are passed on as they are.
  */
 import { accessSync, constants, mkdirSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { ensureTemporal, ensureVersitygw } from './binaries.js';
 import { writeJson } from './jsonFile.js';
 import { isFree, keepPorts } from './ports.js';
@@ -256,7 +257,7 @@ function describeProgram(name: ProgramName, entry: string, environment: Environm
   return {
     name,
     command: process.execPath,
-    args: ['--enable-source-maps', '--import', import.meta.resolve('tsx'), entry],
+    args: ['--enable-source-maps', '--import', pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href, entry],
     env: environment,
     cwd: rootFolder,
     ready: name === 'api' ? () => checkReady(environment.TEMPER_PORT) : 'message',

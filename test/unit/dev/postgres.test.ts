@@ -18,7 +18,7 @@ beforeAll(async () => {
   const context = { logsFolder: join(home, 'logs'), progress: () => {}, onSpawn: () => {}, onRestart: () => {} };
   postgres = await supervise(await describePostgres({ home, port, password: 'secret' }), context);
   await createDatabase(port, 'secret');
-});
+}, 90_000);
 
 afterAll(async () => {
   await postgres.stop();
@@ -33,9 +33,9 @@ it('keeps every acknowledged row when its postmaster is killed, and comes back o
   await idle.connect(); // its backend outlives the postmaster for a moment, with the shared memory
   for (let n = 1; n <= 20; n++) await query(`INSERT INTO kept VALUES (${n})`);
   process.kill(postgres.pid, 'SIGKILL');
-  await vi.waitUntil(() => postgres.restarts === 1, { timeout: 25_000 });
+  await vi.waitUntil(() => postgres.restarts === 1, { timeout: 60_000 });
   expect(await query('SELECT count(*)::int AS rows FROM kept')).toEqual([{ rows: 20 }]);
-});
+}, 90_000);
 
 it('asks for the password', async () => {
   const client = new pg.Client(databaseUrl(port, 'wrong'));
