@@ -7,6 +7,7 @@ import formats from 'ajv-formats';
 import type { TSchema } from 'typebox';
 import { checkJson } from '../datasets/checkJson.js';
 import { isErrorCode, TemperError, type ErrorCode, type ErrorDetail } from '../schemas/errors.js';
+import { ID_PATTERN } from '../schemas/names.js';
 import { nearest } from './suggest.js';
 
 /** A schema as plain JSON Schema, as far as this module looks into it. */
@@ -132,7 +133,8 @@ function describe(error: ErrorObject): ErrorDetail {
   }
   const field = path || 'body';
   const given = schema['x-reason'];
-  const reason: ErrorCode = isErrorCode(given) ? given : field.endsWith('Id') && error.keyword === 'pattern' ? 'INVALID_ID' : 'INVALID_FIELD';
+  const isId = error.keyword === 'pattern' && schema.pattern === ID_PATTERN;
+  const reason: ErrorCode = isErrorCode(given) ? given : isId ? 'INVALID_ID' : 'INVALID_FIELD';
   const found = schema.writeOnly ? '' : `, not ${shown(error.data)}`;
   return { reason, field, message: `${field} must be ${expectation(error, schema)}${found}` };
 }

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import multipart from '@fastify/multipart';
 import swagger from '@fastify/swagger';
 import type { Client } from '@temporalio/client';
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
+import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { TSchema } from 'typebox';
 import { TemperError } from '../schemas/errors.js';
 import { MAX_JSON_BODY_BYTES } from '../schemas/limits.js';
@@ -16,6 +16,9 @@ import { compileReader, parseJsonBody } from './body.js';
 import { datasetRoutes } from './datasets.js';
 import { datasetUploadRoutes } from './datasetUploads.js';
 import { healthRoutes } from './health.js';
+import { jobEventRoutes } from './jobEvents.js';
+import { jobRecordRoutes } from './jobRecords.js';
+import { jobRoutes } from './jobs.js';
 import { describeError } from './problems.js';
 import { answerUnknownRoutes } from './unknownRoutes.js';
 
@@ -46,7 +49,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
     requestIdHeader: false,
     // The query may hold anything a client put there by mistake, a key for example.
     logger: { level: dependencies.config.logLevel, serializers: { req: (request: FastifyRequest) => ({ method: request.method, path: request.url.split('?')[0] }) } },
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     routerOptions: { maxParamLength: 500 },
     return503OnClosing: true,
     requestTimeout: 0,
@@ -76,6 +79,9 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   accountRoutes(server, dependencies);
   datasetRoutes(server, dependencies);
   datasetUploadRoutes(server, dependencies);
+  jobRoutes(server, dependencies);
+  jobEventRoutes(server, dependencies);
+  jobRecordRoutes(server, dependencies);
   return server;
 }
 

@@ -47,3 +47,8 @@ export function listEvents(database: Database, uid: string, options: { after?: n
     .where('job_uid', '=', uid).where('sequence', '>', options.after ?? 0)
     .orderBy('sequence').limit(options.limit ?? 1000).execute();
 }
+
+export async function countEvents(database: Database, uid: string): Promise<number> {
+  const row = await database.selectFrom('job_events').select(sql<number>`count(*)`.as('count')).where('job_uid', '=', uid).executeTakeFirstOrThrow();
+  return row.count;
+}

@@ -1,10 +1,14 @@
 /** Job records: the projection of what the workflow decided. Every write is idempotent, because activities run at least once. */
-import { sql, type Selectable } from 'kysely';
+import { randomUUID } from 'node:crypto';
+import { sql, type Selectable, type Transaction } from 'kysely';
 import type { EvaluationResult, Failure, Transition } from '../schemas/activities.js';
+import { TemperError } from '../schemas/errors.js';
+import { resourceName } from '../schemas/names.js';
 import { isTerminal } from '../schemas/states.js';
 import type { JobSettings, SettingOrigins } from '../schemas/task.js';
-import type { Database, JobAttemptsTable, JobCheckpointsTable, JobMetricsTable, JobProgressData, JobsTable, StoredFile, WandbSettings } from './database.js';
+import type { Database, JobAttemptsTable, JobCheckpointsTable, JobMetricsTable, JobProgressData, JobsTable, StoredFile, Tables, WandbSettings } from './database.js';
 import { appendEventIn } from './events.js';
+import { reserveModel } from './models.js';
 
 export type JobRecord = Selectable<JobsTable>;
 export type AttemptRecord = Selectable<JobAttemptsTable>;
@@ -37,26 +41,45 @@ export function findJobByUid(database: Database, uid: string): Promise<JobRecord
   return database.selectFrom('jobs').selectAll().where('uid', '=', uid).executeTakeFirst();
 }
 
-/** Inserts with its first event, or gives the record that already has the ID (the caller compares `request_hash`). */
-export async function createJob(database: Database, job: NewJob): Promise<JobRecord> {
-  return database.transaction().execute(async (transaction) => {
-    const inserted = await transaction
-      .insertInto('jobs')
-      .values({
-        uid: job.uid, account_id: job.accountId, id: job.id, collection: job.collection, display_name: job.displayName,
-        request: JSON.stringify(job.request), request_hash: job.requestHash,
-        settings: JSON.stringify(job.settings), setting_origins: JSON.stringify(job.settingOrigins),
-        dataset_name: job.datasetName, dataset_uid: job.datasetUid, base_model: job.settings.baseModel,
-        warm_start_from: job.settings.warmStartFrom ?? null, kind: job.settings.task.kind, model_id: job.modelId, priority: job.priority,
-        wandb: job.wandb ? JSON.stringify(job.wandb) : null, created_by: job.createdBy,
-      })
-      .onConflict((conflict) => conflict.columns(['account_id', 'id']).doNothing())
-      .returningAll()
-      .executeTakeFirst();
-    if (!inserted) return (await findJob(transaction, job.accountId, job.id))!;
-    await appendEventIn(transaction, job.uid, { key: 'created', type: 'state', state: 'CREATING', message: 'The job was accepted.' });
-    return inserted;
-  });
+/**
+ * Inserts with its first event and the reservation of its model's ID; null when the ID is already a job's.
+ * @throws TemperError RESOURCE_ALREADY_EXISTS when the model's ID is taken: then nothing was inserted, if the transaction ends with it
+ */
+export async function createJob(transaction: Transaction<Tables>, job: NewJob): Promise<JobRecord | null> {
+  const inserted = await transaction
+    .insertInto('jobs')
+    .values({
+      uid: job.uid, account_id: job.accountId, id: job.id, collection: job.collection, display_name: job.displayName,
+      request: JSON.stringify(job.request), request_hash: job.requestHash,
+      settings: JSON.stringify(job.settings), setting_origins: JSON.stringify(job.settingOrigins),
+      dataset_name: job.datasetName, dataset_uid: job.datasetUid, base_model: job.settings.baseModel,
+      warm_start_from: job.settings.warmStartFrom ?? null, kind: job.settings.task.kind, model_id: job.modelId, priority: job.priority,
+      wandb: job.wandb ? JSON.stringify(job.wandb) : null, created_by: job.createdBy,
+    })
+    .onConflict((conflict) => conflict.columns(['account_id', 'id']).doNothing())
+    .returningAll()
+    .executeTakeFirst();
+  if (!inserted) return null;
+  const jobName = resourceName(job.accountId, 'fineTuningJobs', job.id);
+  const reserved = await reserveModel(transaction, { uid: randomUUID(), accountId: job.accountId, id: job.modelId, jobName, jobUid: job.uid, createdBy: job.createdBy });
+  if (!reserved) {
+    const name = resourceName(job.accountId, 'models', job.modelId);
+    throw new TemperError('RESOURCE_ALREADY_EXISTS', `${name} already exists, or another job is making it. Choose another model ID.`, [{ reason: 'RESOURCE_ALREADY_EXISTS', field: 'modelId' }]);
+  }
+  await appendEventIn(transaction, job.uid, { key: 'created', type: 'state', state: 'CREATING', message: 'The job was accepted.' });
+  return inserted;
+}
+
+/** Changes what may change of a job at any time. */
+export function updateJobFields(database: Database, accountId: string, id: string, fields: { displayName?: string; priority?: number }): Promise<JobRecord> {
+  return database
+    .updateTable('jobs')
+    .set({
+      update_time: sql`now()`,
+      ...(fields.displayName !== undefined ? { display_name: fields.displayName } : {}),
+      ...(fields.priority !== undefined ? { priority: fields.priority } : {}),
+    })
+    .where('account_id', '=', accountId).where('id', '=', id).returningAll().executeTakeFirstOrThrow();
 }
 
 export async function markWorkflowStarted(database: Database, uid: string): Promise<void> {

@@ -1,0 +1,67 @@
+/** The two route families of jobs: same jobs, same verbs, different shapes. */
+import { sql } from 'kysely';
+import type { TSchema } from 'typebox';
+import { FineTuningJob, SupervisedFineTuningJob } from '../schemas/job.js';
+import { JOB_TRANSITIONS, legacyJobState, supervisedJobState, type JobState } from '../schemas/states.js';
+import type { JobRecord } from '../stores/jobs.js';
+import { readFineTuningJob, readSupervisedJob, type JobRequest } from './jobRequest.js';
+import { viewFineTuningJob, viewSupervisedJob } from './jobViews.js';
+import { name, number, optionalTime, text, time, type ListFields } from './listFields.js';
+
+export interface JobFamily {
+  collection: 'fineTuningJobs' | 'supervisedFineTuningJobs';
+  /** The resource, and the body that creates one. */
+  schema: TSchema;
+  /** The query parameter that carries the new job's ID; also read from the body's `jobId` where the shape has it. */
+  idParameter: string;
+  fields: ListFields;
+  read: (body: object, accountId: string) => JobRequest;
+  view: (job: JobRecord) => object;
+}
+
+const STATES = Object.keys(JOB_TRANSITIONS) as JobState[];
+
+/** The state in the family's own words, in SQL: what a filter compares is what the resource shows. */
+function stateField(word: (state: JobState) => string) {
+  const cases = sql.join(STATES.map((state) => sql`when ${state} then ${word(state)}`), sql` `);
+  return { type: 'text' as const, expression: sql`(case state ${cases} else state end)`, values: [...new Set(STATES.map(word))] };
+}
+
+function familyFields(collection: JobFamily['collection'], word: (state: JobState) => string): ListFields {
+  const setting = (key: string) => number(sql`settings ->> ${sql.lit(key)}`);
+  return {
+    name: name(collection),
+    displayName: text('display_name'),
+    createTime: time('create_time'),
+    updateTime: time('update_time'),
+    startedTime: optionalTime('started_time'),
+    completedTime: optionalTime('completed_time'),
+    createdBy: text('created_by'),
+    state: stateField(word),
+    stage: text('stage'),
+    kind: text('kind', ['textCompletion', 'textClassification', 'conversation']),
+    dataset: text('dataset_name'),
+    baseModel: text('base_model'),
+    warmStartFrom: text('warm_start_from'),
+    modelId: text('model_id'),
+    outputModel: { type: 'text', expression: sql`('accounts/' || account_id || '/models/' || model_id)` },
+    priority: number(sql.ref('priority')),
+    attempt: number(sql.ref('attempt')),
+    epochs: setting('epochs'),
+    learningRate: setting('learningRate'),
+    batchSize: setting('batchSize'),
+    loraRank: setting('loraRank'),
+    'failure.code': { type: 'text', expression: sql`coalesce(failure ->> 'code', '')` },
+  };
+}
+
+export const JOB_FAMILIES: readonly JobFamily[] = [
+  {
+    collection: 'fineTuningJobs', schema: FineTuningJob, idParameter: 'fineTuningJobId', fields: familyFields('fineTuningJobs', legacyJobState),
+    read: (body, accountId) => readFineTuningJob(body as FineTuningJob, accountId), view: viewFineTuningJob,
+  },
+  {
+    collection: 'supervisedFineTuningJobs', schema: SupervisedFineTuningJob, idParameter: 'supervisedFineTuningJobId', fields: familyFields('supervisedFineTuningJobs', supervisedJobState),
+    read: (body, accountId) => readSupervisedJob(body as SupervisedFineTuningJob, accountId), view: viewSupervisedJob,
+  },
+];

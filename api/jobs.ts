@@ -1,0 +1,108 @@
+/** Jobs: create, get, list, change, steer and delete, under both route families. */
+import type { UpdateDefinition } from '@temporalio/common';
+import type { FastifyInstance } from 'fastify';
+import { Type, type Static } from 'typebox';
+import { TemperError } from '../schemas/errors.js';
+import { isTerminal, type JobState } from '../schemas/states.js';
+import { DisplayName, Empty, GetQuery, Id, listReply, ListQuery } from '../schemas/wire.js';
+import type { Database } from '../stores/database.js';
+import { deleteJob, findJob, findJobByUid, updateJobFields, type JobRecord } from '../stores/jobs.js';
+import { deleteModel, findModel } from '../stores/models.js';
+import { deleteSecret } from '../stores/secrets.js';
+import { cancelUpdate, deleteUpdate, pauseUpdate, resumeUpdate, setPriorityUpdate } from '../workflows/messages.js';
+import { notFound } from './auth.js';
+import { answerCreateJob } from './createJob.js';
+import { JOB_FAMILIES, type JobFamily } from './jobFamilies.js';
+import { answerList } from './listRequest.js';
+import { compileReadMask } from './readMask.js';
+import type { ApiDependencies } from './server.js';
+import { startJob, updateJob } from './temporal.js';
+
+export const JobPath = Type.Object({ account: Id(), id: Id() });
+
+export function jobRoutes(server: FastifyInstance, dependencies: ApiDependencies): void {
+  for (const family of JOB_FAMILIES) familyRoutes(server, dependencies, family);
+}
+
+function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, family: JobFamily): void {
+  const { database, config } = dependencies;
+  const collection = `/v1/accounts/:account/${family.collection}`;
+  const one = `${collection}/:id(^[^:/]+$)`;
+  const access = { access: 'user' as const };
+  const account = Type.Object({ account: Id() });
+  const CreateQuery = Type.Object({ [family.idParameter]: Type.Optional(Id()) });
+  const Update = Type.Object({ displayName: DisplayName(), priority: Type.Optional(Type.Integer({ minimum: 1, maximum: 5, 'x-expected': 'a whole number from 1 (first) to 5' })) });
+
+  server.post(collection, { config: access, schema: { params: account, querystring: CreateQuery, body: family.schema, response: { 200: family.schema } } }, async (request) =>
+    family.view(await answerCreateJob(dependencies, family, request)),
+  );
+
+  server.get(collection, { config: access, schema: { params: account, querystring: ListQuery, response: { 200: listReply(family.collection, family.schema) } } }, (request) =>
+    answerList(database, config.secretKey, request.caller.accountId, request.query as Static<typeof ListQuery>, {
+      table: 'jobs', collection: family.collection, fields: family.fields, schema: family.schema, view: family.view,
+    }),
+  );
+
+  server.get(one, { config: access, schema: { params: JobPath, querystring: GetQuery, response: { 200: family.schema } } }, async (request) => {
+    const mask = compileReadMask((request.query as Static<typeof GetQuery>).readMask, family.schema);
+    return mask(family.view(await requireJob(database, family, request.params)));
+  });
+
+  server.patch(one, { config: access, schema: { params: JobPath, body: Update, response: { 200: family.schema } } }, async (request) => {
+    const job = await requireJob(database, family, request.params);
+    const { displayName, priority } = request.body as Static<typeof Update>;
+    if (priority !== undefined) await ask(dependencies, job, 'moved in the queue', setPriorityUpdate, { priority, by: request.caller.email });
+    return family.view(await updateJobFields(database, job.account_id, job.id, { displayName, priority }));
+  });
+
+  server.delete(one, { config: access, schema: { params: JobPath, response: { 200: Empty } } }, async (request) => {
+    const job = await requireJob(database, family, request.params);
+    const answered = await updateJob(dependencies.temporal, job, deleteUpdate, { by: request.caller.email });
+    // Without a workflow to do it: the job ended long ago, or never began.
+    if (answered === null) await removeJob(dependencies, job);
+    return {};
+  });
+
+  for (const [verb, done, update] of [
+    ['pause', 'paused', pauseUpdate],
+    ['resume', 'resumed', resumeUpdate],
+    ['cancel', 'cancelled', cancelUpdate],
+  ] as const) {
+    server.post(`${one}::${verb}`, { config: access, schema: { params: JobPath, body: Empty, response: { 200: family.schema } } }, async (request) => {
+      const job = await requireJob(database, family, request.params);
+      await ask(dependencies, job, done, update, { by: request.caller.email });
+      return family.view((await findJobByUid(database, job.uid)) ?? job);
+    });
+  }
+}
+
+/** @throws TemperError RESOURCE_NOT_FOUND */
+export async function requireJob(database: Database, family: JobFamily, params: unknown): Promise<JobRecord> {
+  const { account, id } = params as Static<typeof JobPath>;
+  const job = await findJob(database, account, id);
+  if (!job) throw notFound(account, family.collection, id);
+  return job;
+}
+
+/** Asks the job's workflow, started first if that was missed. A job without a running workflow has nothing left to steer. */
+async function ask<Result, Request>(
+  { temporal, database }: ApiDependencies, job: JobRecord, done: string, definition: UpdateDefinition<Result, [Request]>, request: Request,
+): Promise<void> {
+  if (!job.workflow_started) await startJob(temporal, database, job);
+  if ((await updateJob(temporal, job, definition, request)) !== null) return;
+  const state: JobState = (await findJobByUid(database, job.uid))?.state ?? 'DELETING';
+  const advice = isTerminal(state) || state === 'DELETING' ? '' : ' Its workflow is gone: delete the job and create it again.';
+  throw new TemperError('ILLEGAL_STATE', `The job is ${state}: it cannot be ${done} any more.${advice}`);
+}
+
+/** Everything of the job but a model that is READY; the record last, so that a removal cut short can be asked for again. */
+async function removeJob({ database, objects }: ApiDependencies, job: JobRecord): Promise<void> {
+  await objects.removePrefix(`jobs/${job.uid}/`);
+  const model = await findModel(database, job.account_id, job.model_id);
+  if (model?.job_uid === job.uid && model.state !== 'READY') {
+    await objects.removePrefix(`models/${model.uid}/`);
+    await deleteModel(database, model.uid);
+  }
+  if (job.wandb) await deleteSecret(database, job.account_id, job.wandb.secretId);
+  await deleteJob(database, job.uid);
+}

@@ -1,0 +1,205 @@
+/**
+ * Fine-tuning jobs on the wire, in the two shapes that clients speak: `fineTuningJobs` (the reference documents) and
+ * `supervisedFineTuningJobs` (the published client). Both are views of one job; fields of Temper's own are the same in both.
+ */
+import { Type, type Static } from 'typebox';
+import { MAX_BATCH_SIZE, MAX_LEARNING_RATE, MAX_LORA_RANK, MAX_TEMPLATE_BYTES } from './limits.js';
+import { DisplayName, Id, Ignored, Int64, PlainText, ReadOnly, ResourceName, Status, Time } from './wire.js';
+
+const OpenObject = (description: string) => Type.Object({}, { additionalProperties: true, description });
+const TemplateText = () => Type.String({ minLength: 1, maxLength: MAX_TEMPLATE_BYTES, 'x-reason': 'TEMPLATE_INVALID', 'x-expected': `text of 1 to ${MAX_TEMPLATE_BYTES} characters` });
+const FieldName = () => Type.String({ minLength: 1, maxLength: 1000 });
+
+const BATCH_SIZES = Array.from({ length: Math.log2(MAX_BATCH_SIZE) + 1 }, (_, power) => 2 ** power);
+const BatchSize = () =>
+  Type.Integer({ enum: BATCH_SIZES, 'x-reason': 'BATCH_SIZE_NOT_POWER_OF_TWO', 'x-expected': `a power of two from 1 to ${MAX_BATCH_SIZE}`, description: 'Examples of one optimizer step: the global batch' });
+const Epochs = () => Type.Number({ exclusiveMinimum: 0, maximum: 3_000_000, 'x-reason': 'EPOCHS_NOT_POSITIVE', 'x-expected': 'a number above 0; it may be a fraction' });
+const LearningRate = () =>
+  Type.Number({ exclusiveMinimum: 0, maximum: MAX_LEARNING_RATE, 'x-reason': 'LEARNING_RATE_OUT_OF_RANGE', 'x-expected': `a number above 0 and at most ${MAX_LEARNING_RATE}, such as 0.0001` });
+const LoraRank = () => Type.Integer({ minimum: 1, maximum: MAX_LORA_RANK, 'x-reason': 'LORA_RANK_OUT_OF_RANGE', 'x-expected': `a whole number from 1 to ${MAX_LORA_RANK}` });
+
+/** Settings of Temper's own, in both shapes. */
+const ownSettings = {
+  quantization: Type.Optional(Type.String({ enum: ['none', 'nf4'], description: 'nf4: QLoRA. By default as the base model needs it' })),
+  seed: Type.Optional(Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 })),
+  priority: Type.Optional(Type.Integer({ minimum: 1, maximum: 5, 'x-expected': 'a whole number from 1 (first) to 5; 3 when absent' })),
+};
+
+/** What every job shows, in both shapes. */
+const common = {
+  name: ReadOnly(ResourceName()),
+  uid: ReadOnly(Type.String()),
+  createTime: ReadOnly(Time()),
+  updateTime: ReadOnly(Time()),
+  startedTime: ReadOnly(Time({ description: "The trainer's first step" })),
+  completedTime: ReadOnly(Time()),
+  createdBy: ReadOnly(Type.String({ description: 'E-mail of the user' })),
+  status: ReadOnly(Status),
+  kind: ReadOnly(Type.String({ description: 'textCompletion, textClassification or conversation' })),
+  stage: ReadOnly(Type.String({ description: 'What the job is doing inside its state' })),
+  attempt: ReadOnly(Type.Integer({ description: 'Training attempts so far' })),
+  failure: ReadOnly(OpenObject('Of a failed job: code, message, domain (whose it is), retryable, details')),
+  progress: ReadOnly(OpenObject('Step, epoch, loss, learning rate, tokens per second and the like, as of the last step')),
+  evaluationResult: ReadOnly(OpenObject('Metric of the base and of the tuned model on the same held-out examples')),
+  settings: ReadOnly(OpenObject('Every setting as resolved at creation')),
+  settingOrigins: ReadOnly(OpenObject('Where each setting came from: given, baseModel, default or derived')),
+  wandbState: ReadOnly(Type.String({ description: 'PENDING, DELIVERED or DEGRADED' })),
+  wandbReason: ReadOnly(Type.String()),
+  outputModel: Type.Optional(ResourceName({ description: 'ID or name of the model to make; the job ID when absent' })),
+};
+
+export const FineTuningJob = Type.Object({
+  ...common,
+  state: ReadOnly(Type.String({ enum: ['STATE_UNSPECIFIED', 'CREATING', 'PENDING', 'RUNNING', 'COMPLETED', 'FAILED', 'DELETING'] })),
+  displayName: DisplayName(),
+  dataset: Type.Optional(ResourceName()),
+  baseModel: Type.Optional(ResourceName()),
+  warmStartFrom: Type.Optional(ResourceName()),
+  textCompletion: Type.Optional(Type.Object({ inputTemplate: TemplateText(), outputTemplate: TemplateText() })),
+  textClassification: Type.Optional(Type.Object({ text: FieldName(), label: FieldName() })),
+  conversation: Type.Optional(Type.Object({ jinjaTemplate: Type.Optional(TemplateText()) })),
+  modelId: Type.Optional(Id()),
+  jobId: Type.Optional(Id()),
+  evaluation: Type.Optional(Type.Boolean()),
+  evaluationSplit: Type.Optional(
+    Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1, 'x-reason': 'EVALUATION_SPLIT_OUT_OF_RANGE', 'x-expected': 'a share of the examples above 0 and below 1, such as 0.15' }),
+  ),
+  evaluationDataset: Type.Optional(ResourceName()),
+  epochs: Type.Optional(Epochs()),
+  learningRate: Type.Optional(LearningRate()),
+  batchSize: Type.Optional(BatchSize()),
+  loraRank: Type.Optional(LoraRank()),
+  wandbEntity: Type.Optional(PlainText(128)),
+  wandbApiKey: Type.Optional(Type.String({ maxLength: 1000, writeOnly: true })),
+  wandbProject: Type.Optional(PlainText(128)),
+  wandbUrl: ReadOnly(Type.String()),
+  ...ownSettings,
+  fineTuningJobId: ReadOnly(Type.String()),
+  fineTuningJobName: ReadOnly(Type.String()),
+  loraTargetModules: ReadOnly(Type.Array(Type.String())),
+  maskToken: ReadOnly(Type.String()),
+  padToken: ReadOnly(Type.String()),
+  microBatchSize: ReadOnly(Type.Integer()),
+});
+export type FineTuningJob = Static<typeof FineTuningJob>;
+
+const MANAGED = 'Machines, storage and reservations are the deployment’s own here.';
+
+export const SupervisedFineTuningJob = Type.Object({
+  ...common,
+  state: ReadOnly(Type.String()),
+  displayName: DisplayName(),
+  dataset: Type.Optional(ResourceName()),
+  baseModel: Type.Optional(ResourceName()),
+  warmStartFrom: Type.Optional(ResourceName()),
+  jinjaTemplate: Type.Optional(TemplateText()),
+  evaluationDataset: Type.Optional(ResourceName()),
+  evalAutoCarveout: Type.Optional(Type.Boolean({ description: 'false: no evaluation, unless evaluationDataset is given' })),
+  epochs: Type.Optional(Epochs()),
+  learningRate: Type.Optional(LearningRate()),
+  learningRateWarmupSteps: Type.Optional(Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 })),
+  loraRank: Type.Optional(LoraRank()),
+  maxContextLength: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 ** 31 - 1 })),
+  batchSizeSamples: Type.Optional(BatchSize()),
+  batchSize: Type.Optional(
+    Type.Integer({
+      minimum: 1, maximum: 2 ** 31 - 1,
+      description: 'Below 1024: examples, like batchSizeSamples. From 1024: tokens of a pack, accepted and ignored, because the trainer packs as its memory allows',
+    }),
+  ),
+  optimizerWeightDecay: Type.Optional(Type.Number({ minimum: 0, maximum: 1 })),
+  wandbConfig: Type.Optional(
+    Type.Object({
+      enabled: Type.Optional(Type.Boolean()),
+      apiKey: Type.Optional(Type.String({ maxLength: 1000, writeOnly: true })),
+      project: Type.Optional(PlainText(128)),
+      entity: Type.Optional(PlainText(128)),
+      runId: Type.Optional(PlainText(128)),
+      url: ReadOnly(Type.String()),
+    }),
+  ),
+  ...ownSettings,
+  estimatedCost: ReadOnly(OpenObject('Not given')),
+  jobProgress: ReadOnly(
+    Type.Object({
+      percent: Type.Optional(Type.Integer()),
+      epoch: Type.Optional(Type.Integer()),
+      totalInputRequests: Type.Optional(Type.Integer()),
+      totalProcessedRequests: Type.Optional(Type.Integer()),
+      successfullyProcessedRequests: Type.Optional(Type.Integer()),
+      failedRequests: Type.Optional(Type.Integer()),
+      outputRows: Type.Optional(Type.Integer()),
+      inputTokens: Type.Optional(Type.Integer()),
+      outputTokens: Type.Optional(Type.Integer()),
+      cachedInputTokenCount: Type.Optional(Type.Integer()),
+    }),
+  ),
+  trainerLogsSignedUrl: ReadOnly(Type.String()),
+  modelId: ReadOnly(Type.String()),
+  earlyStop: Ignored('Training runs to its last epoch.'),
+  gradientAccumulationSteps: Ignored('The global batch is batchSizeSamples, whatever it takes to fill it.'),
+  samplerCheckpointSaveIntervalSteps: Ignored('Checkpoints are written by time and by share of the run.'),
+  rendererHuggingFaceRepoId: Ignored('The chat template is jinjaTemplate, or the base model’s.'),
+  region: Ignored(MANAGED),
+  nodes: Ignored(MANAGED),
+  isTurbo: Ignored(MANAGED),
+  mtpEnabled: Ignored('Adapters are trained on the base model alone.'),
+  mtpFreezeBaseModel: Ignored('Adapters are trained on the base model alone.'),
+  mtpNumDraftTokens: Ignored('Adapters are trained on the base model alone.'),
+  metricsFileSignedUrl: Ignored('Metrics are at `:getMetricsFileEndpoint`.'),
+  purpose: Ignored(MANAGED),
+  usePurpose: Ignored(MANAGED),
+  reservationTarget: Ignored(MANAGED),
+  useReservation: Ignored(MANAGED),
+  awsS3Config: Ignored(MANAGED),
+  azureBlobStorageConfig: Ignored(MANAGED),
+});
+export type SupervisedFineTuningJob = Static<typeof SupervisedFineTuningJob>;
+
+export const JobEvent = Type.Object({
+  sequence: Type.Integer({ description: 'From 1, without gap' }),
+  time: Time(),
+  type: Type.String({ description: 'state, warning, checkpoint, attempt, evaluation, report, model or data' }),
+  state: Type.Optional(Type.String({ description: 'Of a `state` event: the state after it' })),
+  message: Type.String(),
+  data: Type.Optional(OpenObject('What there is beside the message')),
+});
+export type JobEvent = Static<typeof JobEvent>;
+
+export const JobAttempt = Type.Object({
+  attempt: Type.Integer(),
+  worker: Type.String(),
+  device: Type.Optional(Type.String()),
+  reason: Type.String({ description: 'Why there was an attempt' }),
+  startStep: Type.Integer(),
+  resumedFrom: Type.Optional(Type.String()),
+  endStep: Type.Optional(Type.Integer()),
+  outcome: Type.Optional(Type.String({ description: 'completed, failed, paused or cancelled; absent while it runs' })),
+  failure: Type.Optional(OpenObject('code, message, domain, retryable')),
+  startTime: Time(),
+  endTime: Type.Optional(Time()),
+});
+export type JobAttempt = Static<typeof JobAttempt>;
+
+export const JobCheckpoint = Type.Object({
+  step: Type.Integer(),
+  attempt: Type.Integer(),
+  createTime: Time(),
+  sizeBytes: Int64(),
+  loss: Type.Optional(Type.Number()),
+});
+export type JobCheckpoint = Static<typeof JobCheckpoint>;
+
+export const JobMetric = Type.Object({
+  step: Type.Integer(),
+  attempt: Type.Integer(),
+  epoch: Type.Number(),
+  loss: Type.Number(),
+  learningRate: Type.Number(),
+  gradNorm: Type.Optional(Type.Number()),
+  tokens: Type.Integer(),
+  trainedTokens: Type.Integer(),
+  tokensPerSecond: Type.Number(),
+  time: Time(),
+});
+export type JobMetric = Static<typeof JobMetric>;
