@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault('HF_HUB_OFFLINE', '1')
+os.environ.setdefault('OMP_NUM_THREADS', '1')  # the models are too small for more threads to help
 sys.path.insert(0, str(Path(__file__).parent))
+os.environ['PYTHONPATH'] = str(Path(__file__).parent)  # for the server of runs.py, which does not get this process's path
 
 import pytest
 from tinymodels import WORDS, make_model, write_lines

@@ -7,55 +7,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-WORDS = [
-    '#',
-    'noqa:',
-    'SIM905',
-    'the',
-    'quick',
-    'brown',
-    'fox',
-    'jumps',
-    'over',
-    'lazy',
-    'dog',
-    'and',
-    'then',
-    'runs',
-    'into',
-    'a',
-    'forest',
-    'of',
-    'code',
-    'where',
-    'def',
-    'return',
-    'class',
-    'import',
-    'self',
-    'print',
-    'loops',
-    'over',
-    'tokens',
-    'model',
-    'data',
-    'train',
-    'happy',
-    'sad',
-    'review',
-    'film',
-    'good',
-    'bad',
-    'wonderful',
-    'terrible',
-    'question',
-    'answer',
-    'card',
-    'arrival',
-    'transfer',
-    'failed',
-    'exchange',
-]
+TEXT = (
+    'the quick brown fox jumps over lazy dog and then runs into a forest of code where def return class import self print loops over '
+    'tokens model data train happy sad review film good bad wonderful terrible question answer card arrival transfer failed exchange'
+)
+WORDS = TEXT.split()
 CONTROLS = ['<pad>', '<s>', '</s>', '<|user|>', '<|assistant|>', '<|end|>']
 
 SIZES = {'vocab_size': 512, 'hidden_size': 64, 'num_hidden_layers': 2, 'num_attention_heads': 4, 'max_position_embeddings': 512}
@@ -97,7 +53,7 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=512, special_tokens=CONTROLS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
-    backend.train_from_iterator([' '.join(WORDS)] * 4, trainer)
+    backend.train_from_iterator([TEXT] * 4, trainer)
     backend.post_processor = processors.TemplateProcessing(single='<s> $A', pair='<s> $A $B', special_tokens=[('<s>', 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, bos_token='<s>', eos_token='</s>', pad_token='<pad>', additional_special_tokens=CONTROLS[3:]

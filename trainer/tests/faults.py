@@ -1,0 +1,104 @@
+"""What a test does to a trainer process before it starts: faults that must strike at one exact place."""
+
+import os
+import signal
+from pathlib import Path
+
+import torch
+
+from temper_trainer import checkpoints
+
+
+def nothing() -> None:
+    pass
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_inside_second_save() -> None:
+    """After the optimizer's state is written and before the manifest."""
+    saves = 0
+    flush = checkpoints.flush
+
+    def dying(path: Path) -> None:
+        nonlocal saves
+        if path.name == 'optimizer.pt':
+            saves += 1
+        if saves == 2:
+            die()
+        flush(path)
+
+    checkpoints.flush = dying
+
+
+def die_before_second_rename() -> None:
+    """Everything of the checkpoint is written, but it does not have its name yet."""
+    rename = Path.rename
+
+    def dying(self: Path, target) -> Path:
+        if self.name == '.building-10':
+            die()
+        return rename(self, target)
+
+    Path.rename = dying
+
+
+def die_while_removing() -> None:
+    """The third checkpoint is there; the first is on its way out."""
+    rmtree = checkpoints.shutil.rmtree
+
+    def dying(path, **kwargs) -> None:
+        if Path(path).name == '.replaced-5' and Path(path).exists():
+            (Path(path) / checkpoints.MANIFEST).unlink()
+            die()
+        rmtree(path, **kwargs)
+
+    checkpoints.shutil.rmtree = dying
+
+
+def small_gpu() -> None:
+    """No more than 100 tokens fit at once. A real GPU raises the same exception."""
+    from temper_trainer import train
+
+    token_losses = train.token_losses
+
+    def limited(model, pack):
+        if pack.input_ids.shape[1] > 100:
+            raise torch.OutOfMemoryError('CUDA out of memory.')
+        return token_losses(model, pack)
+
+    train.token_losses = limited
+
+
+def term_within_step_nine() -> None:
+    """SIGTERM after the first pack of the ninth step has run backwards."""
+    from temper_trainer import train
+
+    make_pack = train.make_pack
+    try_packs = train.PlannedTrainer.try_packs
+    packs_made = 0
+
+    def counting(*args):
+        nonlocal packs_made
+        packs_made += 1
+        return make_pack(*args)
+
+    def terminated(self, model, packs):
+        nonlocal packs_made
+        packs_made = 0
+        losses = train.token_losses
+        if self.state.global_step == 8:
+            assert len(packs) > 1
+
+            def term_after_first(model, pack):
+                if packs_made == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                return losses(model, pack)
+
+            train.token_losses = term_after_first
+        return try_packs(self, model, packs)
+
+    train.make_pack = counting
+    train.PlannedTrainer.try_packs = terminated

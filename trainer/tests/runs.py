@@ -1,0 +1,99 @@
+"""Three ways to run a spec: in this process, in a forked process that can be killed, and as `python -m temper_trainer`."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from temper_trainer.events import Events
+from temper_trainer.process import StopRequest, Stopwatch
+from temper_trainer.spec import TrainSpec, read_spec
+
+forks = multiprocessing.get_context('forkserver')
+forks.set_forkserver_preload(['preloaded'])
+DEADLINE_SECONDS = 120
+
+
+def run_here(spec: dict) -> list[dict]:
+    """The events. Failures are raised."""
+    from temper_trainer.evaluate import evaluate
+    from temper_trainer.train import train
+
+    path, stream = write_spec(spec)
+    checked = read_spec(str(path))
+    descriptor = os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        events = Events(descriptor)
+        completed = (train if isinstance(checked, TrainSpec) else evaluate)(checked, events, StopRequest(), Stopwatch())
+        events.send('completed', **completed)
+    finally:
+        os.close(descriptor)
+    return read_events(stream)
+
+
+def run_command(spec: dict, **environment: str) -> tuple[int, list[dict]]:
+    """Exit code and events of the real command."""
+    path, stream = write_spec(spec)
+    with open(stream, 'w') as out:
+        code = subprocess.run([sys.executable, '-m', 'temper_trainer', path], stdout=out, env={**os.environ, **environment}).returncode
+    return code, read_events(stream)
+
+
+class Process:
+    """The trainer's main program in a process of its own."""
+
+    def __init__(self, spec: dict, before: str = 'nothing'):
+        path, self.stream = write_spec(spec)
+        self.stream.unlink(missing_ok=True)
+        self.process = forks.Process(target=main_program, args=(str(path), str(self.stream), before))
+        self.process.start()
+
+    def events(self, kind: str | None = None) -> list[dict]:
+        found = read_events(self.stream) if self.stream.exists() else []
+        return [event for event in found if kind is None or event['event'] == kind]
+
+    def wait_for(self, kind: str, count: int = 1) -> None:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while len(self.events(kind)) < count:
+            assert self.process.is_alive(), f'ended with {self.process.exitcode} before {count} {kind}: {self.events()[-2:]}'
+            assert time.monotonic() < deadline, f'no {kind}'
+            time.sleep(0.005)
+
+    def wait(self) -> int:
+        """The exit code; minus nine after SIGKILL."""
+        self.process.join(DEADLINE_SECONDS)
+        assert self.process.exitcode is not None, 'still running'
+        return self.process.exitcode
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+
+def main_program(spec: str, stream: str, before: str) -> None:
+    import faults
+
+    from temper_trainer.__main__ import main
+
+    os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), 1)
+    sys.argv = ['temper_trainer', spec]
+    getattr(faults, before)()
+    code = main()
+    os._exit(code)
+
+
+def write_spec(spec: dict) -> tuple[Path, Path]:
+    folder = Path(spec['outputPath']).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f'{spec["work"]}.json'
+    path.write_text(json.dumps(spec))
+    return path, folder / f'{spec["work"]}.events'
+
+
+def read_events(stream: Path) -> list[dict]:
+    """A process that was killed may leave half a line."""
+    text = stream.read_text()
+    return [json.loads(line) for line in text[: text.rfind('\n') + 1].splitlines()]

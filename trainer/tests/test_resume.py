@@ -1,0 +1,167 @@
+"""A run that was killed, at whatever moment, ends with the bytes of a run that was not."""
+
+import json
+import random
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import completion_rows, train_spec
+from runs import Process
+
+from temper_trainer import checkpoints
+from temper_trainer.failures import TrainerFailure
+
+TOTAL_STEPS = 18
+
+
+def spec_for(folder: Path, models, **changes) -> dict:
+    """Dropout makes the random state matter, one and a half epochs the data's order."""
+    return train_spec(folder, models(), completion_rows(90), **{'adapter': {'dropout': 0.1}, 'training': {'epochs': 1.5}, **changes})
+
+
+@pytest.fixture(scope='module')
+def undisturbed(models, tmp_path_factory):
+    spec = spec_for(tmp_path_factory.mktemp('undisturbed'), models)
+    process = Process(spec)
+    assert process.wait() == 0
+    return process.events('step'), adapter_files(spec)
+
+
+def adapter_files(spec: dict) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(spec['outputPath']).iterdir()}
+
+
+def resumed(spec: dict) -> dict:
+    """The spec as the worker sends it again: with the newest checkpoint, if there is one."""
+    steps = checkpoints.saved_steps(Path(spec['checkpoints']['directory']))
+    if not steps:
+        return spec
+    return {**spec, 'checkpoints': {**spec['checkpoints'], 'resumeFrom': f'{spec["checkpoints"]["directory"]}/step-{steps[-1]}'}}
+
+
+def finish(spec: dict, seen: dict[int, dict], undisturbed) -> None:
+    """Lets the run end, and compares its curve and its adapter with those of the undisturbed run."""
+    process = Process(resumed(spec))
+    assert process.wait() == 0
+    seen.update({event['step']: event for event in process.events('step')})
+    steps, files = undisturbed
+    for expected in steps:
+        got = seen[expected['step']]
+        assert (got['loss'], got['gradNorm'], got['learningRate']) == (expected['loss'], expected['gradNorm'], expected['learningRate'])
+    assert adapter_files(spec) == files
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_killed_at_random_moments(models, tmp_path, undisturbed, seed):
+    dice = random.Random(seed)
+    spec = spec_for(tmp_path, models)
+    seen: dict[int, dict] = {}
+    for _ in range(2):
+        process = Process(resumed(spec))
+        process.wait_for('step', dice.randint(1, 7))
+        process.process.join(dice.random() * 0.05)
+        process.kill()
+        seen.update({event['step']: event for event in process.events('step')})
+    finish(spec, seen, undisturbed)
+
+
+@pytest.mark.parametrize('fault', ['die_inside_second_save', 'die_before_second_rename', 'die_while_removing'])
+def test_killed_inside_a_save(models, tmp_path, undisturbed, fault):
+    spec = spec_for(tmp_path, models)
+    process = Process(spec, fault)
+    assert process.wait() == -signal.SIGKILL
+    directory = Path(spec['checkpoints']['directory'])
+    assert any(path.name.startswith('.') for path in directory.iterdir())  # the kill did strike inside
+    for step in checkpoints.saved_steps(directory):
+        assert (directory / f'step-{step}' / 'manifest.json').is_file()
+    finish(spec, {event['step']: event for event in process.events('step')}, undisturbed)
+    assert sorted(path.name for path in directory.iterdir()) == ['step-15', 'step-18']
+
+
+def test_sigterm_saves_and_leaves(models, tmp_path, undisturbed):
+    spec = spec_for(tmp_path, models)
+    process = Process(spec)
+    process.wait_for('step', 7)
+    process.process.terminate()
+    assert process.wait() == 75
+    last = process.events()[-1]
+    assert last['event'] == 'interrupted'
+    assert process.events('checkpoint')[-1]['step'] == last['step'] == process.events('step')[-1]['step']
+    finish(spec, {event['step']: event for event in process.events('step')}, undisturbed)
+
+
+def test_sigterm_within_a_step_leaves_between_two_packs(models, tmp_path, undisturbed):
+    """A step of many packs is not finished first; what it had done is forgotten, randomness included."""
+    spec = spec_for(tmp_path, models)
+    process = Process(spec, 'term_within_step_nine')
+    assert process.wait() == 75
+    assert process.events()[-1] == {'event': 'interrupted', 'step': 8}
+    finish(spec, {event['step']: event for event in process.events('step')}, undisturbed)
+
+
+def test_a_finished_run_can_be_finished_again(models, tmp_path, undisturbed):
+    spec = spec_for(tmp_path, models)
+    process = Process(spec)
+    process.wait_for('checkpoint', 4)  # the last; the adapter may not be there yet
+    process.kill()
+    shutil.rmtree(spec['outputPath'], ignore_errors=True)
+    finish(spec, {event['step']: event for event in process.events('step')}, undisturbed)
+
+
+@pytest.mark.parametrize('damage', ['flip', 'cut', 'lose', 'no manifest'])
+def test_a_damaged_checkpoint_is_refused_and_the_one_before_works(models, tmp_path, undisturbed, damage):
+    spec = spec_for(tmp_path, models)
+    process = Process(spec)
+    process.wait_for('checkpoint', 2)
+    process.kill()
+    newest = resumed(spec)
+    file = Path(newest['checkpoints']['resumeFrom']) / 'optimizer.pt'
+    content = bytearray(file.read_bytes())
+    if damage == 'flip':
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    elif damage == 'cut':
+        file.write_bytes(content[:-100])
+    elif damage == 'lose':
+        file.unlink()
+    else:
+        file.with_name('manifest.json').unlink()
+    refused = Process(newest)
+    assert refused.wait() == 3
+    assert (refused.events()[-1]['code'], refused.events()[-1]['retryable']) == ('CHECKPOINT_CORRUPT', True)
+
+    shutil.rmtree(newest['checkpoints']['resumeFrom'])
+    finish(spec, {event['step']: event for event in process.events('step')}, undisturbed)
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'training': {'epochs': 1.5, 'learningRate': 1e-3}},
+        {'adapter': {'dropout': 0.2}},
+        {'data': {'cutoffLength': 20}},
+    ],
+)
+def test_a_checkpoint_of_another_plan_is_refused(models, tmp_path, change):
+    spec = spec_for(tmp_path, models)
+    process = Process(spec)
+    process.wait_for('checkpoint')
+    process.kill()
+    other = spec_for(tmp_path, models, **change)
+    other['checkpoints'] = resumed(spec)['checkpoints']
+    refused = Process(other)
+    assert refused.wait() == 3
+    assert refused.events()[-1]['code'] == 'CHECKPOINT_MISMATCH'
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
+    for step in (5, 10, 15):
+        checkpoints.publish(tmp_path, step, {'planHash': 'p'}, lambda folder: (folder / 'a').write_bytes(b'x'), keep=2)
+    assert checkpoints.saved_steps(tmp_path) == [10, 15]
+    assert checkpoints.verify(str(tmp_path / 'step-15'), 'p')['step'] == 15
+    manifest = json.loads((tmp_path / 'step-15' / 'manifest.json').read_text())
+    assert manifest['files'] == {'a': {'sizeBytes': 1, 'sha256': '2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881'}}
+    with pytest.raises(TrainerFailure):
+        checkpoints.verify(str(tmp_path / 'step-5'), 'p')
