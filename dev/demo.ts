@@ -126,7 +126,7 @@ async function loadWithPeft(folder: string): Promise<void> {
 
 async function summarise(connection: Connection, job: DemoJob, id: string): Promise<JobSummary> {
   const base = `/v1/accounts/${connection.accountId}/fineTuningJobs/${id}`;
-  const resource = await callApi<Resource & { state: string; evaluationResult?: { metric: string; base: number; tuned: number; examples: number }; trainerSeconds?: number }>(
+  const resource = await callApi<Resource & { state: string; evaluationResult?: { metric: string; base: number; tuned: number; examples: number }; progress?: { trainerSeconds?: number } }>(
     connection, { method: 'GET', path: base },
   );
   if (resource.state !== 'COMPLETED') throw new Error(`the job ${id} is ${resource.state}`);
@@ -142,7 +142,7 @@ async function summarise(connection: Connection, job: DemoJob, id: string): Prom
   const total = (Date.parse(changes.at(-1)!.time) - Date.parse(changes[0]!.time)) / 1000;
   const evaluation = resource.evaluationResult;
   if (!evaluation) throw new Error(`the job ${id} has no evaluation`);
-  return { title: job.title, name: String(resource['name']), model: id, ...evaluation, seconds: { total, trainer: resource.trainerSeconds ?? 0, stages } };
+  return { title: job.title, name: String(resource['name']), model: id, ...evaluation, seconds: { total, trainer: resource.progress?.trainerSeconds ?? 0, stages } };
 }
 
 function printSummaries(summaries: JobSummary[]): void {

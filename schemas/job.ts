@@ -159,8 +159,8 @@ export type SupervisedFineTuningJob = Static<typeof SupervisedFineTuningJob>;
 export const JobEvent = Type.Object({
   sequence: Type.Integer({ description: 'From 1, without gap' }),
   time: Time(),
-  type: Type.String({ description: 'state, warning, checkpoint, attempt, evaluation, report, model or data' }),
-  state: Type.Optional(Type.String({ description: 'Of a `state` event: the state after it' })),
+  type: Type.String({ description: 'state, stage, warning, checkpoint, attempt, evaluation, report, model or data' }),
+  state: Type.Optional(Type.String({ description: 'Of a `state` or `stage` event: the state after it' })),
   message: Type.String(),
   data: Type.Optional(OpenObject('What there is beside the message')),
 });

@@ -7,7 +7,7 @@ export type EventRecord = Selectable<JobEventsTable>;
 export interface NewEvent {
   /** Names the event for ever and does not depend on which attempt of an activity writes it: a second write is ignored. */
   key: string;
-  /** `state`, `warning`, `checkpoint`, `attempt`, `evaluation`, `report`, `model`, `data`. */
+  /** `state`, `stage` (what it does inside its state), `warning`, `checkpoint`, `attempt`, `evaluation`, `report`, `model`, `data`. */
   type: string;
   message: string;
   state?: string;

@@ -4,7 +4,7 @@ import { sql, type Selectable, type Transaction } from 'kysely';
 import type { EvaluationResult, Failure, Transition } from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
 import { resourceName } from '../schemas/names.js';
-import { isTerminal } from '../schemas/states.js';
+import { isTerminal, TERMINAL_JOB_STATES } from '../schemas/states.js';
 import type { JobSettings, SettingOrigins } from '../schemas/task.js';
 import type { Database, JobAttemptsTable, JobCheckpointsTable, JobMetricsTable, JobProgressData, JobsTable, StoredFile, Tables, WandbSettings } from './database.js';
 import { appendEventIn } from './events.js';
@@ -70,6 +70,14 @@ export async function createJob(transaction: Transaction<Tables>, job: NewJob): 
   return inserted;
 }
 
+/** Names of the jobs that go on from a model and have not ended. */
+export async function jobsStartingFrom(database: Database, accountId: string, modelName: string): Promise<string[]> {
+  const rows = await database
+    .selectFrom('jobs').select('id')
+    .where('account_id', '=', accountId).where('warm_start_from', '=', modelName).where('state', 'not in', [...TERMINAL_JOB_STATES]).execute();
+  return rows.map((row) => resourceName(accountId, 'fineTuningJobs', row.id));
+}
+
 /** Changes what may change of a job at any time. */
 export function updateJobFields(database: Database, accountId: string, id: string, fields: { displayName?: string; priority?: number }): Promise<JobRecord> {
   return database
@@ -110,7 +118,7 @@ export async function applyTransition(database: Database, transition: Transition
       .executeTakeFirst();
     if (updated.numUpdatedRows === 0n) return;
     await appendEventIn(transaction, transition.uid, {
-      key: `transition/${transition.sequence}`, type: 'state', state: transition.to, message: transition.cause,
+      key: `transition/${transition.sequence}`, type: transition.from === transition.to ? 'stage' : 'state', state: transition.to, message: transition.cause,
       data: { from: transition.from, to: transition.to, stage: transition.stage, ...(failure ? { failure } : {}) },
     });
   });

@@ -22,8 +22,8 @@ export interface PageRequest {
   /** The order's values in the row before the page's first, as text. */
   after?: string[];
   limit: number;
-  /** Rows from elsewhere, in the table's shape; they take the table's place. */
-  rows?: object[];
+  /** Rows from elsewhere, in the table's shape, listed with its own. */
+  moreRows?: object[];
 }
 
 export interface Page<Row> {
@@ -35,9 +35,9 @@ export interface Page<Row> {
 }
 
 export async function listPage<T extends ListedTable>(database: Database, table: T, request: PageRequest): Promise<Page<Selectable<Tables[T]>>> {
-  const source = request.rows
-    ? sql`jsonb_populate_recordset(null::${sql.table(table)}, ${JSON.stringify(request.rows)}::jsonb) as ${sql.ref(table)}`
-    : sql.table(table);
+  const own = sql.table(table);
+  const more = JSON.stringify(request.moreRows ?? []);
+  const source = request.moreRows?.length ? sql`(select * from ${own} union all select * from jsonb_populate_recordset(null::${own}, ${more}::jsonb)) as ${own}` : own;
   const matches = sql<boolean>`account_id = ${request.accountId} and (${request.where ?? sql`true`})`;
   const cursor = sql.join(request.order.map((term) => sql`(${term.expression})::text`));
   const order = sql.join(request.order.map((term) => sql`${term.expression} ${term.descending ? sql`desc` : sql`asc`}`));

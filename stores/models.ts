@@ -56,6 +56,17 @@ export async function releaseModel(database: Database, jobUid: string): Promise<
   await database.deleteFrom('models').where('job_uid', '=', jobUid).execute();
 }
 
+export function updateModelTexts(database: Database, accountId: string, id: string, texts: { displayName?: string; description?: string }): Promise<ModelRecord> {
+  return database
+    .updateTable('models')
+    .set({
+      update_time: sql`now()`,
+      ...(texts.displayName !== undefined ? { display_name: texts.displayName } : {}),
+      ...(texts.description !== undefined ? { description: texts.description } : {}),
+    })
+    .where('account_id', '=', accountId).where('id', '=', id).returningAll().executeTakeFirstOrThrow();
+}
+
 export async function deleteModel(database: Database, uid: string): Promise<void> {
   await database.deleteFrom('models').where('uid', '=', uid).execute();
 }
