@@ -22,7 +22,10 @@ const { values } = parseArgs({
   },
 });
 
-const WORDS = 'the quick answer depends on what you want to measure and how much time you have, so begin with a small sample of "real" questions'.split(' ');
+const WORDS =
+  'the quick answer depends on what you want to measure and how much time you have, so begin with a small sample of "real" questions'.split(
+    ' ',
+  );
 
 if (values.file !== undefined) await measureOne(values.file, values.reader ?? '');
 else compare();
@@ -41,16 +44,26 @@ function compare(): void {
   try {
     const file = path.join(folder, 'rows.jsonl');
     const rows = writeRows(file, Number(values.mb) * 1e6);
-    console.log(`${rows} conversations of 4 messages, ${(statSync(file).size / 1e6).toFixed(0)} MB, ${availableParallelism()} cores, Node ${process.version}`);
+    console.log(
+      `${rows} conversations of 4 messages, ${(statSync(file).size / 1e6).toFixed(0)} MB, ${availableParallelism()} cores, Node ${process.version}`,
+    );
     console.log('reader                         MB/s  MB/s of CPU   rows/s  peak RSS');
     for (const reader of ['readline', ...values.threads.split(',').flatMap((threads) => [threads, `${threads} with hash`])]) {
-      const { stdout, stderr, status } = spawnSync(process.execPath, ['--import', 'tsx', fileURLToPath(import.meta.url), '--file', file, '--reader', reader], { encoding: 'utf8' });
+      const { stdout, stderr, status } = spawnSync(
+        process.execPath,
+        ['--import', 'tsx', fileURLToPath(import.meta.url), '--file', file, '--reader', reader],
+        { encoding: 'utf8' },
+      );
       if (status !== 0) throw new Error(stderr);
       const { seconds, cpuSeconds, examples, peakBytes } = JSON.parse(stdout) as Measurement;
       if (examples !== rows) throw new Error(`${reader} read ${examples} of ${rows} rows`);
       const name = reader === 'readline' ? 'readline + JSON.parse' : `validate, threads: ${reader}`;
       const speedOver = (time: number, width: number) => (statSync(file).size / 1e6 / time).toFixed(0).padStart(width);
-      console.log(`${name.padEnd(30)} ${speedOver(seconds, 4)} ${speedOver(cpuSeconds, 12)} ${Math.round(rows / seconds).toString().padStart(8)} ${(peakBytes / 1e6).toFixed(0).padStart(6)} MB`);
+      console.log(
+        `${name.padEnd(30)} ${speedOver(seconds, 4)} ${speedOver(cpuSeconds, 12)} ${Math.round(rows / seconds)
+          .toString()
+          .padStart(8)} ${(peakBytes / 1e6).toFixed(0).padStart(6)} MB`,
+      );
     }
   } finally {
     rmSync(folder, { recursive: true });
@@ -63,7 +76,12 @@ async function measureOne(file: string, reader: string): Promise<void> {
   const examples = reader === 'readline' ? await readPlainly(file) : await validate(file, reader);
   const seconds = (performance.now() - start) / 1000;
   const { user, system } = process.cpuUsage();
-  const measurement: Measurement = { seconds, cpuSeconds: (user + system) / 1e6, examples, peakBytes: process.resourceUsage().maxRSS * 1024 };
+  const measurement: Measurement = {
+    seconds,
+    cpuSeconds: (user + system) / 1e6,
+    examples,
+    peakBytes: process.resourceUsage().maxRSS * 1024,
+  };
   console.log(JSON.stringify(measurement));
 }
 
@@ -89,10 +107,13 @@ function writeRows(file: string, sizeBytes: number): number {
   const text = (words: number) => Array.from({ length: words }, () => WORDS[random(WORDS.length)]).join(' ');
   const out = openSync(file, 'w');
   let rows = 0;
-  for (let written = 0; written < sizeBytes; ) {
+  for (let written = 0; written < sizeBytes;) {
     let chunk = '';
     for (let row = 0; row < 1000; row++, rows++) {
-      const messages = [40, 50, 40, 50].map((words, turn) => ({ role: turn % 2 === 0 ? 'user' : 'assistant', content: `${text(words)}.\n` }));
+      const messages = [40, 50, 40, 50].map((words, turn) => ({
+        role: turn % 2 === 0 ? 'user' : 'assistant',
+        content: `${text(words)}.\n`,
+      }));
       chunk += JSON.stringify({ messages }) + '\n';
     }
     written += writeSync(out, chunk);

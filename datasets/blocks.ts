@@ -2,7 +2,7 @@
  * A file as blocks of whole lines, in bounded memory. Lines end at the byte `\n` and nowhere else: a bare CR, U+2028 or
  * NEL inside a JSON string never moves a line number. Everything that reads a dataset reads it through here.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 
 /** Longest line accepted, its line ending not counted but for a CR. Well above any model's context, well below memory. */
 export const MAX_LINE_BYTES = 8 * 1024 * 1024;
@@ -33,7 +33,8 @@ export function* readBlocks(path: string, range: ByteRange): Generator<Block> {
   try {
     // The range widened to whole lines.
     let offset = range.start === 0 ? bomBytes(file) : nextLineStart(file, range.start - 1);
-    const end = range.end === 0 ? 0 : nextLineStart(file, range.end - 1);
+    const { size } = fstatSync(file);
+    const end = range.end >= size ? size : range.end === 0 ? 0 : nextLineStart(file, range.end - 1);
     let buffer = Buffer.allocUnsafe(READ_BYTES);
     let filled = 0; // buffer[0, filled) is what follows `offset` in the file
     while (offset < end) {
@@ -74,7 +75,7 @@ function lastNewline(buffer: Buffer, from: number, to: number): number {
 /** The first byte after the first newline at or after `from`; the size of the file when there is none. */
 function nextLineStart(file: number, from: number): number {
   const buffer = Buffer.allocUnsafe(64 * 1024);
-  for (let offset = from; ; ) {
+  for (let offset = from; ;) {
     const count = readSync(file, buffer, 0, buffer.length, offset);
     if (count === 0) return offset;
     const newline = buffer.subarray(0, count).indexOf(NEWLINE);

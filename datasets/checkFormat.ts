@@ -13,7 +13,10 @@ export function checkFormat(head: Buffer): Finding | undefined {
   }
   const binary = binaryFormat(head);
   if (binary !== undefined) return { code: 'E_FORMAT', found: binary.name, expected: 'JSONL: one JSON object a line', fix: binary.fix };
-  const lines = head.toString('utf8').replace(/^\ufeff/, '').split('\n');
+  const lines = head
+    .toString('utf8')
+    .replace(/^\ufeff/, '')
+    .split('\n');
   return checkDocument(lines) ?? checkTable(lines);
 }
 
@@ -65,7 +68,11 @@ function checkDocument(lines: string[]): Finding | undefined {
 function checkTable(lines: string[]): Finding | undefined {
   const [first, second] = lines.filter((line) => line.trim() !== '');
   if (first === undefined || /^\s*[[{]/.test(first)) return undefined;
-  for (const [separator, name] of [[',', 'CSV'], ['\t', 'TSV'], [';', 'CSV with semicolons']] as const) {
+  for (const [separator, name] of [
+    [',', 'CSV'],
+    ['\t', 'TSV'],
+    [';', 'CSV with semicolons'],
+  ] as const) {
     const columns = first.split(separator).length;
     if (columns < 2 || (second !== undefined && lines.length > 2 && second.split(separator).length < columns)) continue;
     const found = `${name}, beginning with ${excerpt(first.slice(0, 60))}`;

@@ -11,7 +11,7 @@ export type JsonRow = Record<string, unknown>;
 /** The row, or what is wrong with the line. The text was decoded from valid UTF-8 and is not blank. */
 export function checkJson(text: string): { row: JsonRow; problem?: undefined } | { row?: undefined; problem: Finding } {
   const keysInText = countKeysInText(text);
-  if (keysInText >= 0 && !(text.includes('\\u') && SUSPECT_ESCAPE.test(text))) {
+  if (keysInText >= 0 && !hasSuspectEscape(text)) {
     const row = parseObject(text);
     // Fewer keys in the object than in the text: one was there twice. A negative count: a number overflowed to infinity.
     if (row !== undefined && countKeys(row) === keysInText) return { row };
@@ -21,7 +21,15 @@ export function checkJson(text: string): { row: JsonRow; problem?: undefined } |
   return { row: JSON.parse(text) as JsonRow };
 }
 
-/** NUL, a high surrogate with no low one after it, or a low one with no high one before it. Also matches some innocent text. */
+/** True for every text with an escaped NUL or an unpaired surrogate, and for some without. */
+function hasSuspectEscape(text: string): boolean {
+  if (!text.includes('\\u')) return false;
+  // After an escaped backslash, what looks like half of a pair may be plain text.
+  return SUSPECT_ESCAPE.test(text) || (text.includes('\\\\u') && SURROGATE.test(text));
+}
+
+const SURROGATE = /\\u[dD][89a-fA-F]/;
+/** NUL, a high surrogate with no low one after it, or a low one with no high one before it. */
 const SUSPECT_ESCAPE = /\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u)[dD][c-fC-F])/;
 
 const QUOTE = 34;
@@ -31,7 +39,7 @@ const BACKSLASH = 92;
 function countKeysInText(text: string): number {
   let keys = 0;
   let depth = 0;
-  let commas = 0;
+  let values = 1; // at most: the first, one after each comma, and one in each object or list
   for (let index = 0; index < text.length; index++) {
     const code = text.charCodeAt(index);
     if (code === QUOTE) {
@@ -41,14 +49,15 @@ function countKeysInText(text: string): number {
     } else if (code === 58) {
       keys++;
     } else if (code === 44) {
-      if (++commas > MAX_VALUES / 2) return -1;
+      values++;
     } else if (code === 123 || code === 91) {
+      values++;
       if (++depth > MAX_DEPTH) return -1;
     } else if (code === 125 || code === 93) {
       depth--;
     }
   }
-  return keys;
+  return values > MAX_VALUES ? -1 : keys;
 }
 
 function isEscaped(text: string, index: number): boolean {

@@ -43,25 +43,55 @@ function checkMessage(message: Message, index: number, findings: Finding[]): voi
   const hasCalls = message.tool_calls != null && message.tool_calls.length > 0;
   const field = `messages[${index}]`;
   if (content == null && !(isAssistant && hasCalls)) {
-    findings.push({ code: 'E_CONTENT_TYPE', field: `${field}.content`, found: excerptValue(content), expected: 'text', fix: 'write the text, or remove the message' });
+    findings.push({
+      code: 'E_CONTENT_TYPE',
+      field: `${field}.content`,
+      found: excerptValue(content),
+      expected: 'text',
+      fix: 'write the text, or remove the message',
+    });
   } else if (role !== 'tool' && !hasCalls && isBlank(content)) {
     const isTrainedNothing = isAssistant && message.weight !== 0 && contentLength(content) === 0;
     const fix = isAssistant ? 'write the reply, or remove the row' : 'write the text, or remove the message';
-    findings.push({ code: isTrainedNothing ? 'E_EMPTY_REPLY' : 'W_EMPTY_CONTENT', field: `${field}.content`, found: 'empty text', expected: 'text', fix });
+    findings.push({
+      code: isTrainedNothing ? 'E_EMPTY_REPLY' : 'W_EMPTY_CONTENT',
+      field: `${field}.content`,
+      found: 'empty text',
+      expected: 'text',
+      fix,
+    });
   }
   if (isAssistant && message.name == null && message.tool_call_id == null) return;
   if (message.weight != null && !isAssistant) {
     const found = `a weight on a ${role} message`;
-    findings.push({ code: 'E_WEIGHT', field: `${field}.weight`, found, expected: 'weights on assistant messages only', fix: 'remove the weight: only replies are trained' });
+    findings.push({
+      code: 'E_WEIGHT',
+      field: `${field}.weight`,
+      found,
+      expected: 'weights on assistant messages only',
+      fix: 'remove the weight: only replies are trained',
+    });
   }
   if (message.tool_calls != null && !isAssistant) {
     const found = `tool_calls on a ${role} message`;
-    findings.push({ code: 'E_TOOLS', field: `${field}.tool_calls`, found, expected: 'tool_calls on assistant messages only', fix: 'move them to the assistant message' });
+    findings.push({
+      code: 'E_TOOLS',
+      field: `${field}.tool_calls`,
+      found,
+      expected: 'tool_calls on assistant messages only',
+      fix: 'move them to the assistant message',
+    });
   }
   for (const key of ['name', 'tool_call_id'] as const) {
     if (message[key] == null || role === 'tool') continue;
     const found = `${key} on a ${role} message`;
-    findings.push({ code: 'E_UNKNOWN_KEY', field: `${field}.${key}`, found, expected: 'role and content', fix: `remove ${key}, or put it into the text` });
+    findings.push({
+      code: 'E_UNKNOWN_KEY',
+      field: `${field}.${key}`,
+      found,
+      expected: 'role and content',
+      fix: `remove ${key}, or put it into the text`,
+    });
   }
 }
 
@@ -80,7 +110,13 @@ function checkOrder(messages: Message[], findings: Finding[]): void {
     if (role === 'system') {
       if (index === 0) continue;
       const found = `system as message ${index + 1}`;
-      findings.push({ code: 'E_SYSTEM_POSITION', field, found, expected: 'at most one system message, the first', fix: 'move its text into the first message' });
+      findings.push({
+        code: 'E_SYSTEM_POSITION',
+        field,
+        found,
+        expected: 'at most one system message, the first',
+        fix: 'move its text into the first message',
+      });
       return;
     }
     const allowed: Message['role'][] = NEXT_ROLES[previous];
@@ -95,10 +131,22 @@ function checkOrder(messages: Message[], findings: Finding[]): void {
   if (previous !== 'assistant' && previous !== 'calls') {
     const found = previous === 'start' ? 'no assistant message' : `${previous} as the last message`;
     const field = `messages[${messages.length - 1}].role`;
-    findings.push({ code: 'E_NO_FINAL_ASSISTANT', field, found, expected: 'assistant', fix: 'add the reply to train on, or remove what follows the last reply' });
+    findings.push({
+      code: 'E_NO_FINAL_ASSISTANT',
+      field,
+      found,
+      expected: 'assistant',
+      fix: 'add the reply to train on, or remove what follows the last reply',
+    });
   } else if (trained === 0) {
     const fix = 'set the weight of a reply to 1, or remove the row';
-    findings.push({ code: 'E_NO_TRAINABLE_TOKENS', field: 'messages', found: 'weight 0 on every reply', expected: 'a reply with weight 1', fix });
+    findings.push({
+      code: 'E_NO_TRAINABLE_TOKENS',
+      field: 'messages',
+      found: 'weight 0 on every reply',
+      expected: 'a reply with weight 1',
+      fix,
+    });
   }
 }
 
@@ -141,26 +189,45 @@ function explainShape(row: JsonRow, findings: Finding[]): void {
 function shapeFinding(error: ErrorObject, message: unknown, index: number): Finding {
   const field = `messages[${index}]`;
   if (typeof message !== 'object' || message === null || Array.isArray(message)) {
-    return { code: 'E_MESSAGES', field, found: excerptValue(message), expected: 'an object with role and content', fix: 'write {"role": "user", "content": "…"}' };
+    return {
+      code: 'E_MESSAGES',
+      field,
+      found: excerptValue(message),
+      expected: 'an object with role and content',
+      fix: 'write {"role": "user", "content": "…"}',
+    };
   }
   const [, key = '', ...rest] = error.instancePath.split('/');
   const value = Object.hasOwn(message, key) ? (message as JsonRow)[key] : undefined;
   const inner = field + [key, ...rest].map((step) => (/^[0-9]+$/.test(step) ? `[${step}]` : `.${step}`)).join('');
   if (key === '' && error.keyword === 'additionalProperties') {
     const unknown = String(error.params.additionalProperty);
-    return { code: 'E_UNKNOWN_KEY', field: `${field}.${excerpt(unknown)}`, found: excerpt(unknown), expected: 'role and content', fix: keyFix(unknown) };
+    return {
+      code: 'E_UNKNOWN_KEY',
+      field: `${field}.${excerpt(unknown)}`,
+      found: excerpt(unknown),
+      expected: 'role and content',
+      fix: keyFix(unknown),
+    };
   }
   if (key === '' || key === 'role') {
     const fix = value === undefined ? missingRoleFix(message) : roleFix(value);
     return { code: 'E_ROLE', field: `${field}.role`, found: excerptValue(value), expected: ROLES.join(', '), fix };
   }
   if (key === 'content') {
-    const fix = rest.length > 0 || Array.isArray(value) ? 'keep text parts only: {"type": "text", "text": "…"}' : 'write the text in double quotes';
+    const fix =
+      rest.length > 0 || Array.isArray(value) ? 'keep text parts only: {"type": "text", "text": "…"}' : 'write the text in double quotes';
     const found = Array.isArray(value) ? excerptValue(value[Number(rest[0])]) : excerptValue(value);
     return { code: 'E_CONTENT_TYPE', field: inner, found, expected: 'text, or a list of text parts', fix };
   }
   if (key === 'weight') {
-    return { code: 'E_WEIGHT', field: inner, found: excerptValue(value), expected: '0 or 1', fix: 'use 1 to train on the reply, 0 to leave it out' };
+    return {
+      code: 'E_WEIGHT',
+      field: inner,
+      found: excerptValue(value),
+      expected: '0 or 1',
+      fix: 'use 1 to train on the reply, 0 to leave it out',
+    };
   }
   const fix = 'write {"type": "function", "function": {"name": "…", "arguments": "…"}}';
   return { code: 'E_TOOLS', field: inner, found: excerptValue(value), expected: error.message ?? 'tool calls', fix };
@@ -186,7 +253,9 @@ function roleFix(value: unknown): string {
 }
 
 function missingRoleFix(message: object): string {
-  return Object.hasOwn(message, 'from') ? 'rename from to role (human is user, gpt is assistant) and value to content' : 'add "role": "user" or "assistant"';
+  return Object.hasOwn(message, 'from')
+    ? 'rename from to role (human is user, gpt is assistant) and value to content'
+    : 'add "role": "user" or "assistant"';
 }
 
 function keyFix(key: string): string {

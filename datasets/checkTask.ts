@@ -9,7 +9,8 @@ export type DatasetTask =
 
 /** `W_` codes are warnings, the others refuse the job. */
 export interface TaskProblem {
-  code: 'E_MISSING_FIELD' | 'E_FIELD_TYPE' | 'E_LABEL_TYPE' | 'E_MESSAGES' | 'W_ONE_CLASS' | 'W_LABELS_LOOK_FREE' | 'W_LABEL_SPACE' | 'W_TOOLS';
+  code:
+    'E_MISSING_FIELD' | 'E_FIELD_TYPE' | 'E_LABEL_TYPE' | 'E_MESSAGES' | 'W_ONE_CLASS' | 'W_LABELS_LOOK_FREE' | 'W_LABEL_SPACE' | 'W_TOOLS';
   /** What is wrong and what to do. */
   message: string;
   field?: string;
@@ -59,11 +60,21 @@ function checkLabelSet(report: ValidationReport, field: FieldReport): TaskProble
   const isFree = labels === undefined || (labels.length > report.examples / 10 && labels.length > 10);
   if (isFree) {
     const found = labels === undefined ? 'very many or very long values' : `${labels.length} different values in ${report.examples} rows`;
-    return [{ code: 'W_LABELS_LOOK_FREE', message: `Label "${shown}" has ${found}: if it is free text, use text completion instead.`, field: name }];
+    return [
+      {
+        code: 'W_LABELS_LOOK_FREE',
+        message: `Label "${shown}" has ${found}: if it is free text, use text completion instead.`,
+        field: name,
+      },
+    ];
   }
   const problems: TaskProblem[] = [];
   if (labels.length === 1) {
-    problems.push({ code: 'W_ONE_CLASS', message: `Label "${shown}" has one value only: there is nothing to tell apart. Add rows of other classes.`, field: name });
+    problems.push({
+      code: 'W_ONE_CLASS',
+      message: `Label "${shown}" has one value only: there is nothing to tell apart. Add rows of other classes.`,
+      field: name,
+    });
   }
   const spaced = labels.find(({ value }) => value !== value.trim());
   if (spaced !== undefined) {
@@ -87,7 +98,14 @@ function checkConversations(report: ValidationReport): TaskProblem[] {
     ? 'rename conversations to messages, from to role (human is user, gpt is assistant) and value to content'
     : `the rows have ${fieldNames(report)}: write {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}, or use a text completion job`;
   const line = report.fields.find(({ name }) => name === 'messages')?.firstMissingLine ?? 1;
-  return [{ code: 'E_MESSAGES', message: `A conversation job needs rows with "messages", or with "prompt" and "completion"; ${fix}.`, field: 'messages', line }];
+  return [
+    {
+      code: 'E_MESSAGES',
+      message: `A conversation job needs rows with "messages", or with "prompt" and "completion"; ${fix}.`,
+      field: 'messages',
+      line,
+    },
+  ];
 }
 
 function checkPresent(report: ValidationReport, name: string): { field?: FieldReport; problems: TaskProblem[] } {

@@ -10,9 +10,18 @@ export function checkUtf8(bytes: Buffer): Finding | undefined {
   const before = excerpt(bytes.toString('utf8', Math.max(0, byteInLine - 24), byteInLine).replace(/^\ufffd+/, ''));
   const place = { byteInLine, found: `bytes ${hex} after ${before}`, expected: 'UTF-8' };
   if (looksLikeLatin1(bytes)) {
-    return { code: 'E_ENCODING', ...place, found: `${place.found} (looks like Latin-1)`, fix: 'convert the file: iconv -f WINDOWS-1252 -t UTF-8' };
+    return {
+      code: 'E_ENCODING',
+      ...place,
+      found: `${place.found} (looks like Latin-1)`,
+      fix: 'convert the file: iconv -f WINDOWS-1252 -t UTF-8',
+    };
   }
-  return { code: 'E_UTF8', ...place, fix: 'write the file as UTF-8; the character was probably cut in half or written by another encoding' };
+  return {
+    code: 'E_UTF8',
+    ...place,
+    fix: 'write the file as UTF-8; the character was probably cut in half or written by another encoding',
+  };
 }
 
 /** Bytes before the first sequence that is not UTF-8. */
@@ -40,5 +49,5 @@ function looksLikeLatin1(bytes: Buffer): boolean {
 }
 
 function isAsciiLetter(byte: number | undefined): boolean {
-  return byte !== undefined && ((byte | 32) >= 97 && (byte | 32) <= 122);
+  return byte !== undefined && (byte | 32) >= 97 && (byte | 32) <= 122;
 }

@@ -23,11 +23,15 @@ export function describeReport(report: ValidationReport): string {
   ];
   if (report.sha256 !== undefined) lines.push(`SHA-256 ${report.sha256}`);
   if (lengths !== undefined) {
-    lines.push(`Characters of text a row: ${number(lengths.min)} to ${number(lengths.max)} (line ${lengths.longestLine}), ${number(Math.round(lengths.mean))} on average`);
+    lines.push(
+      `Characters of text a row: ${number(lengths.min)} to ${number(lengths.max)} (line ${lengths.longestLine}), ${number(Math.round(lengths.mean))} on average`,
+    );
   }
   if (conversations !== undefined) {
     const roles = Object.entries(conversations.roles).map(([role, count]) => `${number(count)} ${role}`);
-    lines.push(`Turns a conversation: ${conversations.averageTurnCount.toFixed(1)} on average, at most ${conversations.maxTurnCount}; messages: ${roles.join(', ') || 'none'}`);
+    lines.push(
+      `Turns a conversation: ${conversations.averageTurnCount.toFixed(1)} on average, at most ${conversations.maxTurnCount}; messages: ${roles.join(', ') || 'none'}`,
+    );
     if (conversations.rowsWithTools > 0) lines.push(`With tools: ${counted(conversations.rowsWithTools, 'row')}`);
     if (conversations.rowsWithWeights > 0) lines.push(`With weights: ${counted(conversations.rowsWithWeights, 'row')}`);
   }
@@ -57,8 +61,13 @@ export function summariseProblems(report: ValidationReport): string {
 }
 
 function describeField(field: FieldReport, examples: number): string {
-  const parts = [Object.entries(field.types).map(([type, count]) => `${type} ×${number(count)}`).join(', ')];
-  if (field.firstMissingLine !== undefined) parts.push(`missing in ${counted(examples - field.count, 'row')} (first: line ${field.firstMissingLine})`);
+  const parts = [
+    Object.entries(field.types)
+      .map(([type, count]) => `${type} ×${number(count)}`)
+      .join(', '),
+  ];
+  if (field.firstMissingLine !== undefined)
+    parts.push(`missing in ${counted(examples - field.count, 'row')} (first: line ${field.firstMissingLine})`);
   if (field.emptyCount > 0) parts.push(`empty in ${counted(field.emptyCount, 'row')}`);
   if (field.distinct !== undefined && field.distinct.length <= field.count / 2) {
     const shown = field.distinct.slice(0, MAX_LABELS_SHOWN).map(({ value, count }) => `${excerpt(value)} ×${number(count)}`);

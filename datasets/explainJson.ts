@@ -52,14 +52,22 @@ class Reader {
     this.readValue(0);
     if (first !== '{') {
       const kind = first === '[' ? 'a list' : excerpt(this.text.slice(start, this.index));
-      this.fail('E_TOP_LEVEL', start, kind, 'a JSON object: {"field": "text", …}', first === '[' ? JQ_HINT : 'put the value into an object');
+      this.fail(
+        'E_TOP_LEVEL',
+        start,
+        kind,
+        'a JSON object: {"field": "text", …}',
+        first === '[' ? JQ_HINT : 'put the value into an object',
+      );
     }
     const afterValue = this.index;
     this.skipSpace();
     if (this.index === this.text.length) return;
     if (this.text[this.index] === '{') {
       const isBareReturn = this.text.slice(afterValue, this.index).includes('\r');
-      const fix = isBareReturn ? 'end lines with \\n or \\r\\n: a bare carriage return does not end one' : 'put each object on its own line';
+      const fix = isBareReturn
+        ? 'end lines with \\n or \\r\\n: a bare carriage return does not end one'
+        : 'put each object on its own line';
       this.failJson('a second object on the line', 'the end of the line', fix);
     }
     this.failHere('the end of the line', 'remove what follows the object');
@@ -68,7 +76,13 @@ class Reader {
   private readValue(depth: number): void {
     this.skipSpace();
     if (++this.values > MAX_VALUES) {
-      this.fail('E_TOO_MANY_VALUES', this.index, `more than ${MAX_VALUES} values`, `at most ${MAX_VALUES} values`, 'split the row, or write long lists as text');
+      this.fail(
+        'E_TOO_MANY_VALUES',
+        this.index,
+        `more than ${MAX_VALUES} values`,
+        `at most ${MAX_VALUES} values`,
+        'split the row, or write long lists as text',
+      );
     }
     const character = this.text[this.index];
     if (character === '{') this.readObject(depth + 1);
@@ -125,7 +139,8 @@ class Reader {
     const start = this.index++;
     for (;;) {
       const code = this.text.charCodeAt(this.index);
-      if (Number.isNaN(code)) this.failHere('a closing double quote', 'check for a missing quote, or a line break inside the string (write \\n)');
+      if (Number.isNaN(code))
+        this.failHere('a closing double quote', 'check for a missing quote, or a line break inside the string (write \\n)');
       if (code === 34) break;
       if (code === 92) this.readEscape();
       else if (code === 0) this.fail('E_NUL', this.index, 'a NUL byte', 'text without NUL', 'remove the character');
@@ -141,7 +156,11 @@ class Reader {
     const kind = this.text[start + 1];
     if (kind !== 'u') {
       if (kind !== undefined && !'"\\/bfnrt'.includes(kind)) {
-        this.failJson(excerpt(this.text.slice(start, start + 2)), 'one of \\" \\\\ \\/ \\b \\f \\n \\r \\t \\u', 'write \\\\ for a backslash');
+        this.failJson(
+          excerpt(this.text.slice(start, start + 2)),
+          'one of \\" \\\\ \\/ \\b \\f \\n \\r \\t \\u',
+          'write \\\\ for a backslash',
+        );
       }
       this.index += kind === undefined ? 1 : 2;
       return;
@@ -153,7 +172,13 @@ class Reader {
     const second = isPair ? this.readUnit() : 0;
     if (second < 0xdc00 || second > 0xdfff) {
       const found = excerpt(this.text.slice(start, start + 6));
-      this.fail('E_SURROGATE', start, found, 'a whole character', 'text was probably cut inside an emoji: remove the escape or write both halves');
+      this.fail(
+        'E_SURROGATE',
+        start,
+        found,
+        'a whole character',
+        'text was probably cut inside an emoji: remove the escape or write both halves',
+      );
     }
   }
 
@@ -181,7 +206,9 @@ class Reader {
         this.index = end;
         this.failHere('the rest of the number', 'complete the row');
       }
-      const fix = /^-?0[0-9]/.test(number) ? 'remove the leading zero, or put the value in double quotes' : 'write it as -12.5e3, or put it in double quotes';
+      const fix = /^-?0[0-9]/.test(number)
+        ? 'remove the leading zero, or put the value in double quotes'
+        : 'write it as -12.5e3, or put it in double quotes';
       this.failJson(excerpt(number), 'a number as JSON writes it', fix);
     }
     if (!Number.isFinite(Number(number))) {
@@ -214,7 +241,13 @@ class Reader {
 
   private checkDepth(depth: number): void {
     if (depth <= MAX_DEPTH) return;
-    this.fail('E_DEPTH', this.index, `more than ${MAX_DEPTH} levels`, `at most ${MAX_DEPTH} levels of objects and lists`, 'flatten the row');
+    this.fail(
+      'E_DEPTH',
+      this.index,
+      `more than ${MAX_DEPTH} levels`,
+      `at most ${MAX_DEPTH} levels of objects and lists`,
+      'flatten the row',
+    );
   }
 
   private skipSpace(): void {
@@ -244,7 +277,13 @@ class Reader {
   }
 
   private fail(code: ProblemCode, index: number, found: string, expected: string, fix: string, atEnd = false): never {
-    const finding: Finding = { code, byteInLine: Buffer.byteLength(this.text.slice(0, index)), found: `${found} at column ${index + 1}`, expected, fix };
+    const finding: Finding = {
+      code,
+      byteInLine: Buffer.byteLength(this.text.slice(0, index)),
+      found: `${found} at column ${index + 1}`,
+      expected,
+      fix,
+    };
     if (this.path.length > 0) finding.field = pathText(this.path);
     if (atEnd) finding.atEnd = true;
     throw finding; // eslint-disable-line @typescript-eslint/only-throw-error -- caught in this file; an Error's stack costs more than the reading

@@ -102,6 +102,7 @@ export function excerptValue(value: unknown): string {
   if (value === undefined) return 'nothing';
   if (typeof value === 'string') return excerpt(JSON.stringify(value.slice(0, MAX_FOUND_LENGTH * 2)));
   if (Array.isArray(value)) return `a list of ${value.length}`;
-  if (typeof value === 'object' && value !== null) return excerpt(`an object with ${Object.keys(value).slice(0, 8).join(', ') || 'no keys'}`);
+  if (typeof value === 'object' && value !== null)
+    return excerpt(`an object with ${Object.keys(value).slice(0, 8).join(', ') || 'no keys'}`);
   return String(value);
 }

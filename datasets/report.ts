@@ -166,7 +166,12 @@ function addFileProblems(file: FileTally, format: DatasetFormat): void {
   const firstLine = { line: 1 };
   if (total.rowOverLimit !== undefined) {
     const { rows } = total;
-    add('E_TOO_MANY_ROWS', 1, { ...total.rowOverLimit, found: `more than ${rows} rows`, expected: `at most ${rows} rows`, fix: 'split the file into several datasets' });
+    add('E_TOO_MANY_ROWS', 1, {
+      ...total.rowOverLimit,
+      found: `more than ${rows} rows`,
+      expected: `at most ${rows} rows`,
+      fix: 'split the file into several datasets',
+    });
   }
   if (total.rows === 0) {
     add('E_EMPTY', 1, { ...firstLine, found: 'no rows', expected: 'at least one JSON object', fix: 'write one JSON object on each line' });
@@ -177,10 +182,22 @@ function addFileProblems(file: FileTally, format: DatasetFormat): void {
     const isConversationField = format === 'CHAT' && (name === 'messages' || name === 'tools');
     const shown = excerpt(name);
     if (format === 'CHAT' && !isConversationField) {
-      const place = { line: field.firstLine, field: shown, found: `${shown} in ${field.count} of ${total.examples} rows`, expected: 'messages and tools', fix: 'nothing to do if it is only there for you' };
+      const place = {
+        line: field.firstLine,
+        field: shown,
+        found: `${shown} in ${field.count} of ${total.examples} rows`,
+        expected: 'messages and tools',
+        fix: 'nothing to do if it is only there for you',
+      };
       add('W_EXTRA_FIELD', field.count, place);
     } else if (missing > 0 && !isConversationField) {
-      const place = { line: field.firstMissingLine, field: shown, found: `${missing} of ${total.examples} rows without it`, expected: 'the field in every row', fix: 'a job that uses this field will refuse the dataset: add it, with "" if it is empty' };
+      const place = {
+        line: field.firstMissingLine,
+        field: shown,
+        found: `${missing} of ${total.examples} rows without it`,
+        expected: 'the field in every row',
+        fix: 'a job that uses this field will refuse the dataset: add it, with "" if it is empty',
+      };
       add('W_MISSING_FIELD', missing, place);
     }
     const types = Object.entries(field.types);
@@ -197,7 +214,12 @@ function addFileProblems(file: FileTally, format: DatasetFormat): void {
   }
   if (file.duplicates * 2 > total.examples) {
     const found = `${file.duplicates} of ${total.examples} rows`;
-    add('W_DUPLICATES', file.duplicates, { ...firstLine, found, expected: 'different rows', fix: 'remove repeated rows, or use more epochs instead' });
+    add('W_DUPLICATES', file.duplicates, {
+      ...firstLine,
+      found,
+      expected: 'different rows',
+      fix: 'remove repeated rows, or use more epochs instead',
+    });
   }
 }
 

@@ -23,7 +23,7 @@ export function* readRows(path: string, range?: ByteRange): Generator<Row> {
   let line = start === 0 ? 0 : countLines(path, start);
   for (const block of readBlocks(path, { start, end })) {
     if (block.tooLongBytes !== undefined) throw new Error(`line ${line + 1} is ${block.tooLongBytes} bytes long`);
-    for (let from = 0; from < block.bytes.length; ) {
+    for (let from = 0; from < block.bytes.length;) {
       const newline = block.bytes.indexOf(NEWLINE, from);
       const to = newline < 0 ? block.bytes.length : newline;
       line++;

@@ -133,7 +133,15 @@ function describeText(bytes: Buffer): TextKind {
   return { isAscii: isAscii(bytes), isUtf8: isUtf8(bytes), hasSpecialTokens: SPECIAL_TOKEN_STARTS.some((start) => bytes.includes(start)) };
 }
 
-function readRow(tally: RangeTally, bytes: Buffer, from: number, end: number, blockOffset: number, kind: TextKind, isUnterminated: boolean): JsonRow | undefined {
+function readRow(
+  tally: RangeTally,
+  bytes: Buffer,
+  from: number,
+  end: number,
+  blockOffset: number,
+  kind: TextKind,
+  isUnterminated: boolean,
+): JsonRow | undefined {
   const byteOffset = blockOffset + from;
   if (!kind.isUtf8) {
     const problem = checkUtf8(bytes.subarray(from, end));
@@ -269,16 +277,32 @@ function addFinding(tally: RangeTally, lineOffset: number, finding: Omit<Finding
   addProblem(tally.problems, finding.code, 1, [place]);
 }
 
-const BLANK_LINE: Finding = { code: 'W_BLANK', found: 'a blank line', expected: 'a JSON object', fix: 'nothing to do; remove it if a row should be here' };
+const BLANK_LINE: Finding = {
+  code: 'W_BLANK',
+  found: 'a blank line',
+  expected: 'a JSON object',
+  fix: 'nothing to do; remove it if a row should be here',
+};
 
 function lineTooLong(block: Block, sizeBytes: number): Finding {
   const found = `${sizeBytes} bytes, beginning with ${excerpt(block.bytes.toString('utf8', 0, 40))}`;
-  return { code: 'E_LINE_TOO_LONG', found, expected: `at most ${MAX_LINE_BYTES} bytes`, fix: 'split the row, or check for missing line breaks' };
+  return {
+    code: 'E_LINE_TOO_LONG',
+    found,
+    expected: `at most ${MAX_LINE_BYTES} bytes`,
+    fix: 'split the row, or check for missing line breaks',
+  };
 }
 
 function specialToken(text: string, token: RegExpExecArray): Finding {
   const byteInLine = Buffer.byteLength(text.slice(0, token.index));
-  return { code: 'W_SPECIAL_TOKEN', byteInLine, found: excerpt(token[0]), expected: 'text', fix: 'remove it if it came from a rendered conversation' };
+  return {
+    code: 'W_SPECIAL_TOKEN',
+    byteInLine,
+    found: excerpt(token[0]),
+    expected: 'text',
+    fix: 'remove it if it came from a rendered conversation',
+  };
 }
 
 function emptyTally(range: ByteRange): RangeTally {

@@ -30,7 +30,8 @@ const RANGE_BYTES = 8 * 1024 * 1024;
 const DEFAULT_MAX_THREADS = 4;
 
 /** A thread's piece of work, and its answer. */
-export type ThreadTask = { kind: 'tally'; path: string; range: ByteRange; maxRows: number; withoutDistinct: string[] } | { kind: 'hash'; path: string };
+export type ThreadTask =
+  { kind: 'tally'; path: string; range: ByteRange; maxRows: number; withoutDistinct: string[] } | { kind: 'hash'; path: string };
 export type ThreadReply = { kind: 'tally'; tally: RangeTally } | { kind: 'hash'; sha256: string } | { kind: 'hashing' };
 
 /** Rejects only when the file cannot be read or the signal aborts: what is wrong with the data is in the report. */
@@ -125,7 +126,11 @@ class Reading {
   report(head: Buffer): ValidationReport {
     if (this.file === undefined) throw new Error('no range was read');
     const hasBom = head.subarray(0, 3).equals(Buffer.from([0xef, 0xbb, 0xbf]));
-    return finishReport(this.file, { sizeBytes: this.sizeBytes, sha256: typeof this.hash === 'object' ? this.hash.sha256 : undefined, hasBom });
+    return finishReport(this.file, {
+      sizeBytes: this.sizeBytes,
+      sha256: typeof this.hash === 'object' ? this.hash.sha256 : undefined,
+      hasBom,
+    });
   }
 
   private rangeTask(index: number): ThreadTask {
@@ -133,7 +138,13 @@ class Reading {
     const fields = this.file?.total.fields ?? new Map<string, { distinct?: unknown }>();
     const withoutDistinct = [...fields].flatMap(([name, field]) => (field.distinct === undefined ? [name] : []));
     const maxRows = this.maxExamples - (this.file?.total.rows ?? 0);
-    return { kind: 'tally', path: this.path, range: { start, end: Math.min(start + RANGE_BYTES, this.sizeBytes) }, maxRows, withoutDistinct };
+    return {
+      kind: 'tally',
+      path: this.path,
+      range: { start, end: Math.min(start + RANGE_BYTES, this.sizeBytes) },
+      maxRows,
+      withoutDistinct,
+    };
   }
 
   private mergeWaiting(): void {

@@ -30,7 +30,7 @@ function hashFile(path: string): string {
   const buffer = Buffer.allocUnsafe(HASH_READ_BYTES);
   const file = openSync(path, 'r');
   try {
-    for (let offset = 0; ; ) {
+    for (let offset = 0; ;) {
       const count = readSync(file, buffer, 0, buffer.length, offset);
       if (count === 0) return hash.digest('hex');
       hash.update(buffer.subarray(0, count));

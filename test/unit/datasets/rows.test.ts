@@ -8,12 +8,55 @@ const places = (file: string) => [...readRows(file)].map(({ line, byteOffset, ro
 
 describe('lines are physical, from 1, and end at \\n alone', () => {
   test.each([
-    ['plain', '{"a":1}\n{"a":2}\n', [[1, 0, 1], [2, 8, 2]]],
-    ['no last newline', '{"a":1}\n{"a":2}', [[1, 0, 1], [2, 8, 2]]],
-    ['CRLF', '{"a":1}\r\n{"a":2}\r\n', [[1, 0, 1], [2, 9, 2]]],
-    ['byte order mark', '\ufeff{"a":1}\n{"a":2}\n', [[1, 3, 1], [2, 11, 2]]],
-    ['blank lines', '\n{"a":1}\n \t\r\n\n{"a":2}\n\n', [[2, 1, 1], [5, 14, 2]]],
-    ['a bare CR and U+2028 are not line ends', '{"a":\r1}\n{"a":"\u2028"}\n{"a":3}', [[1, 0, 1], [2, 9, '\u2028'], [3, 21, 3]]],
+    [
+      'plain',
+      '{"a":1}\n{"a":2}\n',
+      [
+        [1, 0, 1],
+        [2, 8, 2],
+      ],
+    ],
+    [
+      'no last newline',
+      '{"a":1}\n{"a":2}',
+      [
+        [1, 0, 1],
+        [2, 8, 2],
+      ],
+    ],
+    [
+      'CRLF',
+      '{"a":1}\r\n{"a":2}\r\n',
+      [
+        [1, 0, 1],
+        [2, 9, 2],
+      ],
+    ],
+    [
+      'byte order mark',
+      '\ufeff{"a":1}\n{"a":2}\n',
+      [
+        [1, 3, 1],
+        [2, 11, 2],
+      ],
+    ],
+    [
+      'blank lines',
+      '\n{"a":1}\n \t\r\n\n{"a":2}\n\n',
+      [
+        [2, 1, 1],
+        [5, 14, 2],
+      ],
+    ],
+    [
+      'a bare CR and U+2028 are not line ends',
+      '{"a":\r1}\n{"a":"\u2028"}\n{"a":3}',
+      [
+        [1, 0, 1],
+        [2, 9, '\u2028'],
+        [3, 21, 3],
+      ],
+    ],
     ['empty file', '', []],
   ])('%s', (_name, content, expected) => {
     expect(places(write(content))).toEqual(expected);
@@ -46,7 +89,10 @@ test('a line that is not a JSON object throws with its number', () => {
 test('lines up to the limit are read whole, longer ones are skipped to the next newline', () => {
   const longest = 'x'.repeat(MAX_LINE_BYTES);
   const file = write(`a\n${longest}\nb\n${longest}y\nc\n${longest}yy`);
-  const blocks = [...readBlocks(file, { start: 0, end: Infinity })].map(({ bytes, byteOffset, tooLongBytes }) => [byteOffset, tooLongBytes ?? bytes.length]);
+  const blocks = [...readBlocks(file, { start: 0, end: Infinity })].map(({ bytes, byteOffset, tooLongBytes }) => [
+    byteOffset,
+    tooLongBytes ?? bytes.length,
+  ]);
   const tooLong = MAX_LINE_BYTES + 5; // where the first line over the limit begins
   expect(blocks).toEqual([
     [0, 2],
