@@ -1,6 +1,8 @@
 /** Creating a job: all or nothing in the database first, then its workflow. Asked twice, it is the same job. */
 import { randomUUID } from 'node:crypto';
 import type { FastifyRequest } from 'fastify';
+import { findBaseModel } from '../schemas/baseModels.js';
+import { TemperError } from '../schemas/errors.js';
 import { resourceName } from '../schemas/names.js';
 import type { WandbSettings } from '../stores/database.js';
 import { appendEventIn } from '../stores/events.js';
@@ -41,13 +43,15 @@ async function insertJob(dependencies: ApiDependencies, family: JobFamily, reque
   const { accountId, email } = request.caller;
   const wanted = family.read(body, accountId);
   const resolved = await resolveSettings({ database, objects, tmpFolder: config.tmpFolder }, accountId, wanted);
+  const modelId = wanted.modelId ?? id;
+  if (findBaseModel(resourceName(accountId, 'models', modelId))) throw new TemperError('RESOURCE_ALREADY_EXISTS', `${modelId} is the ID of a base model. Choose another model ID.`);
   const uid = randomUUID();
   const wandb = wandbSettings(wanted, uid);
   const inserted = await database.transaction().execute(async (transaction) => {
     const job = await createJob(transaction, {
       uid, accountId, id, collection: family.collection, displayName: wanted.displayName, request: withoutSecrets(body), requestHash: hash,
       settings: resolved.settings, settingOrigins: resolved.origins, datasetName: resourceName(accountId, 'datasets', resolved.dataset.id), datasetUid: resolved.dataset.uid,
-      modelId: wanted.modelId ?? id, priority: wanted.priority ?? DEFAULT_PRIORITY, wandb, createdBy: email,
+      modelId, priority: wanted.priority ?? DEFAULT_PRIORITY, wandb, createdBy: email,
     });
     if (job && wandb && wanted.wandb) await putSecret(transaction, config.secretKey, { accountId, id: wandb.secretId, keyName: 'WANDB_API_KEY', value: wanted.wandb.apiKey });
     if (job) for (const event of warningEvents(resolved)) await appendEventIn(transaction, uid, event);

@@ -21,8 +21,8 @@ export interface ListOf<T extends ListedTable, Resource extends object> {
   idColumn?: string;
   /** Narrows the list further than the account. */
   where?: RawBuilder<boolean>;
-  /** Rows from elsewhere in place of the table's. */
-  rows?: object[];
+  /** Rows from elsewhere beside the table's. */
+  moreRows?: object[];
 }
 
 export async function answerList<T extends ListedTable, Resource extends object>(
@@ -35,7 +35,7 @@ export async function answerList<T extends ListedTable, Resource extends object>
   const binding = [accountId, list.collection, query.filter ?? '', query.orderBy ?? ''];
   const after = query.pageToken ? openPageToken(secretKey, binding, query.pageToken) : undefined;
   const where = filter && list.where ? sql<boolean>`(${filter}) and (${list.where})` : (filter ?? list.where);
-  const page = await listPage(database, list.table, { accountId, where, order, after, limit, rows: list.rows });
+  const page = await listPage(database, list.table, { accountId, where, order, after, limit, moreRows: list.moreRows });
   return {
     [list.collection]: page.rows.map((row) => mask(list.view(row))),
     nextPageToken: page.next ? sealPageToken(secretKey, binding, page.next) : '',

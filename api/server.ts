@@ -19,6 +19,7 @@ import { healthRoutes } from './health.js';
 import { jobEventRoutes } from './jobEvents.js';
 import { jobRecordRoutes } from './jobRecords.js';
 import { jobRoutes } from './jobs.js';
+import { modelRoutes } from './models.js';
 import { describeError } from './problems.js';
 import { answerUnknownRoutes } from './unknownRoutes.js';
 
@@ -82,6 +83,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   jobRoutes(server, dependencies);
   jobEventRoutes(server, dependencies);
   jobRecordRoutes(server, dependencies);
+  modelRoutes(server, dependencies);
   return server;
 }
 

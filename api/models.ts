@@ -1,0 +1,177 @@
+/** Models: an account's own, made by its jobs, and the catalogue's base models, which everyone may read. */
+import type { FastifyInstance } from 'fastify';
+import { sql } from 'kysely';
+import { Type, type Static } from 'typebox';
+import { BASE_MODELS, findBaseModel, type BaseModel } from '../schemas/baseModels.js';
+import { TemperError } from '../schemas/errors.js';
+import { DOWNLOAD_URL_SECONDS } from '../schemas/limits.js';
+import { Model } from '../schemas/model.js';
+import { resourceName } from '../schemas/names.js';
+import { Empty, GetQuery, Id, listReply, ListQuery, SignedUrls } from '../schemas/wire.js';
+import type { Database } from '../stores/database.js';
+import { jobsStartingFrom } from '../stores/jobs.js';
+import { deleteModel, findModel, updateModelTexts, type ModelRecord } from '../stores/models.js';
+import type { ObjectStore } from '../stores/objects.js';
+import { notFound } from './auth.js';
+import { name, number, text, time, type ListFields } from './listFields.js';
+import { answerList } from './listRequest.js';
+import { compileReadMask } from './readMask.js';
+import type { ApiDependencies } from './server.js';
+
+const ModelPath = Type.Object({ account: Id(), id: Id() });
+
+const FIELDS: ListFields = {
+  name: name('models'),
+  displayName: text('display_name'),
+  description: text('description'),
+  createTime: time('create_time'),
+  updateTime: time('update_time'),
+  createdBy: text('created_by'),
+  state: text('state', ['UPLOADING', 'READY']),
+  kind: text('kind', ['HF_PEFT_ADDON', 'HF_BASE_MODEL']),
+  fineTuningJob: text('job_name'),
+  contextLength: number(sql`coalesce(context_length, 0)`),
+  'peftDetails.baseModel': { type: 'text', expression: sql`coalesce(peft ->> 'baseModel', '')` },
+  'peftDetails.r': number(sql`coalesce(peft ->> 'r', '0')`),
+};
+
+export function modelRoutes(server: FastifyInstance, { database, objects, config }: ApiDependencies): void {
+  const collection = '/v1/accounts/:account/models';
+  const one = `${collection}/:id(^[^:/]+$)`;
+  const read = { access: 'user' as const, catalogue: true };
+  const write = { access: 'user' as const };
+
+  server.get(collection, { config: read, schema: { params: Type.Object({ account: Id() }), querystring: ListQuery, response: { 200: listReply('models', Model) } } }, (request) => {
+    const { account } = request.params as { account: string };
+    return answerList(database, config.secretKey, account, request.query as Static<typeof ListQuery>, {
+      table: 'models', collection: 'models', fields: FIELDS, schema: Model, view: viewListed,
+      moreRows: BASE_MODELS.filter((model) => model.name.startsWith(`accounts/${account}/`)).map(catalogueRow),
+      // The catalogue's rows have no uid: of another account, only these.
+      where: account === request.caller.accountId ? undefined : sql<boolean>`uid is null`,
+    });
+  });
+
+  server.get(one, { config: read, schema: { params: ModelPath, querystring: GetQuery, response: { 200: Model } } }, async (request) => {
+    const mask = compileReadMask<Model>((request.query as Static<typeof GetQuery>).readMask, Model);
+    const { account, id } = request.params as Static<typeof ModelPath>;
+    const base = findBaseModel(resourceName(account, 'models', id));
+    return mask(base ? viewBaseModel(base) : viewModel(await requireModel(database, request.params, request.caller.accountId)));
+  });
+
+  server.patch(one, { config: write, schema: { params: ModelPath, body: Model, response: { 200: Model } } }, async (request) => {
+    const model = await requireModel(database, request.params, request.caller.accountId);
+    const { displayName, description } = request.body as Model;
+    return viewModel(await updateModelTexts(database, model.account_id, model.id, { displayName, description }));
+  });
+
+  server.delete(one, { config: write, schema: { params: ModelPath, response: { 200: Empty } } }, async (request) => {
+    const model = await requireModel(database, request.params, request.caller.accountId);
+    const modelName = resourceName(model.account_id, 'models', model.id);
+    if (model.state !== 'READY' && model.job_name) throw new TemperError('RESOURCE_IN_USE', `${modelName} is being made by ${model.job_name}: cancel the job instead.`);
+    const jobs = await jobsStartingFrom(database, model.account_id, modelName);
+    if (jobs.length > 0) throw new TemperError('RESOURCE_IN_USE', `${jobs.slice(0, 5).join(', ')} started from ${modelName} and still needs it. Wait for the end, or cancel.`);
+    await objects.removePrefix(`models/${model.uid}/`);
+    await deleteModel(database, model.uid);
+    return {};
+  });
+
+  server.get(`${one}::getDownloadEndpoint`, { config: read, schema: { params: ModelPath, querystring: GetQuery, response: { 200: SignedUrls } } }, async (request) => {
+    const { account, id } = request.params as Static<typeof ModelPath>;
+    const base = findBaseModel(resourceName(account, 'models', id));
+    const files = base ? await listBaseModelFiles(objects, base) : listFiles(await requireModel(database, request.params, request.caller.accountId));
+    const urls = await Promise.all(files.map(async (file) => [file.name, await objects.signDownload(file.key, file.name, DOWNLOAD_URL_SECONDS)] as const));
+    return { filenameToSignedUrls: Object.fromEntries(urls) };
+  });
+
+  // Known to published clients; they get an answer that says so rather than a 404 that looks like a wrong address.
+  const unavailable = async () => {
+    throw new TemperError('UNIMPLEMENTED', 'Models cannot be uploaded here yet: they are made by fine-tuning jobs.');
+  };
+  server.post(collection, { config: write, schema: { hide: true } }, unavailable);
+  server.post(`${one}::getUploadEndpoint`, { config: write, schema: { hide: true } }, unavailable);
+  server.get(`${one}::validateUpload`, { config: write, schema: { hide: true } }, unavailable);
+}
+
+/** @throws TemperError MODEL_NOT_FOUND, also for what another account has of its own */
+async function requireModel(database: Database, params: unknown, callersAccount: string): Promise<ModelRecord> {
+  const { account, id } = params as Static<typeof ModelPath>;
+  const model = account === callersAccount ? await findModel(database, account, id) : undefined;
+  if (!model) throw notFound(account, 'models', id);
+  return model;
+}
+
+function listFiles(model: ModelRecord): { name: string; key: string }[] {
+  if (model.state === 'READY') return model.files;
+  throw new TemperError('MODEL_NOT_READY', `${resourceName(model.account_id, 'models', model.id)} is ${model.state}: its files are there when its job ${model.job_name ?? ''} has ended.`);
+}
+
+async function listBaseModelFiles(objects: ObjectStore, { name: modelName, source }: BaseModel): Promise<{ name: string; key: string }[]> {
+  if ('hub' in source) throw new TemperError('MODEL_NOT_READY', `${modelName} is not stored here: its files are at https://huggingface.co/${source.hub}.`);
+  if ('folder' in source) throw new TemperError('MODEL_NOT_READY', `${modelName} is not stored here: its files lie on the workers.`);
+  const found = await objects.list(`${source.prefix}/`);
+  if (found.length === 0) throw new TemperError('MODEL_FILES_MISSING', `The files of ${modelName} are not in the object store. \`npm run demo\` makes them.`);
+  return found.map(({ key }) => ({ key, name: key.slice(source.prefix.length + 1) }));
+}
+
+function viewListed(row: ModelRecord): Model {
+  const base = row.uid === null ? findBaseModel(resourceName(row.account_id, 'models', row.id)) : undefined;
+  return base ? viewBaseModel(base) : viewModel(row);
+}
+
+export function viewModel(model: ModelRecord): Model {
+  const { peft, conversation } = model;
+  return {
+    name: resourceName(model.account_id, 'models', model.id),
+    displayName: model.display_name,
+    description: model.description,
+    createTime: model.create_time.toISOString(),
+    updateTime: model.update_time.toISOString(),
+    createdBy: model.created_by,
+    state: model.state,
+    status: { code: model.status_code, message: model.status_message },
+    kind: model.kind,
+    public: false,
+    tunable: model.state === 'READY',
+    supportsLora: false,
+    ...(model.context_length !== null ? { contextLength: model.context_length, trainingContextLength: model.context_length } : {}),
+    ...(peft ? { peftDetails: peft } : {}),
+    ...(conversation ? { conversationConfig: conversation as Model['conversationConfig'] } : {}),
+    ...(model.job_name ? { fineTuningJob: model.job_name } : {}),
+    deployedModelRefs: [],
+    sizeBytes: String(model.files.reduce((sum, file) => sum + file.sizeBytes, 0)),
+    files: model.files.map((file) => ({ name: file.name, sizeBytes: String(file.sizeBytes), sha256: file.sha256 })),
+    ...(model.metrics ? { metrics: model.metrics } : {}),
+  };
+}
+
+function viewBaseModel(model: BaseModel): Model {
+  const { batchSize, loraRank, epochs, learningRate, quantization } = model;
+  return {
+    name: model.name,
+    displayName: model.displayName,
+    description: model.conversationRecommended ? 'Recommended for conversations.' : '',
+    state: 'READY',
+    status: { code: 'OK', message: '' },
+    kind: 'HF_BASE_MODEL',
+    public: true,
+    tunable: true,
+    supportsLora: true,
+    supportsImageInput: false,
+    contextLength: model.cutoffLength,
+    trainingContextLength: model.cutoffLength,
+    baseModelDetails: { parameterCount: String(model.parameters), checkpointFormat: 'HUGGINGFACE', moe: model.name.includes('mixtral'), tunable: true, worldSize: 1 },
+    ...('hub' in model.source ? { huggingFaceUrl: `https://huggingface.co/${model.source.hub}` } : {}),
+    deployedModelRefs: [],
+    tuningDefaults: { batchSize, loraRank, epochs, learningRate, quantization },
+  };
+}
+
+/** A base model as a row of the models' table, so that lists filter, order and page it like any other. */
+function catalogueRow(model: BaseModel): object {
+  const [, account, , id] = model.name.split('/');
+  const since = '1970-01-01T00:00:00Z';
+  return {
+    account_id: account, id, display_name: model.displayName, description: '', kind: 'HF_BASE_MODEL', state: 'READY', context_length: model.cutoffLength,
+    files: [], create_time: since, update_time: since,
+  };
+}
