@@ -136,11 +136,14 @@ async function build(binary: Binary, folder: string, progress: Progress): Promis
  * of somebody who may never use Go again: then modules and objects go beside the program and are removed with the rest.
  */
 function goEnvironment(folder: string): NodeJS.ProcessEnv {
-  const { GOOS, GOARCH, GOFLAGS, ...inherited } = process.env;
   const goPath = process.env.GOPATH || join(homedir(), 'go');
   const hasModules = existsSync(process.env.GOMODCACHE || join(goPath.split(delimiter)[0]!, 'pkg', 'mod'));
   return {
-    ...inherited,
+    ...process.env,
+    // A program for this machine, whatever the user builds for otherwise.
+    GOOS: undefined,
+    GOARCH: undefined,
+    GOFLAGS: undefined,
     GOBIN: folder,
     CGO_ENABLED: '0',
     GOTOOLCHAIN: 'local',

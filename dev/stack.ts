@@ -31,6 +31,7 @@ import { accessSync, constants, mkdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { openObjectStore } from '../stores/objects.js';
 import { ensureTemporal, ensureVersitygw } from './binaries.js';
 import { writeJson } from './jsonFile.js';
 import { isFree, keepPorts } from './ports.js';
@@ -39,6 +40,7 @@ import { announce, type Progress } from './progress.js';
 import { openRunRecord } from './runRecord.js';
 import { createBucket, describeS3, type S3Location } from './s3.js';
 import { loadSecrets, type Secrets } from './secrets.js';
+import { seedBaseModel } from './seed.js';
 import { supervise, type ProcessSpec, type SupervisedProcess } from './supervise.js';
 import { describeTemporal, registerSearchAttributes } from './temporal.js';
 
@@ -62,6 +64,8 @@ export type ProgramName = 'control' | 'data' | 'gpu' | 'api';
 export interface StackOptions {
   home: string;
   progress: Progress;
+  /** Folder of the small base model, to be put where workers find base models. */
+  baseModel?: string;
   /** Goes before TEMPER_PORT. */
   port?: number;
   /** Added to the environment of the API and the workers, after everything else. */
@@ -131,7 +135,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     const { temporal, s3, postgres, ...programs } = processes;
     // The programs first: they finish what they hold while their servers still answer.
     for (const group of [Object.values(programs), [temporal, s3, postgres]]) {
-      await Promise.all(group.map((supervised) => supervised?.stop()));
+      await Promise.all(group.flatMap((supervised) => (supervised ? [supervised.stop()] : [])));
     }
     run.close();
   };
@@ -151,6 +155,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
           await start('s3', describeS3({ home, binary: await ensureVersitygw(progress), port: ports.s3, location: s3 }));
         }
         await createBucket(s3);
+        if (options.baseModel) await storeBaseModel(s3, options.baseModel);
       },
       async () => {
         if (process.env.DATABASE_URL) return;
@@ -173,6 +178,14 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     await stop();
     throw error;
   }
+}
+
+async function storeBaseModel(location: S3Location, folder: string): Promise<void> {
+  // The store finds its credentials as the AWS SDK does everywhere: in the environment.
+  process.env.AWS_ACCESS_KEY_ID = location.accessKeyId;
+  process.env.AWS_SECRET_ACCESS_KEY = location.secretAccessKey;
+  const objects = openObjectStore({ endpoint: location.endpoint, region: location.region, bucket: location.bucket });
+  await seedBaseModel(objects, folder).finally(() => objects.close());
 }
 
 type Environment = Record<string, string> & ReturnType<typeof fixedEnvironment>;

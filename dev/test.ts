@@ -1,6 +1,6 @@
 /**
  * `npm test`: all the set-up, then every check and test there is. The last line sums them up: `N passed, N failed[, N skipped]`.
- * The type check and the layer check count as one test each; so does a suite that cannot start, as failed.
+ * Type checks, lint and layer check count as one test each; so does a suite that cannot start, as failed.
  * With arguments, only the TypeScript tests that match them run: `npm test -- validate`.
  */
 import { spawn } from 'node:child_process';
@@ -28,6 +28,7 @@ try {
   if (filters.length === 0) {
     add(await runCheck('types', 'tsc', ['-p', '.', '--noEmit']));
     add(await runCheck('types of the workflows, without Node', 'tsc', ['-p', 'workflows', '--noEmit']));
+    add(await runCheck('lint', 'eslint', ['--max-warnings=0', '.']));
     add(await runCheck('layers', 'depcruise', ['--config', '.dependency-cruiser.cjs', ...existingFolders()]));
   }
   add(await runVitest());

@@ -21,12 +21,18 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await prepare(progress);
   const home = mkdtempSync(join(tmpdir(), 'temper-test-'));
   chmodSync(home, 0o711); // run as root, the database belongs to another user, who must get through here
-  const stack = await startStack({ home, progress, port: 0 });
-  project.provide('stack', { ...stack.dev(), home });
-  return async () => {
-    await stack.stop();
+  const clear = () => {
     cpSync(join(home, 'logs'), join(rootFolder, '.temper', 'test-logs'), { recursive: true }); // the last run's, to look into
     rmSync(postgresFolder(home), { recursive: true, force: true });
     rmSync(home, { recursive: true, force: true });
+  };
+  const stack = await startStack({ home, progress, port: 0 }).catch((error: unknown) => {
+    clear();
+    throw error;
+  });
+  project.provide('stack', { ...stack.dev(), home });
+  return async () => {
+    await stack.stop();
+    clear();
   };
 }
