@@ -11,6 +11,7 @@ import type { ObjectStore } from '../stores/objects.js';
 import { compileFieldTemplate, FieldTemplateError } from '../templates/fields.js';
 import { previewRows } from '../templates/renderSet.js';
 import type { SettingsSources } from './resolveSettings.js';
+import { nearest } from './suggest.js';
 
 /** Rows that a chat template is tried on, and bytes read for them at most. */
 const TRIED_ROWS = 20;
@@ -38,16 +39,18 @@ function describeTask(task: Task, report: ValidationReport): DatasetTask {
 }
 
 function templateFields(field: string, template: string, known: string[]): string[] {
-  const compile = (code: ErrorCode, names?: string[]): string[] => {
-    try {
-      return compileFieldTemplate(template, names).fields;
-    } catch (error) {
-      if (!(error instanceof FieldTemplateError)) throw error;
-      throw fieldError(code, field, `${field}: ${error.message}`);
-    }
-  };
-  compile('TEMPLATE_INVALID');
-  return compile('TEMPLATE_FIELD_UNKNOWN', known);
+  let fields: string[];
+  try {
+    fields = compileFieldTemplate(template, known).fields;
+  } catch (error) {
+    if (!(error instanceof FieldTemplateError)) throw error;
+    throw fieldError(error.code === 'TEMPLATE_NAMES_NO_FIELD' ? 'TEMPLATE_FIELD_UNKNOWN' : 'TEMPLATE_INVALID', field, `${field}: ${error.message}`);
+  }
+  const unknown = fields.find((name) => !known.includes(name));
+  if (unknown === undefined) return fields;
+  const suggestion = nearest(unknown, known);
+  const message = `${field}: no row has the field ${unknown.slice(0, 60)}${suggestion ? `, did you mean ${suggestion}` : ''}; the rows have ${known.slice(0, 20).join(', ')}.`;
+  throw fieldError('TEMPLATE_FIELD_UNKNOWN', field, message);
 }
 
 const CODES: Record<string, ErrorCode> = {

@@ -11,6 +11,7 @@ import type { Database } from '../stores/database.js';
 import type { EventFeed } from '../stores/eventFeed.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { accountRoutes } from './accounts.js';
+import { apiKeyRoutes } from './apiKeys.js';
 import { requireKeys } from './auth.js';
 import { compileReader, parseJsonBody } from './body.js';
 import { datasetRoutes } from './datasets.js';
@@ -21,7 +22,9 @@ import { jobRecordRoutes } from './jobRecords.js';
 import { jobRoutes } from './jobs.js';
 import { modelRoutes } from './models.js';
 import { describeError } from './problems.js';
+import { secretRoutes } from './secrets.js';
 import { answerUnknownRoutes } from './unknownRoutes.js';
+import { userRoutes } from './users.js';
 
 export interface ApiConfig {
   /** 32 bytes, base64: encrypts secrets, signs page tokens. */
@@ -78,6 +81,9 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   server.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, async () => server.swagger());
   healthRoutes(server, dependencies);
   accountRoutes(server, dependencies);
+  userRoutes(server, dependencies);
+  apiKeyRoutes(server, dependencies);
+  secretRoutes(server, dependencies);
   datasetRoutes(server, dependencies);
   datasetUploadRoutes(server, dependencies);
   jobRoutes(server, dependencies);

@@ -1,7 +1,7 @@
 /** Secrets, encrypted at rest (AES-256-GCM) under the deployment's key; only their IDs travel anywhere else. */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { sql } from 'kysely';
-import type { Database } from './database.js';
+import { sql, type Selectable } from 'kysely';
+import type { Database, SecretsTable } from './database.js';
 
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
@@ -12,8 +12,17 @@ export async function putSecret(database: Database, secretKey: string, secret: {
   await database
     .insertInto('secrets')
     .values({ account_id: secret.accountId, id: secret.id, key_name: secret.keyName ?? '', ciphertext })
-    .onConflict((conflict) => conflict.columns(['account_id', 'id']).doUpdateSet({ ciphertext, update_time: sql`now()` }))
+    .onConflict((conflict) => conflict.columns(['account_id', 'id']).doUpdateSet({ ciphertext, key_name: secret.keyName ?? '', update_time: sql`now()` }))
     .execute();
+}
+
+export type SecretRecord = Omit<Selectable<SecretsTable>, 'ciphertext'>;
+
+/** That it exists, and its names: not the secret itself. */
+export function findSecret(database: Database, accountId: string, id: string): Promise<SecretRecord | undefined> {
+  return database
+    .selectFrom('secrets').select(['account_id', 'id', 'key_name', 'create_time', 'update_time'])
+    .where('account_id', '=', accountId).where('id', '=', id).executeTakeFirst();
 }
 
 export async function readSecret(database: Database, secretKey: string, accountId: string, id: string): Promise<string | null> {
