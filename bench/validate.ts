@@ -44,9 +44,8 @@ function compare(): void {
   try {
     const file = path.join(folder, 'rows.jsonl');
     const rows = writeRows(file, Number(values.mb) * 1e6);
-    console.log(
-      `${rows} conversations of 4 messages, ${(statSync(file).size / 1e6).toFixed(0)} MB, ${availableParallelism()} cores, Node ${process.version}`,
-    );
+    const sizeMb = (statSync(file).size / 1e6).toFixed(0);
+    console.log(`${rows} conversations of 4 messages, ${sizeMb} MB, ${availableParallelism()} cores, Node ${process.version}`);
     console.log('reader                         MB/s  MB/s of CPU   rows/s  peak RSS');
     for (const reader of ['readline', ...values.threads.split(',').flatMap((threads) => [threads, `${threads} with hash`])]) {
       const { stdout, stderr, status } = spawnSync(

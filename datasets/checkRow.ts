@@ -5,7 +5,7 @@
  */
 import { Ajv, type ErrorObject } from 'ajv';
 import type { JsonRow } from './checkJson.js';
-import { excerpt, excerptValue, type Finding } from './problems.js';
+import { excerpt, excerptValue, MESSAGES_EXAMPLE, type Finding } from './problems.js';
 import { conversationSchema, MAX_MESSAGES, messageSchema, ROLES, type ConversationRow, type Message } from './rowSchemas.js';
 
 // Data is judged as it is, never repaired. One error at a time: a hostile row could have millions.
@@ -171,7 +171,7 @@ function explainShape(row: JsonRow, findings: Finding[]): void {
   const expected = `a list of 1 to ${MAX_MESSAGES} messages`;
   if (!Array.isArray(messages) || messages.length === 0 || messages.length > MAX_MESSAGES) {
     const isTooLong = Array.isArray(messages) && messages.length > 0;
-    const fix = isTooLong ? 'split the conversation' : 'write [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]';
+    const fix = isTooLong ? 'split the conversation' : `write ${MESSAGES_EXAMPLE}`;
     findings.push({ code: 'E_MESSAGES', field: 'messages', found: excerptValue(messages), expected, fix });
     return;
   }

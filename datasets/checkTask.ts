@@ -1,6 +1,6 @@
-/** Whether a validated dataset fits what a job wants to learn from it, judged by its report alone: asked before any other work of the job. */
+/** Whether a validated dataset fits what a job wants to learn from it, judged by its report alone, before any other work of the job. */
 import type { FieldReport, JsonType, ValidationReport } from '../schemas/validationReport.js';
-import { excerpt } from './problems.js';
+import { excerpt, MESSAGES_EXAMPLE } from './problems.js';
 
 export type DatasetTask =
   | { kind: 'textCompletion'; inputFields: string[]; outputFields: string[] }
@@ -33,8 +33,8 @@ function checkTextField(report: ValidationReport, name: string): TaskProblem[] {
   const { field, problems } = checkPresent(report, name);
   if (field?.firstNonStringLine === undefined) return problems;
   const { firstNonStringLine: line } = field;
-  const message = `Field "${excerpt(name)}" is not text in every row (${typesText(field)}): line ${line} is the first. Write it as a string in the dataset.`;
-  return [...problems, { code: 'E_FIELD_TYPE', message, field: name, line }];
+  const found = `Field "${excerpt(name)}" is not text in every row (${typesText(field)}): line ${line} is the first.`;
+  return [...problems, { code: 'E_FIELD_TYPE', message: `${found} Write it as a string in the dataset.`, field: name, line }];
 }
 
 /** Labels are all strings or all integers, and none is empty. */
@@ -44,11 +44,13 @@ function checkLabelField(report: ValidationReport, name: string): TaskProblem[] 
   const shown = excerpt(name);
   const wrongLine = firstLineOfOtherTypes(field);
   if (wrongLine !== undefined) {
-    const message = `Label "${shown}" is neither a string nor an integer in every row, or is both (${typesText(field)}): line ${wrongLine} is the first. Write all labels as strings.`;
+    const found = `Label "${shown}" is neither a string nor an integer in every row, or is both (${typesText(field)})`;
+    const message = `${found}: line ${wrongLine} is the first. Write all labels as strings.`;
     problems.push({ code: 'E_LABEL_TYPE', message, field: name, line: wrongLine });
   }
   if (field.firstEmptyLine !== undefined) {
-    const message = `Label "${shown}" is empty in ${field.emptyCount} rows: line ${field.firstEmptyLine} is the first. Give these rows a label or remove them.`;
+    const found = `Label "${shown}" is empty in ${field.emptyCount} rows: line ${field.firstEmptyLine} is the first.`;
+    const message = `${found} Give these rows a label or remove them.`;
     problems.push({ code: 'E_LABEL_TYPE', message, field: name, line: field.firstEmptyLine });
   }
   return [...problems, ...checkLabelSet(report, field)];
@@ -78,7 +80,8 @@ function checkLabelSet(report: ValidationReport, field: FieldReport): TaskProble
   }
   const spaced = labels.find(({ value }) => value !== value.trim());
   if (spaced !== undefined) {
-    const message = `Label "${shown}" has values with spaces around them, such as ${excerpt(JSON.stringify(spaced.value))}: they are classes of their own. Trim them.`;
+    const example = excerpt(JSON.stringify(spaced.value));
+    const message = `Label "${shown}" has values with spaces around them, such as ${example}: they are classes of their own. Trim them.`;
     problems.push({ code: 'W_LABEL_SPACE', message, field: name });
   }
   return problems;
@@ -96,7 +99,7 @@ function checkConversations(report: ValidationReport): TaskProblem[] {
   const isShareGpt = report.fields.some(({ name }) => name === 'conversations');
   const fix = isShareGpt
     ? 'rename conversations to messages, from to role (human is user, gpt is assistant) and value to content'
-    : `the rows have ${fieldNames(report)}: write {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}, or use a text completion job`;
+    : `the rows have ${fieldNames(report)}: write {"messages": ${MESSAGES_EXAMPLE}}, or use a text completion job`;
   const line = report.fields.find(({ name }) => name === 'messages')?.firstMissingLine ?? 1;
   return [
     {
@@ -117,7 +120,8 @@ function checkPresent(report: ValidationReport, name: string): { field?: FieldRe
   }
   if (field.firstMissingLine === undefined) return { field, problems: [] };
   const missing = report.examples - field.count;
-  const message = `Field "${shown}" is missing in ${missing} of ${report.examples} rows: line ${field.firstMissingLine} is the first. Add it to every row, with "" if it is empty.`;
+  const found = `Field "${shown}" is missing in ${missing} of ${report.examples} rows: line ${field.firstMissingLine} is the first.`;
+  const message = `${found} Add it to every row, with "" if it is empty.`;
   return { field, problems: [{ code: 'E_MISSING_FIELD', message, field: name, line: field.firstMissingLine }] };
 }
 

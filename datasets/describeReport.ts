@@ -18,20 +18,19 @@ const FORMAT_NAMES: Record<ValidationReport['format'], string> = {
 /** The whole report, several lines without a trailing newline. */
 export function describeReport(report: ValidationReport): string {
   const { lengths, conversations } = report;
-  const lines = [
-    `${report.valid ? 'Valid' : 'Not valid'}: ${counted(report.examples, 'example')} in ${counted(report.lines, 'line')}, ${counted(report.sizeBytes, 'byte')}, ${FORMAT_NAMES[report.format]}`,
-  ];
+  const counts = `${counted(report.examples, 'example')} in ${counted(report.lines, 'line')}, ${counted(report.sizeBytes, 'byte')}`;
+  const lines = [`${report.valid ? 'Valid' : 'Not valid'}: ${counts}, ${FORMAT_NAMES[report.format]}`];
   if (report.sha256 !== undefined) lines.push(`SHA-256 ${report.sha256}`);
   if (lengths !== undefined) {
+    const mean = number(Math.round(lengths.mean));
     lines.push(
-      `Characters of text a row: ${number(lengths.min)} to ${number(lengths.max)} (line ${lengths.longestLine}), ${number(Math.round(lengths.mean))} on average`,
+      `Characters of text a row: ${number(lengths.min)} to ${number(lengths.max)} (line ${lengths.longestLine}), ${mean} on average`,
     );
   }
   if (conversations !== undefined) {
     const roles = Object.entries(conversations.roles).map(([role, count]) => `${number(count)} ${role}`);
-    lines.push(
-      `Turns a conversation: ${conversations.averageTurnCount.toFixed(1)} on average, at most ${conversations.maxTurnCount}; messages: ${roles.join(', ') || 'none'}`,
-    );
+    const turns = `${conversations.averageTurnCount.toFixed(1)} on average, at most ${conversations.maxTurnCount}`;
+    lines.push(`Turns a conversation: ${turns}; messages: ${roles.join(', ') || 'none'}`);
     if (conversations.rowsWithTools > 0) lines.push(`With tools: ${counted(conversations.rowsWithTools, 'row')}`);
     if (conversations.rowsWithWeights > 0) lines.push(`With weights: ${counted(conversations.rowsWithWeights, 'row')}`);
   }
@@ -53,7 +52,8 @@ export function summariseProblems(report: ValidationReport): string {
   const place = first?.places[0];
   if (first === undefined || place === undefined) return '';
   const rest = report.errors.reduce((sum, { count }) => sum + count, 0) - 1;
-  const start = `${capitalised(describePlace(place))}: ${lowercased(first.message)} (${first.code}): found ${place.found}, expected ${place.expected}; ${place.fix}.`;
+  const what = `${capitalised(describePlace(place))}: ${lowercased(first.message)} (${first.code})`;
+  const start = `${what}: found ${place.found}, expected ${place.expected}; ${place.fix}.`;
   if (rest === 0) return start;
   const next = second?.places[0] ?? first.places[1];
   const where = next === undefined ? '' : `, the next at ${describePlace(next)}`;

@@ -55,6 +55,9 @@ export const MAX_PLACES = 20;
 /** Characters of the user's own text in one place of a report. */
 export const MAX_FOUND_LENGTH = 80;
 
+/** What advice about missing or malformed messages shows. */
+export const MESSAGES_EXAMPLE = '[{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]';
+
 /** A problem of one line, before it is known where in the file the line is. */
 export interface Finding {
   code: ProblemCode;

@@ -46,9 +46,11 @@ export async function validateFile(path: string, options: ValidateOptions = {}):
   const threads = Math.max(1, Math.min(options.threads ?? Math.min(availableParallelism(), DEFAULT_MAX_THREADS), ranges));
   const reading = new Reading(path, sizeBytes, ranges, options);
   const workers = Array.from({ length: threads }, startThread);
+  let onAbort: (() => void) | undefined;
   try {
     await new Promise<void>((resolve, reject) => {
-      signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+      onAbort = () => reject(signal?.reason as Error);
+      signal?.addEventListener('abort', onAbort);
       const giveTask = (worker: Worker) => {
         const task = reading.nextTask();
         if (task !== undefined) worker.postMessage(task);
@@ -68,6 +70,7 @@ export async function validateFile(path: string, options: ValidateOptions = {}):
       }
     });
   } finally {
+    if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
     await Promise.all(workers.map((worker) => worker.terminate()));
   }
   return reading.report(head);
