@@ -121,7 +121,7 @@ class FilterParser {
 const OPERATORS = new Set(['=', '!=', '<', '<=', '>', '>=', ':']);
 const RESERVED = new Set(['AND', 'OR', 'NOT']);
 
-const SIGN = /<=|>=|!=|[=<>:()-]/y;
+const SIGN = /<=|>=|!=|[=<>:(),-]/y;
 /** Field names, bare values and RFC 3339 times: anything up to a space, quote, sign or comma; a hyphen or colon inside stays. */
 const WORD = /[^\s"'()<>=!:,-][^\s"'()<>=!:,]*/y;
 const TIME_WORD = /[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.]+(?:[Zz]|[+-][0-9]{2}:[0-9]{2})?/y;
