@@ -25,13 +25,14 @@ def die_with_parent() -> None:
 
 
 class StopRequest:
-    """Set by SIGTERM. Stages without a checkpoint of their own call `check`; training looks at `wanted`."""
+    """Set by SIGTERM, and by SIGINT, which Ctrl-C sends to a worker and its trainer alike. Stages without a checkpoint of their own call `check`; training looks at `wanted`."""
 
     def __init__(self):
         self.wanted = False
 
     def listen(self) -> None:
         signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, self._ask)
 
     def _ask(self, _signal, _frame) -> None:
         self.wanted = True

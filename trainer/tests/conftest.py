@@ -60,7 +60,7 @@ def train_spec(folder: Path, model: Path, rows: list[dict], **changes) -> dict:
         'training': {
             'epochs': 1,
             'batchSize': 8,
-            'learningRate': 5e-3,
+            'learningRate': 2e-2,
             'warmupSteps': 2,
             'schedule': 'cosine',
             'weightDecay': 0.01,

@@ -4,8 +4,6 @@ import os
 import signal
 from pathlib import Path
 
-import torch
-
 from temper_trainer import checkpoints
 
 
@@ -60,6 +58,8 @@ def die_while_removing() -> None:
 
 def small_gpu() -> None:
     """No more than 100 tokens fit at once. A real GPU raises the same exception."""
+    import torch
+
     from temper_trainer import train
 
     token_losses = train.token_losses

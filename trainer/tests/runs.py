@@ -34,11 +34,15 @@ def run_here(spec: dict) -> list[dict]:
     return read_events(stream)
 
 
-def run_command(spec: dict, **environment: str) -> tuple[int, list[dict]]:
-    """Exit code and events of the real command."""
+def run_command(spec: dict, before: str | None = None, **environment: str) -> tuple[int, list[dict]]:
+    """Exit code and events of the real command; with `before`, a function of faults.py, of the same program after that."""
     path, stream = write_spec(spec)
     with open(stream, 'w') as out:
-        code = subprocess.run([sys.executable, '-m', 'temper_trainer', path], stdout=out, env={**os.environ, **environment}).returncode
+        command = [sys.executable, '-m', 'temper_trainer', path]
+        if before:
+            script = f'import sys, faults, temper_trainer.__main__ as main; faults.{before}(); sys.exit(main.main())'
+            command = [sys.executable, '-c', script, path]
+        code = subprocess.run(command, stdout=out, env={**os.environ, **environment}).returncode
     return code, read_events(stream)
 
 

@@ -14,7 +14,14 @@ TEXT = (
 WORDS = TEXT.split()
 CONTROLS = ['<pad>', '<s>', '</s>', '<|user|>', '<|assistant|>', '<|end|>']
 
-SIZES = {'vocab_size': 512, 'hidden_size': 64, 'num_hidden_layers': 2, 'num_attention_heads': 4, 'max_position_embeddings': 512}
+SIZES = {
+    'vocab_size': 512,
+    'hidden_size': 64,
+    'num_hidden_layers': 2,
+    'num_attention_heads': 4,
+    'max_position_embeddings': 512,
+    'initializer_range': 0.1,
+}
 GROUPED = {**SIZES, 'num_key_value_heads': 2, 'intermediate_size': 128}
 FAMILIES = {
     'llama': GROUPED,

@@ -1,0 +1,169 @@
+"""Evaluation against the slow and obvious way of doing it, and against plain PEFT in a process of its own."""
+
+import json
+import math
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import LABELS, classification_rows, completion_rows, train_spec
+from runs import run_here
+from test_loss import prepare
+from tinymodels import FAMILIES, WORDS, write_lines
+
+from temper_trainer.evaluate import Losses, accuracy_interval, perplexity_interval
+from temper_trainer.labels import LabelTree, Verdict, classify
+
+
+def naive_scores(model, prompt: list[int], sequences: list[list[int]]) -> list[float]:
+    """Log-likelihood of each label by one whole forward pass each."""
+    scores = []
+    for tokens in sequences:
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([prompt + tokens[:-1]]), use_cache=False).logits[0]
+        log_probabilities = logits[len(prompt) - 1 :].log_softmax(-1)
+        scores.append(log_probabilities.gather(1, torch.tensor(tokens)[:, None]).sum().item())
+    return scores
+
+
+def random_labels(dice: random.Random, count: int) -> list[list[int]]:
+    """Token sequences with common beginnings, some within others, each ended by EOS (2)."""
+    labels: set[tuple[int, ...]] = {(7,), (7, 8), (7, 8, 9, 10)}
+    while len(labels) < count:
+        labels.add(tuple(dice.choice([7, 8, 9, 40, 41, dice.randint(6, 400)]) for _ in range(dice.randint(1, 5))))
+    return [[*label, 2] for label in sorted(labels)]
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_the_tree_finds_what_scoring_every_label_finds(models, tmp_path, family):
+    """Random weights make every label about as likely: the worst case for the bound. Prompts longer than the sliding window."""
+    _, model = prepare(models, family, tmp_path, completion_rows(1))
+    model.eval()
+    dice = random.Random(1)
+    sequences = random_labels(dice, 40)
+    prompts = [[1, *(dice.randint(6, 400) for _ in range(dice.randint(1, 90)))] for _ in range(6)]
+    expected = [dice.randrange(len(sequences)) for _ in prompts]
+    for context in (model.disable_adapter(), torch.no_grad()):
+        with context:
+            verdicts = classify(model, prompts, expected, LabelTree(sequences), pad=0)
+            for prompt, label, verdict in zip(prompts, expected, verdicts, strict=True):
+                scores = naive_scores(model, prompt, sequences)
+                assert verdict.log_likelihood == pytest.approx(max(scores), abs=2e-4)
+                assert scores[verdict.label] == pytest.approx(max(scores), abs=2e-4)
+                assert verdict.expected_log_likelihood == pytest.approx(scores[label], abs=2e-4)
+
+
+def evaluate_spec(train: dict, rows: list[dict], **changes) -> dict:
+    folder = Path(train['outputPath']).parent
+    return {
+        'version': 1,
+        'work': 'evaluate',
+        'model': train['model'],
+        'adapterPath': train['outputPath'],
+        'data': {**train['data'], 'path': str(write_lines(folder / 'eval.jsonl', rows))},
+        'maxExamples': None,
+        'outputPath': str(folder / 'report.json'),
+        **changes,
+    }
+
+
+PLAIN_PEFT = """
+import json, math, sys
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base, adapter, rows = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(adapter)
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter).eval()
+rows = [json.loads(line) for line in open(rows)]
+
+@torch.no_grad()
+def loss(prompt, answer):
+    head = tokenizer(prompt).input_ids
+    tail = tokenizer(answer, add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
+    log = model(input_ids=torch.tensor([head + tail[:-1]])).logits[0, len(head) - 1:].log_softmax(-1)
+    return -log.gather(1, torch.tensor(tail)[:, None]).sum().item(), len(tail)
+
+if 'label' in rows[0]:
+    labels = sorted({row['label'] for row in rows})
+    found = [min(labels, key=lambda label: loss(row['segments'][0][0] + row['segments'][1][0], label)[0]) for row in rows]
+    print(sum(label == row['label'] for label, row in zip(found, rows)) / len(rows))
+else:
+    losses = [loss(row['segments'][0][0], row['segments'][1][0]) for row in rows]
+    print(math.exp(sum(total for total, _ in losses) / sum(count for _, count in losses)))
+"""
+
+
+def with_plain_peft(spec: dict) -> float:
+    command = [sys.executable, '-c', PLAIN_PEFT, spec['model']['path'], spec['adapterPath'], spec['data']['path']]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def test_classification_end_to_end(models, tmp_path):
+    train = train_spec(
+        tmp_path, models(), classification_rows(200), data={'kind': 'textClassification'}, training={'epochs': 4, 'learningRate': 0.02}
+    )
+    run_here(train)
+    rows = classification_rows(60, seed=9)
+    spec = evaluate_spec(train, rows, labels=LABELS)
+    events = {event['target']: event for event in run_here(spec) if event['event'] == 'evaluated'}
+    assert events['tuned']['value'] > events['base']['value'] + 0.2
+    assert events['tuned']['value'] == with_plain_peft(spec)
+    report = json.loads(Path(spec['outputPath']).read_text())
+    for target in ('base', 'tuned'):
+        found = report[target]
+        assert (found['value'], found['low'], found['high']) == tuple(events[target][name] for name in ('value', 'low', 'high'))
+        assert sum(label['expected'] for label in found['labels']) == sum(label['predicted'] for label in found['labels']) == 60
+        wrong = sum(pair['count'] for pair in found['confusions'])
+        assert sum(label['correct'] for label in found['labels']) == 60 - wrong == round(found['value'] * 60)
+    assert len(report['samples']) == 50
+    first = report['samples'][0]
+    assert first['base'] != first['tuned']
+    assert first['expected'] == rows[first['line'] - 1]['label']
+
+
+def test_perplexity_end_to_end(models, tmp_path):
+    train = train_spec(tmp_path, models(), completion_rows(60), training={'epochs': 2})
+    run_here(train)
+    spec = evaluate_spec(train, completion_rows(30, seed=5))
+    events = {event['target']: event for event in run_here(spec) if event['event'] == 'evaluated'}
+    assert events['tuned']['value'] < events['base']['value'] / 1.5
+    assert events['tuned']['value'] == pytest.approx(with_plain_peft(spec), rel=1e-5)
+    assert events['tuned']['low'] < events['tuned']['value'] < events['tuned']['high']
+    report = json.loads(Path(spec['outputPath']).read_text())
+    assert report['tuned']['value'] == events['tuned']['value']
+    assert len(report['samples']) == 30
+    assert all(sample['text'].split()[0] in WORDS for sample in report['samples'])
+
+
+def test_only_the_first_rows_count_when_there_are_more(models, tmp_path):
+    train = train_spec(tmp_path, models(), completion_rows(16))
+    run_here(train)
+    events = run_here(evaluate_spec(train, completion_rows(30), maxExamples=7))
+    assert [event['examples'] for event in events if event['event'] == 'evaluated'] == [7, 7]
+
+
+def test_wilson_interval_of_the_literature():
+    """8 of 10: 0.490 to 0.943 (Wilson 1927, without continuity correction)."""
+    verdicts = [Verdict(0, 0, 0)] * 8 + [Verdict(1, 0, 0)] * 2
+    value, low, high = accuracy_interval([0] * 10, verdicts)
+    assert (value, round(low, 3), round(high, 3)) == (0.8, 0.490, 0.943)
+
+
+def test_the_interval_of_a_perplexity_covers_what_resampling_covers():
+    import numpy as np
+
+    dice = np.random.default_rng(0)
+    counts = dice.integers(1, 40, 300).astype(float)
+    sums = counts * 2 + dice.normal(0, 1, 300) * np.sqrt(counts)
+    value, low, high = perplexity_interval(Losses(sums, counts))
+    resampled = []
+    for _ in range(2000):
+        chosen = dice.integers(0, 300, 300)
+        resampled.append(math.exp(sums[chosen].sum() / counts[chosen].sum()))
+    assert value == pytest.approx(math.exp(sums.sum() / counts.sum()))
+    assert [low, high] == pytest.approx(np.quantile(resampled, [0.025, 0.975]).tolist(), rel=0.01)
