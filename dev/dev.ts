@@ -45,7 +45,7 @@ Temper is running.
 Next, in another terminal:
 
   npx temper whoami
-  npx temper create dataset NAME FILE.jsonl
+  npx temper create dataset intents examples/clinc150.jsonl
   curl -H "Authorization: Bearer ${dev.apiKey}" ${dev.apiUrl}/v1/accounts/${dev.accountId}
 
 Ctrl-C stops everything; the data stays.
