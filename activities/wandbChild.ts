@@ -19,14 +19,26 @@ export type SendAnswer = { outcome: 'sent' } | { outcome: 'refused' };
 const ROWS_AT_ONCE = 8_000;
 const WAKE_INTERVAL_MS = 20;
 
-process.once('message', (request: SendRequest) => void send(request).then(() => answer({ outcome: 'sent' }), () => answer({ outcome: 'refused' })));
+process.once(
+  'message',
+  (request: SendRequest) =>
+    void send(request).then(
+      () => answer({ outcome: 'sent' }),
+      () => answer({ outcome: 'refused' }),
+    ),
+);
 process.once('uncaughtException', () => answer({ outcome: 'refused' }));
 // Whoever started this process is gone.
 process.once('disconnect', () => process.exit(1));
 
 async function send({ run, server }: SendRequest): Promise<void> {
   const sent = await wandb.init({
-    id: run.id, name: run.displayName, project: run.project, entity: run.entity, config: wrapConfig(run.config), settings: { ...server, silent: true },
+    id: run.id,
+    name: run.displayName,
+    project: run.project,
+    entity: run.entity,
+    config: wrapConfig(run.config),
+    settings: { ...server, silent: true },
   });
   for (const [index, row] of run.rows.entries()) {
     sent.log(row.values, row.step);

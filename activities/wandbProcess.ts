@@ -4,19 +4,8 @@ import { fileURLToPath } from 'node:url';
 import type { SendAnswer, SendRequest } from './wandbChild.js';
 import { entityRefused, keyRefused, noAnswer, serverError } from './wandbServer.js';
 
-/** Signing in and creating the run, and more for many rows. */
-const BASE_DEADLINE_MS = 60_000;
-const DEADLINE_PER_ROW_MS = 1;
-const MAX_DEADLINE_MS = 8 * 60_000;
-
-export function deadlineFor(rowCount: number): number {
-  return Math.min(BASE_DEADLINE_MS + rowCount * DEADLINE_PER_ROW_MS, MAX_DEADLINE_MS);
-}
-
 export interface Sending extends SendRequest {
   entity: string;
-  /** Whether the key's owner says to belong to the entity. */
-  isMember: boolean;
   deadlineMs: number;
 }
 
@@ -24,7 +13,7 @@ export interface Sending extends SendRequest {
  * Sends a run; the process is gone when this returns or throws.
  * @throws TemperError TRACKER_REFUSED, TRACKER_FAILED; the signal's reason when it is aborted
  */
-export async function sendRun({ run, server, entity, isMember, deadlineMs }: Sending, signal: AbortSignal): Promise<void> {
+export async function sendRun({ run, server, entity, deadlineMs }: Sending, signal: AbortSignal): Promise<void> {
   const child = start();
   const closed = new Promise<void>((resolve) => child.once('close', () => resolve()).once('error', () => resolve()));
   const printed = listen(child);
@@ -46,7 +35,7 @@ export async function sendRun({ run, server, entity, isMember, deadlineMs }: Sen
   if (late) throw noAnswer(server);
   const { status, retrying } = printed();
   if (status === 401) throw keyRefused(server);
-  if ((status !== undefined && status < 500) || (answer && !isMember)) throw entityRefused(server, entity, run);
+  if (status !== undefined && status < 500) throw entityRefused(server, entity, run);
   if (answer || retrying) throw serverError(server, status);
   throw new Error('the process that reports to Weights & Biases ended without an answer');
 }

@@ -24,12 +24,18 @@ export interface WandbRow {
 export function describeRun(job: JobRecord, metrics: MetricRecord[], outcome: JobState): WandbRun {
   const { project, entity, runId } = job.wandb!;
   const rows = metrics.map(describeStep);
-  // The tracker's summary is the last value of each key, so what belongs there travels with the last row. A job that made no step has that row only.
+  // The tracker's summary is the last value of each key, so what belongs there travels with the last row: the only one of a job that
+  // made no step.
   const last = rows.at(-1) ?? { step: 0, values: {} };
   if (rows.length === 0) rows.push(last);
   Object.assign(last.values, describeEnd(job, metrics.at(-1), outcome));
   return {
-    id: runId, displayName: job.display_name || job.id, project, entity, config: describeConfig(job), rows,
+    id: runId,
+    displayName: job.display_name || job.id,
+    project,
+    entity,
+    config: describeConfig(job),
+    rows,
     exitCode: outcome === 'COMPLETED' || outcome === 'EARLY_STOPPED' ? 0 : 1,
   };
 }
@@ -75,7 +81,11 @@ function describeEnd(job: JobRecord, last: MetricRecord | undefined, outcome: Jo
     ...onlyFinite({
       final_loss: last?.loss,
       ...(evaluation
-        ? { [`eval/base_${evaluation.metric}`]: evaluation.base, [`eval/tuned_${evaluation.metric}`]: evaluation.tuned, 'eval/examples': evaluation.examples }
+        ? {
+            [`eval/base_${evaluation.metric}`]: evaluation.base,
+            [`eval/tuned_${evaluation.metric}`]: evaluation.tuned,
+            'eval/examples': evaluation.examples,
+          }
         : {}),
     }),
   };

@@ -37,7 +37,12 @@ export async function readViewer(server: WandbServer, signal: AbortSignal): Prom
 }
 
 /** What the server holds of a run: null when it has none, 'unknown' when it cannot tell (some self-hosted servers lack the query). */
-export async function findRun(server: WandbServer, entity: string, run: WandbRun, signal: AbortSignal): Promise<RunFound | null | 'unknown'> {
+export async function findRun(
+  server: WandbServer,
+  entity: string,
+  run: WandbRun,
+  signal: AbortSignal,
+): Promise<RunFound | null | 'unknown'> {
   const answer = (await query(server, RUN_QUERY, { entity, project: run.project, run: run.id }, signal)) as RunAnswer;
   if (answer.project === undefined) return 'unknown';
   const found = answer.project?.run;
@@ -64,13 +69,14 @@ export function trackerError(code: 'TRACKER_FAILED' | 'TRACKER_REFUSED', problem
 }
 
 export function keyRefused(server: WandbServer): TemperError {
-  const message = `Weights & Biases (${hostOf(server)}) does not accept the API key. Get a valid one from its authorize page, and give that to the next job.`;
-  return trackerError('TRACKER_REFUSED', 'KEY_REFUSED', message);
+  const advice = 'Get a valid one from its authorize page, and give that to the next job.';
+  return trackerError('TRACKER_REFUSED', 'KEY_REFUSED', `Weights & Biases (${hostOf(server)}) does not accept the API key. ${advice}`);
 }
 
 export function entityRefused(server: WandbServer, entity: string, run: WandbRun): TemperError {
-  const message = `Weights & Biases (${hostOf(server)}) does not let this API key write to ${entity || 'its default entity'}/${run.project}. Check both names, or use the key of a member.`;
-  return trackerError('TRACKER_REFUSED', 'ENTITY_REFUSED', message);
+  const target = `${entity || 'its default entity'}/${run.project}`;
+  const message = `Weights & Biases (${hostOf(server)}) does not let this API key write to ${target}.`;
+  return trackerError('TRACKER_REFUSED', 'ENTITY_REFUSED', `${message} Check both names, or use the key of a member.`);
 }
 
 export function noAnswer(server: WandbServer): TemperError {
