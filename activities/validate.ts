@@ -21,7 +21,7 @@ export function makeValidate({ objects, scratch }: { objects: ObjectStore; scrat
       const incomplete = checkDeclared(input, digest);
       if (incomplete) return { valid: false, examples: 0, format: 'FORMAT_UNSPECIFIED', averageTurns: null, failure: incomplete };
 
-      const report = await validateFile(file, { signal });
+      const report = await validateFile(file, { signal, sha256: digest.sha256 });
       const reportKey = `datasets/${input.uid}/reports/${digest.sha256}.json`;
       await objects.putBytes(reportKey, JSON.stringify(report));
       const found = { examples: report.examples, format: report.format, averageTurns: report.conversations?.averageTurnCount ?? null, reportKey };
