@@ -2,10 +2,11 @@
  * `object.name`, `object[key]` and `object[a:b:c]` with the meaning they have in Jinja's immutable sandbox: a dot looks for a method first
  * and then for a key, brackets the other way round; what is not there is undefined; what would change a list or a dict cannot be called.
  */
-import { TemplateError, fail } from './errors.js';
+import { fail } from './errors.js';
 import { formatBraces } from './formatting.js';
 import { toRepr } from './printing.js';
-import { TEXT_METHODS } from './textMethods.js';
+import { markSafe, toSafe } from './safeText.js';
+import { TEXT_METHODS, callTextMethod, joinTexts } from './textMethods.js';
 import {
   Callable,
   Cycler,
@@ -14,6 +15,7 @@ import {
   Loop,
   Namespace,
   Range,
+  SafeText,
   Tuple,
   checkListLength,
   checkTextLength,
@@ -27,6 +29,7 @@ import {
   isNumber,
   itemsOf,
   lengthOf,
+  plain,
   requireIndex,
   toFloat,
   toKey,
@@ -41,8 +44,8 @@ type ListMethod = (list: Value[], args: Value[], run: Run) => Value;
 type DictMethod = (dict: Dict, args: Value[]) => Value;
 
 const LIST_METHODS: ReadonlyMap<string, ListMethod> = new Map<string, ListMethod>([
-  ['index', (list, args) => indexIn(list, args)],
-  ['count', (list, [item]) => list.filter((other) => isEqual(other, item)).length],
+  ['index', (list, args, run) => indexIn(run, list, args)],
+  ['count', (list, [item], run) => list.filter((other) => isEqual(run, other, item)).length],
   ['copy', (list, _args, run) => (checkListLength(run, list.length), list.slice())],
 ]);
 
@@ -54,20 +57,26 @@ const DICT_METHODS: ReadonlyMap<string, DictMethod> = new Map<string, DictMethod
   ['copy', (dict) => dict],
 ]);
 
-const CHANGING = new Map([
-  ['list', new Set(['append', 'clear', 'extend', 'insert', 'pop', 'remove', 'reverse', 'sort'])],
-  ['dict', new Set(['clear', 'pop', 'popitem', 'setdefault', 'update'])],
-]);
+const CHANGES_LIST = new Set(['append', 'clear', 'extend', 'insert', 'pop', 'remove', 'reverse', 'sort']);
+const CHANGES_DICT = new Set(['clear', 'pop', 'popitem', 'setdefault', 'update']);
+
+/** Whether a method would change its list or dict. The sandbox hides those: they are undefined, also where a dict has such a key. */
+export function isChanging(object: Value, name: string): boolean {
+  if (Array.isArray(object)) return !(object instanceof Tuple) && CHANGES_LIST.has(name);
+  return isDict(object) && CHANGES_DICT.has(name);
+}
 
 /** `object.name`. Undefined when there is no such thing; an undefined object is the caller's to refuse. */
 export function getAttribute(object: Value, name: string): Value {
   const attribute = findAttribute(object, name);
   if (attribute !== undefined) return attribute;
-  return isDict(object) ? dictGet(object, name) : undefined;
+  return isDict(object) && !CHANGES_DICT.has(name) ? dictGet(object, name) : undefined;
 }
 
 /** `object[key]`. */
 export function getItem(object: Value, key: Value): Value {
+  if (key instanceof SafeText) return getItem(object, key.text);
+  if (object instanceof SafeText && typeof key !== 'string') return markSafe(getItem(object.text, key));
   if (typeof key === 'string') {
     if (isDict(object) && dictHas(object, key)) return dictGet(object, key);
     return findAttribute(object, key);
@@ -90,6 +99,7 @@ export function getItem(object: Value, key: Value): Value {
 
 /** `object[start:stop:step]` of a string, list, tuple or range. */
 export function getSlice(run: Run, object: Value, start: Value, stop: Value, step: Value): Value {
+  if (object instanceof SafeText) return markSafe(getSlice(run, object.text, start, stop, step));
   const isText = typeof object === 'string';
   if (!isText && !Array.isArray(object) && !(object instanceof Range)) {
     if (isDict(object)) fail("unhashable type: 'slice'");
@@ -101,8 +111,12 @@ export function getSlice(run: Run, object: Value, start: Value, stop: Value, ste
     const [from, to] = sliceBounds(object.length, start, stop, 1);
     return object.slice(from, Math.max(from, to));
   }
+  if (object instanceof Range) {
+    const [first, end] = sliceBounds(object.length, start, stop, stride);
+    return new Range(object.at(first), object.at(end), object.step * stride);
+  }
   if (isText) checkTextLength(run, object.length);
-  const items: Value[] = isText ? [...object] : Array.isArray(object) ? object : itemsOf(run, object);
+  const items: Value[] = isText ? [...object] : object;
   const [from, to] = sliceBounds(items.length, start, stop, stride);
   const picked: Value[] = stride === 1 ? items.slice(from, Math.max(from, to)) : [];
   if (stride !== 1) for (let index = from; stride > 0 ? index < to : index > to; index += stride) picked.push(items[index]);
@@ -130,10 +144,10 @@ function sliceBounds(length: number, start: Value, stop: Value, stride: number):
 /** What Python's `getattr` finds, methods bound to their object. */
 export function findAttribute(object: Value, name: string): Value {
   if (typeof object === 'string') return textMethod(object, name);
+  if (object instanceof SafeText) return safeMethod(object.text, name);
   if (object instanceof Namespace) return name.startsWith('_') ? undefined : object.attributes.get(name);
   if (object instanceof Group && (name === 'grouper' || name === 'list')) return object[name === 'grouper' ? 0 : 1];
   if (Array.isArray(object)) {
-    if (!(object instanceof Tuple) && CHANGING.get('list')!.has(name)) return refuse('list', name);
     if (object instanceof Tuple && name === 'copy') return undefined;
     const method = LIST_METHODS.get(name);
     return method && new Callable(name, 'builtin_function_or_method', (run, args) => method(object, args, run));
@@ -142,7 +156,6 @@ export function findAttribute(object: Value, name: string): Value {
   if (object instanceof Callable) return Object.hasOwn(object.attributes, name) ? object.attributes[name] : undefined;
   if (object instanceof Cycler) return cyclerAttribute(object, name);
   if (isDict(object)) {
-    if (CHANGING.get('dict')!.has(name)) return refuse('dict', name);
     const method = DICT_METHODS.get(name);
     return method && new Callable(name, 'builtin_function_or_method', (_run, args) => method(object, args));
   }
@@ -160,7 +173,7 @@ function textMethod(text: string, name: string): Callable | undefined {
     return new Callable(name, 'function', (run, [values]) => formatBraces(run, text, [], toKeywords(values), access));
   }
   const method = TEXT_METHODS.get(name);
-  return method && new Callable(name, 'builtin_function_or_method', (run, args, keywords) => method(text, args, keywords, run));
+  return method && new Callable(name, 'builtin_function_or_method', (run, args, keywords) => callTextMethod(method, text, args, keywords, run));
 }
 
 function toKeywords(values: Value): Keywords {
@@ -168,10 +181,16 @@ function toKeywords(values: Value): Keywords {
   return new Map(dictEntries(values).filter((entry): entry is [string, Value] => typeof entry[0] === 'string'));
 }
 
-function refuse(type: string, name: string): Callable {
-  return new Callable(name, 'builtin_function_or_method', () => {
-    throw new TemplateError('TEMPLATE_UNSUPPORTED', `${type}.${name}() would change a ${type}, which a template may not do`);
-  });
+function safeMethod(text: string, name: string): Callable | undefined {
+  const method = textMethod(text, name);
+  return (
+    method &&
+    new Callable(name, method.typeName, (run, args, keywords) => {
+      if (name === 'join') return new SafeText(joinTexts(run, text, itemsOf(run, args[0]).map((item) => toSafe(run, item))));
+      if (name === 'replace') return markSafe(method.invoke(run, [args[0], toSafe(run, args[1]), ...args.slice(2)], keywords));
+      return markSafe(method.invoke(run, args.map(plain), keywords));
+    })
+  );
 }
 
 function loopAttribute(loop: Loop, name: string): Value {
@@ -204,8 +223,8 @@ function loopAttribute(loop: Loop, name: string): Value {
         args.length === 0 ? fail('no items for cycling given') : args[loop.index0 % args.length],
       );
     case 'changed':
-      return new Callable(name, 'builtin_function_or_method', (_run, args) => {
-        const changed = !loop.lastChange || !isEqual(loop.lastChange, args);
+      return new Callable(name, 'builtin_function_or_method', (run, args) => {
+        const changed = !loop.lastChange || !isEqual(run, loop.lastChange, args);
         loop.lastChange = args;
         return changed;
       });
@@ -241,8 +260,8 @@ function numberAttribute(value: Value, name: string): Value {
   return undefined;
 }
 
-function indexIn(list: Value[], [item, start = 0, stop = list.length]: Value[]): number {
+function indexIn(run: Run, list: Value[], [item, start = 0, stop = list.length]: Value[]): number {
   const [from, to] = sliceBounds(lengthOf(list), requireIndex(start), requireIndex(stop), 1);
-  for (let index = from; index < to; index++) if (isEqual(list[index], item)) return index;
-  return fail(`${toRepr(item)} is not in list`);
+  for (let index = from; index < to; index++) if (isEqual(run, list[index], item)) return index;
+  return fail(`${toRepr(run, item)} is not in list`);
 }

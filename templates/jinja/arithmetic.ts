@@ -2,9 +2,11 @@
 import { exceed, fail } from './errors.js';
 import { formatPercent } from './formatting.js';
 import { MAX_INTEGER_BITS } from './limits.js';
+import { markSafe, toSafe } from './safeText.js';
 import type { BinaryOperator } from './syntax.js';
 import {
   Float,
+  SafeText,
   Tuple,
   checkListLength,
   checkText,
@@ -13,6 +15,7 @@ import {
   isInteger,
   isNumber,
   numeric,
+  plain,
   toFloat,
   typeName,
   type Run,
@@ -21,6 +24,10 @@ import {
 
 export function applyBinary(run: Run, operator: BinaryOperator, left: Value, right: Value): Value {
   if (isNumber(left) && isNumber(right)) return computeNumbers(operator, left, right);
+  if (left instanceof SafeText || right instanceof SafeText) {
+    const safe = applyToSafe(run, operator, left, right);
+    if (safe !== undefined) return safe;
+  }
   if (operator === '+') {
     if (typeof left === 'string' && typeof right === 'string') return checkText(run, left + right);
     if (Array.isArray(left) && Array.isArray(right) && left instanceof Tuple === right instanceof Tuple) {
@@ -35,6 +42,23 @@ export function applyBinary(run: Run, operator: BinaryOperator, left: Value, rig
   }
   if (operator === '%' && typeof left === 'string') return formatPercent(run, left, right);
   return fail(`unsupported operand type(s) for ${operator}: '${typeName(left)}' and '${typeName(right)}'`);
+}
+
+/** Undefined where a safe string has no rule of its own. */
+function applyToSafe(run: Run, operator: BinaryOperator, left: Value, right: Value): Value {
+  const isText = (value: Value): boolean => typeof value === 'string' || value instanceof SafeText;
+  if (operator === '+' && isText(left) && isText(right)) return new SafeText(checkText(run, toSafe(run, left) + toSafe(run, right)));
+  if (operator === '%' && left instanceof SafeText) {
+    const values = right instanceof Tuple ? Tuple.from(right.map((value) => escapeText(run, value))) : escapeText(run, right);
+    return new SafeText(formatPercent(run, left.text, values));
+  }
+  if (operator === '*') return markSafe(applyBinary(run, operator, plain(left), plain(right)));
+  return undefined;
+}
+
+/** Text that a format inserts is escaped; numbers keep their type for it. */
+function escapeText(run: Run, value: Value): Value {
+  return isNumber(value) ? value : toSafe(run, value);
 }
 
 export function applySign(operator: '+' | '-', value: Value): Value {

@@ -1,5 +1,5 @@
 /** Turns expressions into functions of the frame and the rendering. No code is generated: closures call closures. */
-import { findAttribute, getAttribute, getItem, getSlice } from './access.js';
+import { findAttribute, getAttribute, getItem, getSlice, isChanging } from './access.js';
 import { applyBinary, applySign } from './arithmetic.js';
 import { TemplateError, fail } from './errors.js';
 import { FILTERS, type Filter } from './filters.js';
@@ -7,7 +7,7 @@ import { toText } from './printing.js';
 import { readReference, type Frame, type Scope } from './scopes.js';
 import type { Arguments, BlockFilter, CompareOperator, Expression } from './syntax.js';
 import { TESTS } from './tests.js';
-import { TEXT_METHODS } from './textMethods.js';
+import { TEXT_METHODS, callTextMethod } from './textMethods.js';
 import {
   Callable,
   Loop,
@@ -106,7 +106,7 @@ export function compileExpression(node: Expression, place: Place): Evaluate {
       const parts = node.parts.map((part) => compileExpression(part, place));
       return (frame, run) => {
         let text = '';
-        for (const part of parts) text += toText(part(frame, run));
+        for (const part of parts) text += toText(run, part(frame, run));
         return checkText(run, text);
       };
     }
@@ -126,7 +126,7 @@ const INHERITED = new Set(Object.getOwnPropertyNames(Object.prototype));
 function compileAttribute(node: Expression & { type: 'attribute' }, place: Place): Evaluate {
   const object = compileExpression(node.object, place);
   const { name } = node;
-  const isPlainKey = !INHERITED.has(name) && findAttribute({}, name) === undefined;
+  const isPlainKey = !INHERITED.has(name) && !isChanging({}, name) && findAttribute({}, name) === undefined;
   return (frame, run) => {
     const value = object(frame, run);
     if (isPlainKey && isPlainObject(value)) return value[name];
@@ -147,7 +147,7 @@ function compileItem(node: Expression & { type: 'item' }, place: Place): Evaluat
       if (found !== undefined) return found;
     }
     const index = key(frame, run);
-    if (value === undefined) undefinedOperand(node.object, run, `; it has no item ${toText(index)}`);
+    if (value === undefined) undefinedOperand(node.object, run, `; it has no item ${toText(run, index)}`);
     return getItem(value, index);
   };
 }
@@ -208,12 +208,11 @@ export function compileCall(node: Expression & { type: 'call' }, args: EvaluateA
   if (callee.type === 'attribute') {
     const object = compileExpression(callee.object, place);
     const textMethod = TEXT_METHODS.get(callee.name);
-    const method = compileAttribute({ ...callee, object: callee.object }, place);
     if (textMethod) {
       return (frame, run) => {
         const value = object(frame, run);
         if (typeof value === 'string') {
-          const result = textMethod(value, args.positional(frame, run), args.keywords(frame, run), run);
+          const result = callTextMethod(textMethod, value, args.positional(frame, run), args.keywords(frame, run), run);
           spend(run, 1 + (value.length >>> 8));
           return typeof result === 'string' ? checkText(run, result) : result;
         }
@@ -221,10 +220,21 @@ export function compileCall(node: Expression & { type: 'call' }, args: EvaluateA
         return callValue(getAttribute(value, callee.name), args.positional(frame, run), args.keywords(frame, run), run, callee);
       };
     }
-    return (frame, run) => callValue(method(frame, run), args.positional(frame, run), args.keywords(frame, run), run, callee);
+    return (frame, run) => {
+      const value = object(frame, run);
+      if (value === undefined) undefinedOperand(callee.object, run, `; it has no '${callee.name}'`);
+      if (isChanging(value, callee.name)) refuseChange(value, callee, run);
+      return callValue(getAttribute(value, callee.name), args.positional(frame, run), args.keywords(frame, run), run, callee);
+    };
   }
   const called = compileExpression(callee, place);
   return (frame, run) => callValue(called(frame, run), args.positional(frame, run), args.keywords(frame, run), run, callee);
+}
+
+function refuseChange(value: Value, callee: Expression & { type: 'attribute' }, run: Run): never {
+  run.at = callee.at;
+  const message = `${callee.name}() would change a ${typeName(value)}, which a template may not do; build a new one and set it`;
+  throw new TemplateError('TEMPLATE_UNSUPPORTED', message);
 }
 
 function callValue(called: Value, args: Value[], keywords: Keywords, run: Run, callee: Expression): Value {
@@ -253,7 +263,6 @@ function compileTest(node: Expression & { type: 'test' }, place: Place): Evaluat
   const operand = compileExpression(node.operand, place);
   if (node.name === 'defined') return (frame, run) => operand(frame, run) !== undefined;
   if (node.name === 'none') return (frame, run) => operand(frame, run) === null;
-  if (node.name === 'string') return (frame, run) => typeof operand(frame, run) === 'string';
   const { positional, keywords } = compileArguments(node.args, place);
   if (node.name === 'filter' || node.name === 'test') {
     const known: ReadonlyMap<Value, unknown> = node.name === 'filter' ? FILTERS : TESTS;
@@ -294,8 +303,8 @@ function compileCompare(node: Expression & { type: 'compare' }, place: Place): E
   }));
   if (rest.length === 1) {
     const { operator, operand, leftNode, rightNode } = rest[0]!;
-    if (operator === '==') return (frame, run) => isEqual(first(frame, run), operand(frame, run));
-    if (operator === '!=') return (frame, run) => !isEqual(first(frame, run), operand(frame, run));
+    if (operator === '==') return (frame, run) => isEqual(run, first(frame, run), operand(frame, run));
+    if (operator === '!=') return (frame, run) => !isEqual(run, first(frame, run), operand(frame, run));
     return (frame, run) => relate(operator, first(frame, run), operand(frame, run), run, leftNode, rightNode);
   }
   return (frame, run) => {
@@ -312,16 +321,16 @@ function compileCompare(node: Expression & { type: 'compare' }, place: Place): E
 function relate(operator: CompareOperator, left: Value, right: Value, run: Run, leftNode: Expression, rightNode: Expression): boolean {
   switch (operator) {
     case '==':
-      return isEqual(left, right);
+      return isEqual(run, left, right);
     case '!=':
-      return !isEqual(left, right);
+      return !isEqual(run, left, right);
     case 'in':
       return contains(run, right, left);
     case 'not in':
       return !contains(run, right, left);
     default:
       if (left === undefined || right === undefined) undefinedOperand(left === undefined ? leftNode : rightNode, run);
-      return compare(operator, left, right);
+      return compare(run, operator, left, right);
   }
 }
 

@@ -50,7 +50,7 @@ function compileStatement(node: Statement, place: Place): Execute {
       const { at } = node.value;
       return (frame, run) => {
         run.at = at;
-        return print(run, toText(value(frame, run)));
+        return print(run, toText(run, value(frame, run)));
       };
     }
     case 'if':
@@ -83,7 +83,7 @@ function compileStatement(node: Statement, place: Place): Execute {
     case 'filterBlock': {
       const text = compileCapture(node.body, place);
       const value = node.filters.reduce<Evaluate>((operand, filter) => compileFilter(filter, place, operand), text);
-      return (frame, run) => print(run, toText(value(frame, run)));
+      return (frame, run) => print(run, toText(run, value(frame, run)));
     }
     case 'with': {
       const inside = openScope(place, node.body, new Set(node.targets.flatMap(({ target }) => [...targetNames(target)])));
@@ -360,7 +360,7 @@ function compileCallBlock(node: Statement & { type: 'callBlock' }, place: Place)
   const { at } = node.call;
   return (frame, run) => {
     run.at = at;
-    return print(run, toText(call(frame, run)));
+    return print(run, toText(run, call(frame, run)));
   };
 }
 

@@ -2,9 +2,9 @@
 import { applyBinary, computeNumbers } from './arithmetic.js';
 import { findAttribute, getItem } from './access.js';
 import { TemplateError, exceed, fail } from './errors.js';
-import { formatPercent } from './formatting.js';
 import { bindArguments } from './arguments.js';
-import { escapeHtml, indent, titleCase, truncate } from './textFilters.js';
+import { escapeHtml } from './safeText.js';
+import { indent, titleCase, truncate } from './textFilters.js';
 import { toFloatValue, toIntegerValue, roundNumber } from './numberFilters.js';
 import { toJson, toText } from './printing.js';
 import { TESTS } from './tests.js';
@@ -12,8 +12,10 @@ import { TEXT_METHODS, capitalize, replace, strip } from './textMethods.js';
 import {
   DictView,
   Group,
+  NO_KEYWORDS,
   OneShot,
   Range,
+  SafeText,
   Tuple,
   checkListLength,
   checkText,
@@ -37,71 +39,82 @@ import {
 
 export type Filter = (run: Run, value: Value, args: Value[], keywords: Keywords) => Value;
 
+/**
+ * A filter's name, its parameters, and what it does. `run`, the value, then the arguments in the parameters' order, undefined where not
+ * given. A filter without a list of parameters takes the arguments as they are.
+ */
+type BoundFilter = (run: Run, value: Value, ...args: Value[]) => Value;
+const bound = (name: string, parameters: string[], apply: BoundFilter): [string, Filter] => [
+  name,
+  (run, value, args, keywords) => apply(run, value, ...bindArguments(name, parameters, args, keywords)),
+];
+/** A filter on text that gives text: a safe string stays one. */
+const onText = (name: string, parameters: string[], apply: (run: Run, text: string, ...args: Value[]) => string): [string, Filter] =>
+  bound(name, parameters, (run, value, ...args) => {
+    const text = checkText(run, apply(run, toText(run, value), ...args));
+    return value instanceof SafeText ? new SafeText(text) : text;
+  });
+const unavailable = (name: string): [string, Filter] => [
+  name,
+  () => {
+    throw new TemplateError('TEMPLATE_UNSUPPORTED', `the filter '${name}' is not available in chat templates`);
+  },
+];
+
 export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
-  ['abs', (_run, value) => absolute(value)],
-  ['attr', (_run, value, [name]) => findAttribute(value, String(name))],
-  ['batch', (run, value, args, keywords) => batch(run, value, ...bindArguments('batch', ['linecount', 'fill_with'], args, keywords))],
-  ['capitalize', (run, value) => checkText(run, capitalize(toText(value)))],
-  ['center', (run, value, args, keywords) => center(run, value, ...bindArguments('center', ['width'], args, keywords))],
-  ['count', (_run, value) => lengthOf(value)],
-  ['d', (_run, value, args, keywords) => orDefault(value, args, keywords)],
-  ['default', (_run, value, args, keywords) => orDefault(value, args, keywords)],
-  ['dictsort', dictSort],
-  ['e', (run, value) => checkText(run, escapeHtml(toText(value)))],
-  ['escape', (run, value) => checkText(run, escapeHtml(toText(value)))],
-  ['forceescape', (run, value) => checkText(run, escapeHtml(toText(value)))],
-  ['first', (run, value) => (value instanceof OneShot ? value.takeFirst() : itemsOf(run, value)[0])],
-  ['float', (_run, value, args, keywords) => toFloatValue(value, ...bindArguments('float', ['default'], args, keywords))],
+  bound('abs', [], (_run, value) => absolute(value)),
+  bound('attr', ['name'], (run, value, name) => findAttribute(value, toText(run, name))),
+  bound('batch', ['linecount', 'fill_with'], batch),
+  onText('capitalize', [], (_run, text) => capitalize(text)),
+  onText('center', ['width'], (run, text, width = 80) => TEXT_METHODS.get('center')!.call(text, [width], NO_KEYWORDS, run) as string),
+  bound('count', [], (_run, value) => lengthOf(value)),
+  ['d', orDefault],
+  ['default', orDefault],
+  bound('dictsort', ['case_sensitive', 'by', 'reverse'], dictSort),
+  bound('e', [], escape),
+  bound('escape', [], escape),
+  bound('forceescape', [], (run, value) => new SafeText(checkText(run, escapeHtml(toText(run, value))))),
+  bound('first', [], (run, value) => (value instanceof OneShot ? value.takeFirst() : itemsOf(run, value)[0])),
+  bound('float', ['default'], (_run, value, otherwise) => toFloatValue(value, otherwise)),
   ['format', format],
-  ['groupby', groupBy],
-  ['indent', (run, value, args, keywords) => indent(run, toText(value), ...bindArguments('indent', ['width', 'first', 'blank'], args, keywords))],
-  ['int', (_run, value, args, keywords) => toIntegerValue(value, ...bindArguments('int', ['default', 'base'], args, keywords))],
-  ['items', items],
-  ['join', join],
-  ['last', last],
-  ['length', (_run, value) => lengthOf(value)],
-  ['list', (run, value) => copyItems(run, value)],
-  ['lower', (run, value) => checkText(run, toText(value).toLowerCase())],
+  bound('groupby', ['attribute', 'default', 'case_sensitive'], groupBy),
+  onText('indent', ['width', 'first', 'blank'], indent),
+  bound('int', ['default', 'base'], (_run, value, otherwise, base) => toIntegerValue(value, otherwise, base)),
+  bound('items', [], items),
+  bound('join', ['d', 'attribute'], join),
+  bound('last', [], last),
+  bound('length', [], (_run, value) => lengthOf(value)),
+  bound('list', [], copyItems),
+  onText('lower', [], (_run, text) => text.toLowerCase()),
   ['map', map],
-  ['max', (run, value, args, keywords) => extreme(run, '>', value, bindArguments('max', ['case_sensitive', 'attribute'], args, keywords))],
-  ['min', (run, value, args, keywords) => extreme(run, '<', value, bindArguments('min', ['case_sensitive', 'attribute'], args, keywords))],
+  bound('max', ['case_sensitive', 'attribute'], (run, value, caseSensitive, attribute) => extreme(run, '>', value, caseSensitive, attribute)),
+  bound('min', ['case_sensitive', 'attribute'], (run, value, caseSensitive, attribute) => extreme(run, '<', value, caseSensitive, attribute)),
   ['reject', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: false, keep: false })],
   ['rejectattr', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: true, keep: false })],
-  ['replace', replaceText],
-  ['reverse', reverse],
-  ['round', (_run, value, args, keywords) => roundNumber(value, ...bindArguments('round', ['precision', 'method'], args, keywords))],
-  ['safe', (_run, value) => toText(value)],
+  bound('replace', ['old', 'new', 'count'], (run, value, old, next, count) => replace(run, toText(run, value), toText(run, old), toText(run, next), count ?? -1)),
+  bound('reverse', [], reverse),
+  bound('round', ['precision', 'method'], (_run, value, precision, method) => roundNumber(value, precision, method)),
+  bound('safe', [], (run, value) => new SafeText(toText(run, value))),
   ['select', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: false, keep: true })],
   ['selectattr', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: true, keep: true })],
-  ['slice', (run, value, args, keywords) => slices(run, value, ...bindArguments('slice', ['slices', 'fill_with'], args, keywords))],
-  ['sort', sort],
-  ['string', (run, value) => checkText(run, toText(value))],
-  ['sum', sum],
-  ['title', (run, value) => checkText(run, titleCase(toText(value)))],
-  ['tojson', json],
-  ['trim', (run, value, args, keywords) => trim(run, value, ...bindArguments('trim', ['chars'], args, keywords))],
-  [
-    'truncate',
-    (run, value, args, keywords) =>
-      truncate(run, toText(value), ...bindArguments('truncate', ['length', 'killwords', 'end', 'leeway'], args, keywords)),
-  ],
-  ['unique', unique],
-  ['upper', (run, value) => checkText(run, toText(value).toUpperCase())],
-  ['wordcount', (_run, value) => (toText(value).match(/[\p{L}\p{N}_]+/gu) ?? []).length],
-  ...['filesizeformat', 'pprint', 'random', 'striptags', 'urlencode', 'urlize', 'wordwrap', 'xmlattr'].map(
-    (name): [string, Filter] => [
-      name,
-      () => {
-        throw new TemplateError('TEMPLATE_UNSUPPORTED', `the filter '${name}' is not available in chat templates`);
-      },
-    ],
-  ),
+  bound('slice', ['slices', 'fill_with'], slices),
+  bound('sort', ['reverse', 'case_sensitive', 'attribute'], sort),
+  onText('string', [], (_run, text) => text),
+  bound('sum', ['attribute', 'start'], sum),
+  onText('title', [], (_run, text) => titleCase(text)),
+  bound('tojson', ['ensure_ascii', 'indent', 'separators', 'sort_keys'], json),
+  onText('trim', ['chars'], (_run, text, chars) => strip(text, chars, true, true)),
+  onText('truncate', ['length', 'killwords', 'end', 'leeway'], truncate),
+  bound('unique', ['case_sensitive', 'attribute'], unique),
+  onText('upper', [], (_run, text) => text.toUpperCase()),
+  bound('wordcount', [], (run, value) => (toText(run, value).match(/[\p{L}\p{N}_]+/gu) ?? []).length),
+  ...['filesizeformat', 'pprint', 'random', 'striptags', 'urlencode', 'urlize', 'wordwrap', 'xmlattr'].map(unavailable),
 ]);
 
 /** The filter of a name that a template computed, as `map` takes it. */
-function findFilter(name: Value): Filter {
+function findFilter(run: Run, name: Value): Filter {
   const filter = typeof name === 'string' ? FILTERS.get(name) : undefined;
-  return filter ?? fail(`No filter named '${toText(name)}'.`);
+  return filter ?? fail(`No filter named '${toText(run, name)}'.`);
 }
 
 function absolute(value: Value): Value {
@@ -109,19 +122,15 @@ function absolute(value: Value): Value {
   return computeNumbers(numeric(value) < 0 ? '-' : '+', 0, value);
 }
 
-function center(run: Run, value: Value, width: Value = 80): Value {
-  return TEXT_METHODS.get('center')!(toText(value), [width], new Map(), run);
-}
-
-function trim(run: Run, value: Value, chars?: Value): string {
-  return checkText(run, strip(toText(value), chars, true, true));
-}
-
-function orDefault(value: Value, args: Value[], keywords: Keywords): Value {
+function orDefault(_run: Run, value: Value, args: Value[], keywords: Keywords): Value {
   const [otherwise = '', boolean = false] = bindArguments('default', ['default_value', 'boolean'], args, keywords);
   // An undefined default is a default all the same.
   const given = args.length > 0 || keywords.has('default_value') ? (args.length > 0 ? args[0] : keywords.get('default_value')) : otherwise;
   return value === undefined || (isTrue(boolean) && !isTrue(value)) ? given : value;
+}
+
+function escape(run: Run, value: Value): Value {
+  return value instanceof SafeText ? value : new SafeText(checkText(run, escapeHtml(toText(run, value))));
 }
 
 function copyItems(run: Run, value: Value): Value[] {
@@ -145,7 +154,8 @@ function last(run: Run, value: Value): Value {
 }
 
 function requireReversible(value: Value): void {
-  if (!(typeof value === 'string' || Array.isArray(value) || value instanceof Range || value instanceof DictView || isDict(value))) {
+  const isText = typeof value === 'string' || value instanceof SafeText;
+  if (!(isText || Array.isArray(value) || value instanceof Range || value instanceof DictView || isDict(value))) {
     fail(`'${typeName(value)}' object is not reversible`);
   }
 }
@@ -155,35 +165,31 @@ function reverse(run: Run, value: Value): Value {
   spend(run, list.length >>> 3);
   const reversed = list.slice().reverse();
   if (typeof value === 'string') return reversed.join('');
+  if (value instanceof SafeText) return new SafeText(reversed.join(''));
   return value instanceof OneShot || value === undefined ? reversed : new OneShot(reversed, 'list_reverseiterator');
 }
 
-function replaceText(run: Run, value: Value, args: Value[], keywords: Keywords): string {
-  const [old, next, count] = bindArguments('replace', ['old', 'new', 'count'], args, keywords);
-  return replace(run, toText(value), toText(old), toText(next), count ?? -1);
-}
-
-function format(run: Run, value: Value, args: Value[], keywords: Keywords): string {
+function format(run: Run, value: Value, args: Value[], keywords: Keywords): Value {
   if (args.length > 0 && keywords.size > 0) fail("can't handle positional and keyword arguments at the same time");
-  return formatPercent(run, toText(value), keywords.size > 0 ? new Map(keywords) : Tuple.from(args));
+  const text = value instanceof SafeText ? value : toText(run, value);
+  return applyBinary(run, '%', text, keywords.size > 0 ? new Map(keywords) : Tuple.from(args));
 }
 
-function join(run: Run, value: Value, args: Value[], keywords: Keywords): string {
-  const [separator = '', attribute] = bindArguments('join', ['d', 'attribute'], args, keywords);
+function join(run: Run, value: Value, separator: Value = '', attribute?: Value): string {
   const list = itemsOf(run, value);
   spend(run, list.length >>> 3);
-  const read = attributeReader(attribute);
-  return checkText(run, list.map((item) => toText(read(item))).join(toText(separator)));
+  const read = attributeReader(run, attribute);
+  return checkText(run, list.map((item) => toText(run, read(item))).join(toText(run, separator)));
 }
 
 /** Jinja's `attribute` argument: `'a.b'`, `0`, or nothing for the item itself. */
-function attributeReader(attribute: Value, otherwise?: Value): (item: Value) => Value {
+function attributeReader(run: Run, attribute: Value, otherwise?: Value): (item: Value) => Value {
   if (attribute === undefined || attribute === null) return (item) => item;
   const path = typeof attribute === 'string' ? attribute.split('.').map((part) => (/^\d+$/.test(part) ? Number(part) : part)) : [attribute];
   return (item) => {
     let value = item;
     for (const key of path) {
-      if (value === undefined) fail(`undefined has no attribute '${toText(key)}'`);
+      if (value === undefined) fail(`undefined has no attribute '${toText(run, key)}'`);
       value = getItem(value, key);
       if (value === undefined && otherwise !== undefined && otherwise !== null) value = otherwise;
     }
@@ -202,10 +208,10 @@ function map(run: Run, value: Value, args: Value[], keywords: Keywords): Value {
   if (args.length === 0 && keywords.has('attribute')) {
     const unknown = [...keywords.keys()].find((name) => name !== 'attribute' && name !== 'default');
     if (unknown !== undefined) fail(`Unexpected keyword argument '${unknown}'`);
-    return new OneShot(list.map(attributeReader(keywords.get('attribute'), keywords.get('default'))));
+    return new OneShot(list.map(attributeReader(run, keywords.get('attribute'), keywords.get('default'))));
   }
   if (args.length === 0) fail('map requires a filter argument');
-  const filter = findFilter(args[0]);
+  const filter = findFilter(run, args[0]);
   const rest = args.slice(1);
   return new OneShot(list.map((item) => filter(run, item, rest, keywords)));
 }
@@ -216,13 +222,13 @@ function select(run: Run, value: Value, args: Value[], keywords: Keywords, { byA
   if (!isTrue(value)) return new OneShot([]);
   const rest = args.slice();
   if (byAttribute && rest.length === 0) fail('Missing parameter for attribute name');
-  const read = attributeReader(byAttribute ? rest.shift() : undefined);
+  const read = attributeReader(run, byAttribute ? rest.shift() : undefined);
   const list = itemsOf(run, value);
   spend(run, list.length);
   if (rest.length === 0) return new OneShot(list.filter((item) => isTrue(read(item)) === keep));
   const name = rest.shift();
   const test = typeof name === 'string' ? TESTS.get(name) : undefined;
-  if (!test) fail(`No test named '${toText(name)}'.`);
+  if (!test) fail(`No test named '${toText(run, name)}'.`);
   return new OneShot(list.filter((item) => isTrue(test(run, read(item), rest, keywords)) === keep));
 }
 
@@ -234,71 +240,66 @@ function sortBy(run: Run, list: Value[], keysOf: (item: Value) => Value[], desce
   keyed.sort((a, b) => {
     for (let index = 0; index < a.keys.length; index++) {
       const [left, right] = [a.keys[index], b.keys[index]];
-      if (isEqual(left, right)) continue;
-      return compare('<', left, right) !== descending ? -1 : 1;
+      if (isEqual(run, left, right)) continue;
+      return compare(run, '<', left, right) !== descending ? -1 : 1;
     }
     return 0;
   });
   return keyed.map(({ item }) => item);
 }
 
-function sort(run: Run, value: Value, args: Value[], keywords: Keywords): Value[] {
-  const [descending = false, caseSensitive = false, attribute] = bindArguments('sort', ['reverse', 'case_sensitive', 'attribute'], args, keywords);
+function sort(run: Run, value: Value, descending: Value = false, caseSensitive: Value = false, attribute?: Value): Value[] {
   const attributes = typeof attribute === 'string' ? attribute.split(',') : [attribute];
-  const readers = attributes.map((name) => attributeReader(name));
+  const readers = attributes.map((name) => attributeReader(run, name));
   const fold = isTrue(caseSensitive) ? (key: Value): Value => key : foldCase;
   return sortBy(run, itemsOf(run, value), (item) => readers.map((read) => fold(read(item))), isTrue(descending));
 }
 
-function dictSort(run: Run, value: Value, args: Value[], keywords: Keywords): Value[] {
-  const [caseSensitive = false, by = 'key', descending = false] = bindArguments('dictsort', ['case_sensitive', 'by', 'reverse'], args, keywords);
+function dictSort(run: Run, value: Value, caseSensitive: Value = false, by: Value = 'key', descending: Value = false): Value[] {
   if (by !== 'key' && by !== 'value') fail('You can only sort by either "key" or "value"');
   if (!isDict(value)) fail(`'${typeName(value)}' object has no attribute 'items'`);
   const fold = isTrue(caseSensitive) ? (key: Value): Value => key : foldCase;
   return sortBy(run, dictItems(value), (pair) => [fold((pair as Tuple)[by === 'key' ? 0 : 1])], isTrue(descending));
 }
 
-function unique(run: Run, value: Value, args: Value[], keywords: Keywords): Value {
-  const [caseSensitive = false, attribute] = bindArguments('unique', ['case_sensitive', 'attribute'], args, keywords);
-  const read = attributeReader(attribute);
+function unique(run: Run, value: Value, caseSensitive: Value = false, attribute?: Value): Value {
+  const read = attributeReader(run, attribute);
   const seen: Value[] = [];
   return new OneShot(
     itemsOf(run, value).filter((item) => {
       const key = isTrue(caseSensitive) ? read(item) : foldCase(read(item));
       spend(run, 1 + (seen.length >>> 3));
-      if (seen.some((other) => isEqual(other, key))) return false;
+      if (seen.some((other) => isEqual(run, other, key))) return false;
       seen.push(key);
       return true;
     }),
   );
 }
 
-function extreme(run: Run, operator: '<' | '>', value: Value, [caseSensitive = false, attribute]: Value[]): Value {
-  const read = attributeReader(attribute);
+function extreme(run: Run, operator: '<' | '>', value: Value, caseSensitive: Value = false, attribute?: Value): Value {
+  const read = attributeReader(run, attribute);
   const keyOf = (item: Value): Value => (isTrue(caseSensitive) ? read(item) : foldCase(read(item)));
   const list = itemsOf(run, value);
   spend(run, list.length >>> 3);
   if (list.length === 0) return undefined;
-  return list.reduce((best, item) => (compare(operator, keyOf(item), keyOf(best)) ? item : best));
+  return list.reduce((best, item) => (compare(run, operator, keyOf(item), keyOf(best)) ? item : best));
 }
 
-function sum(run: Run, value: Value, args: Value[], keywords: Keywords): Value {
-  const [attribute, start = 0] = bindArguments('sum', ['attribute', 'start'], args, keywords);
-  const read = attributeReader(attribute);
+function sum(run: Run, value: Value, attribute?: Value, start: Value = 0): Value {
+  const read = attributeReader(run, attribute);
   if (typeof start === 'string') fail("sum() can't sum strings [use ''.join(seq) instead]");
   const list = itemsOf(run, value);
   spend(run, list.length);
   return list.reduce((total, item) => applyBinary(run, '+', total, read(item)), start);
 }
 
-function groupBy(run: Run, value: Value, args: Value[], keywords: Keywords): Value[] {
-  const [attribute, otherwise, caseSensitive = false] = bindArguments('groupby', ['attribute', 'default', 'case_sensitive'], args, keywords);
-  const read = attributeReader(attribute, otherwise);
+function groupBy(run: Run, value: Value, attribute?: Value, otherwise?: Value, caseSensitive: Value = false): Value[] {
+  const read = attributeReader(run, attribute, otherwise);
   const keyOf = (item: Value): Value => (isTrue(caseSensitive) ? read(item) : foldCase(read(item)));
   const groups: Value[][] = [];
   for (const item of sortBy(run, itemsOf(run, value), (each) => [keyOf(each)], false)) {
     const open = groups.at(-1);
-    if (open && isEqual(keyOf(open[0]), keyOf(item))) open.push(item);
+    if (open && isEqual(run, keyOf(open[0]), keyOf(item))) open.push(item);
     else groups.push([item]);
   }
   return groups.map((group) => Group.of(isTrue(caseSensitive) ? keyOf(group[0]) : read(group[0]), group));
@@ -334,19 +335,20 @@ function slices(run: Run, value: Value, count?: Value, filler?: Value): Value {
 }
 
 /** The `tojson` of `transformers`: plain `json.dumps`, nothing escaped for HTML. */
-function json(run: Run, value: Value, args: Value[], keywords: Keywords): string {
-  const [ensureAscii = false, indentation, separators, sortKeys = false] = bindArguments(
-    'tojson',
-    ['ensure_ascii', 'indent', 'separators', 'sort_keys'],
-    args,
-    keywords,
-  );
+function json(
+  run: Run,
+  value: Value,
+  ensureAscii: Value = false,
+  indentation?: Value,
+  separators?: Value,
+  sortKeys: Value = false,
+): string {
   const spaces = indentation === undefined || indentation === null ? undefined : indentText(indentation);
   const pair = separators === undefined || separators === null ? undefined : itemsOf(run, separators);
   if (pair && (pair.length !== 2 || !pair.every((part) => typeof part === 'string'))) fail('separators must be two strings');
   const [itemSeparator, keySeparator] = (pair ?? [spaces === undefined ? ', ' : ',', ': ']) as [string, string];
   const options = { ensureAscii: isTrue(ensureAscii), indent: spaces, itemSeparator, keySeparator, sortKeys: isTrue(sortKeys) };
-  return checkText(run, toJson(value, options));
+  return checkText(run, toJson(run, value, options));
 }
 
 function indentText(indentation: Value): string {

@@ -39,7 +39,7 @@ export function formatPercent(run: Run, format: string, values: Value): string {
       if (next >= positional.length) fail('not enough arguments for format string');
       value = positional[next++];
     }
-    return pad(percentBody(value, kind, precision === undefined ? undefined : Number(precision), flags, whole), {
+    return pad(percentBody(run, value, kind, precision === undefined ? undefined : Number(precision), flags, whole), {
       width: checkWidth(Number(width ?? 0)),
       align: flags.includes('-') ? '<' : flags.includes('0') && kind !== 's' && kind !== 'r' ? '=' : '>',
       fill: flags.includes('0') && !flags.includes('-') && kind !== 's' && kind !== 'r' ? '0' : ' ',
@@ -49,11 +49,11 @@ export function formatPercent(run: Run, format: string, values: Value): string {
   return checkText(run, text);
 }
 
-function percentBody(value: Value, kind: string, precision: number | undefined, flags: string, whole: string): string {
+function percentBody(run: Run, value: Value, kind: string, precision: number | undefined, flags: string, whole: string): string {
   switch (kind) {
     case 's':
     case 'r': {
-      const text = kind === 's' ? toText(value) : toRepr(value);
+      const text = kind === 's' ? toText(run, value) : toRepr(run, value);
       return precision === undefined ? text : [...text].slice(0, precision).join('');
     }
     case 'd':
@@ -101,9 +101,9 @@ export function formatBraces(
     for (const [, attribute, key] of path.matchAll(/\.([^.[]+)|\[([^\]]+)\]/g)) {
       value = attribute !== undefined ? access.getAttribute(value, attribute) : access.getItem(value, /^\d+$/.test(key!) ? Number(key) : key);
     }
-    if (conversion === 'r') value = toRepr(value);
-    else if (conversion) value = toText(value);
-    return formatValue(value, specification ?? '');
+    if (conversion === 'r') value = toRepr(run, value);
+    else if (conversion) value = toText(run, value);
+    return formatValue(run, value, specification ?? '');
   });
   return checkText(run, text);
 }
@@ -119,8 +119,8 @@ function named(keywords: Keywords, name: string): Value {
 }
 
 /** Python's format specification: `[[fill]align][sign][0][width][,][.precision][type]`. */
-function formatValue(value: Value, specification: string): string {
-  if (specification === '') return toText(value);
+function formatValue(run: Run, value: Value, specification: string): string {
+  if (specification === '') return toText(run, value);
   const parts = /^(?:([^])?([<>=^]))?([-+ ])?(0)?(\d+)?([,_])?(?:\.(\d+))?([bdoxXeEfFgGsn%])?$/u.exec(specification);
   if (!parts) return fail(`invalid format specification '${specification}'`);
   const [, fill, align, sign = '', zero, width, group, precision, kind] = parts;
@@ -132,7 +132,7 @@ function formatValue(value: Value, specification: string): string {
     body = precision === undefined ? value : [...value].slice(0, Number(precision)).join('');
   } else {
     if (kind === 's') fail(`unknown format code 's' for a number`);
-    body = formatNumber(value as number, sign, group, precision === undefined ? undefined : Number(precision), kind);
+    body = formatNumber(run, value as number, sign, group, precision === undefined ? undefined : Number(precision), kind);
   }
   return pad(body, {
     width: checkWidth(Number(width ?? 0)),
@@ -141,8 +141,8 @@ function formatValue(value: Value, specification: string): string {
   });
 }
 
-function formatNumber(value: Value, sign: string, group: string | undefined, precision: number | undefined, kind: string | undefined): string {
-  if (typeof value === 'boolean' && kind === undefined) return toText(value);
+function formatNumber(run: Run, value: Value, sign: string, group: string | undefined, precision: number | undefined, kind: string | undefined): string {
+  if (typeof value === 'boolean' && kind === undefined) return toText(run, value);
   const number = numeric(value as number);
   const isNegative = number < 0 || Object.is(number, -0);
   let digits: string;

@@ -26,9 +26,9 @@ export const GLOBALS: ReadonlyMap<string, Value> = new Map<string, Value>([
   define('namespace', (run, args, keywords) => new Namespace(makeDict(run, args, keywords) as Map<string, Value>)),
   define('cycler', (_run, args) => (args.length === 0 ? fail('at least one item has to be provided') : new Cycler(args))),
   define('joiner', (_run, args, keywords) => joiner(...bindArguments('joiner', ['sep'], args, keywords))),
-  define('raise_exception', (_run, args, keywords) => {
+  define('raise_exception', (run, args, keywords) => {
     const [message] = bindArguments('raise_exception', ['message'], args, keywords);
-    throw new TemplateError('TEMPLATE_RAISED', toText(message));
+    throw new TemplateError('TEMPLATE_RAISED', toText(run, message));
   }),
   define('strftime_now', (run, args, keywords) => {
     const [format] = bindArguments('strftime_now', ['format'], args, keywords);

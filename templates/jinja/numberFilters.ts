@@ -6,8 +6,9 @@ import { Float, isFloat, isInteger, isNumber, numeric, requireIndex, toFloat, ty
 
 const FLOAT_TEXT = /^[-+]?(?:(?:\d+(?:_\d+)*\.?(?:\d+(?:_\d+)*)?|\.\d+(?:_\d+)*)(?:e[-+]?\d+(?:_\d+)*)?|inf(?:inity)?|nan)$/i;
 
-/** `value|int`: what cannot be read as a number is the default. */
+/** `value|int`: what cannot be read as a number is the default; an undefined value fails. */
 export function toIntegerValue(value: Value, otherwise: Value = 0, base: Value = 10): Value {
+  if (value === undefined) fail('an undefined value is no number');
   if (isInteger(value)) return numeric(value);
   if (typeof value === 'string') {
     const integer = parseInteger(strip(value, undefined, true, true), requireIndex(base));
@@ -21,6 +22,7 @@ export function toIntegerValue(value: Value, otherwise: Value = 0, base: Value =
 
 /** `value|float`. */
 export function toFloatValue(value: Value, otherwise: Value = new Float(0)): Value {
+  if (value === undefined) fail('an undefined value is no number');
   const number = parseFloatValue(value);
   return number === undefined ? otherwise : toFloat(number);
 }

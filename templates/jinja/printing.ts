@@ -8,22 +8,28 @@ import {
   Namespace,
   OneShot,
   Range,
+  SafeText,
   Tuple,
+  checkText,
   compareText,
   dictEntries,
   isDict,
+  spend,
   typeName,
   type Dict,
+  type Run,
   type Value,
 } from './values.js';
 
 /** Python's `str(value)`; an undefined value prints nothing. */
-export function toText(value: Value): string {
-  return typeof value === 'string' ? value : value === undefined ? '' : toRepr(value);
+export function toText(run: Run, value: Value): string {
+  if (typeof value === 'string') return value;
+  if (value === undefined) return '';
+  return value instanceof SafeText ? value.text : toRepr(run, value);
 }
 
 /** Python's `repr(value)`. */
-export function toRepr(value: Value): string {
+export function toRepr(run: Run, value: Value): string {
   switch (typeof value) {
     case 'string':
       return quote(value);
@@ -38,24 +44,27 @@ export function toRepr(value: Value): string {
     default:
   }
   if (value === null) return 'None';
+  // Lists may hold each other many times over, so that a small one prints without end.
+  spend(run, 1);
+  const listed = (items: Value[]): string => checkText(run, items.map((item) => toRepr(run, item)).join(', '));
   if (value instanceof Float) return floatText(value.value);
-  if (value instanceof Tuple) return `(${value.map(toRepr).join(', ')}${value.length === 1 ? ',' : ''})`;
-  if (Array.isArray(value)) return `[${value.map(toRepr).join(', ')}]`;
+  if (value instanceof SafeText) return `Markup(${quote(value.text)})`;
+  if (value instanceof Tuple) return `(${listed(value)}${value.length === 1 ? ',' : ''})`;
+  if (Array.isArray(value)) return `[${listed(value)}]`;
   if (value instanceof Range) return `range(${value.start}, ${value.stop}${value.step === 1 ? '' : `, ${value.step}`})`;
-  if (value instanceof DictView) return `dict_${value.kind}([${value.items().map(toRepr).join(', ')}])`;
-  if (value instanceof Namespace) return `<Namespace ${dictRepr(value.attributes)}>`;
+  if (value instanceof DictView) return `dict_${value.kind}([${listed(value.items())}])`;
+  if (value instanceof Namespace) return `<Namespace ${dictRepr(run, value.attributes)}>`;
   if (value instanceof Loop) return `<LoopContext ${value.index0 + 1}/${value.items.length}>`;
   if (value instanceof Callable && value.typeName === 'Macro') return `<Macro ${quote(value.name)}>`;
-  if (isDict(value)) return dictRepr(value);
+  if (isDict(value)) return dictRepr(run, value);
   // Python would print an address in memory.
   const hint = value instanceof OneShot ? '; use |list or |join' : '';
   return fail(`a ${typeName(value)} object cannot be printed${hint}`);
 }
 
-function dictRepr(dict: Dict): string {
-  return `{${dictEntries(dict)
-    .map(([key, value]) => `${toRepr(key)}: ${toRepr(value)}`)
-    .join(', ')}}`;
+function dictRepr(run: Run, dict: Dict): string {
+  const items = dictEntries(dict).map(([key, value]) => `${toRepr(run, key)}: ${toRepr(run, value)}`);
+  return `{${checkText(run, items.join(', '))}}`;
 }
 
 function numberText(value: number): string {
@@ -105,7 +114,7 @@ export type JsonOptions = {
 };
 
 /** `json.dumps(value)`. */
-export function toJson(value: Value, options: JsonOptions, level = 0): string {
+export function toJson(run: Run, value: Value, options: JsonOptions, level = 0): string {
   switch (typeof value) {
     case 'string':
       return jsonString(value, options.ensureAscii);
@@ -118,12 +127,15 @@ export function toJson(value: Value, options: JsonOptions, level = 0): string {
     default:
   }
   if (value === null) return 'null';
+  spend(run, 1);
   if (value instanceof Float) return floatText(value.value);
+  if (value instanceof SafeText) return jsonString(value.text, options.ensureAscii);
   const next = options.indent === undefined ? '' : `\n${options.indent.repeat(level + 1)}`;
   const last = options.indent === undefined ? '' : `\n${options.indent.repeat(level)}`;
   if (Array.isArray(value)) {
     if (value.length === 0) return '[]';
-    return `[${value.map((item) => next + toJson(item, options, level + 1)).join(options.itemSeparator)}${last}]`;
+    const items = value.map((item) => next + toJson(run, item, options, level + 1));
+    return `[${checkText(run, items.join(options.itemSeparator))}${last}]`;
   }
   if (!isDict(value)) return fail(`Object of type ${typeName(value)} is not JSON serializable`);
   let entries = dictEntries(value);
@@ -133,16 +145,16 @@ export function toJson(value: Value, options: JsonOptions, level = 0): string {
     entries = entries.sort(([a], [b]) => compareText(a as string, b as string));
   }
   const items = entries.map(
-    ([key, item]) => next + jsonString(jsonKey(key), options.ensureAscii) + options.keySeparator + toJson(item, options, level + 1),
+    ([key, item]) => next + jsonString(jsonKey(run, key), options.ensureAscii) + options.keySeparator + toJson(run, item, options, level + 1),
   );
-  return `{${items.join(options.itemSeparator)}${last}}`;
+  return `{${checkText(run, items.join(options.itemSeparator))}${last}}`;
 }
 
-function jsonKey(key: Value): string {
+function jsonKey(run: Run, key: Value): string {
   if (typeof key === 'string') return key;
   if (key === null) return 'null';
   if (typeof key === 'boolean') return key ? 'true' : 'false';
-  if (typeof key === 'number' || typeof key === 'bigint') return toRepr(key);
+  if (typeof key === 'number' || typeof key === 'bigint') return toRepr(run, key);
   return fail(`keys must be str, int, float, bool or None, not ${typeName(key)}`);
 }
 

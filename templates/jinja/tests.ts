@@ -6,7 +6,9 @@ import { TEXT_METHODS } from './textMethods.js';
 import {
   Callable,
   Loop,
+  NO_KEYWORDS,
   Range,
+  SafeText,
   compare,
   contains,
   isDict,
@@ -22,17 +24,17 @@ import {
 
 export type Test = (run: Run, value: Value, args: Value[], keywords: Keywords) => boolean;
 
-const isSame = (_run: Run, value: Value, [other]: Value[]): boolean => isEqual(value, other);
-const isNotSame = (_run: Run, value: Value, [other]: Value[]): boolean => !isEqual(value, other);
+const isSame = (run: Run, value: Value, [other]: Value[]): boolean => isEqual(run, value, other);
+const isNotSame = (run: Run, value: Value, [other]: Value[]): boolean => !isEqual(run, value, other);
 const order =
   (operator: '<' | '<=' | '>' | '>='): Test =>
-  (_run, value, [other]) =>
-    compare(operator, value, other);
+  (run, value, [other]) =>
+    compare(run, operator, value, other);
 
 export const TESTS: ReadonlyMap<string, Test> = new Map<string, Test>([
-  ['odd', (run, value) => isEqual(applyBinary(run, '%', defined(value), 2), 1)],
-  ['even', (run, value) => isEqual(applyBinary(run, '%', defined(value), 2), 0)],
-  ['divisibleby', (run, value, [divisor]) => isEqual(applyBinary(run, '%', defined(value), divisor), 0)],
+  ['odd', (run, value) => isEqual(run, applyBinary(run, '%', defined(value), 2), 1)],
+  ['even', (run, value) => isEqual(run, applyBinary(run, '%', defined(value), 2), 0)],
+  ['divisibleby', (run, value, [divisor]) => isEqual(run, applyBinary(run, '%', defined(value), divisor), 0)],
   ['defined', (_run, value) => value !== undefined],
   ['undefined', (_run, value) => value === undefined],
   ['none', (_run, value) => value === null],
@@ -42,16 +44,16 @@ export const TESTS: ReadonlyMap<string, Test> = new Map<string, Test>([
   ['integer', (_run, value) => isInteger(value) && typeof value !== 'boolean'],
   ['float', (_run, value) => isFloat(value)],
   ['number', (_run, value) => isNumber(value)],
-  ['string', (_run, value) => typeof value === 'string'],
+  ['string', (_run, value) => typeof value === 'string' || value instanceof SafeText],
   ['mapping', (_run, value) => isDict(value)],
-  ['sequence', (_run, value) => value === undefined || typeof value === 'string' || Array.isArray(value) || value instanceof Range || isDict(value)],
+  ['sequence', (_run, value) => isSequence(value)],
   ['iterable', (_run, value) => isIterable(value)],
   // Python finds an undefined value callable, as it has a method that fails when called.
   ['callable', (_run, value) => value === undefined || value instanceof Callable || value instanceof Loop],
-  ['lower', (run, value) => TEXT_METHODS.get('islower')!(toText(value), [], new Map(), run) === true],
-  ['upper', (run, value) => TEXT_METHODS.get('isupper')!(toText(value), [], new Map(), run) === true],
+  ['lower', (run, value) => TEXT_METHODS.get('islower')!.call(toText(run, value), [], NO_KEYWORDS, run) === true],
+  ['upper', (run, value) => TEXT_METHODS.get('isupper')!.call(toText(run, value), [], NO_KEYWORDS, run) === true],
   ['sameas', (_run, value, [other]) => value === other],
-  ['escaped', () => false],
+  ['escaped', (_run, value) => value instanceof SafeText],
   ['in', (run, value, [collection]) => contains(run, collection, value)],
   ['==', isSame],
   ['eq', isSame],
@@ -69,6 +71,18 @@ export const TESTS: ReadonlyMap<string, Test> = new Map<string, Test>([
   ['>=', order('>=')],
   ['ge', order('>=')],
 ]);
+
+/** What has a length and takes an index. */
+function isSequence(value: Value): boolean {
+  return (
+    value === undefined ||
+    typeof value === 'string' ||
+    value instanceof SafeText ||
+    Array.isArray(value) ||
+    value instanceof Range ||
+    isDict(value)
+  );
+}
 
 function defined(value: Value): Value {
   return value === undefined ? fail('an undefined value has no remainder') : value;

@@ -2,13 +2,7 @@
 import { fail } from './errors.js';
 import { WHITESPACE } from './lexer.js';
 import { TEXT_METHODS } from './textMethods.js';
-import { checkText, checkTextLength, isTrue, requireIndex, requireText, type Run, type Value } from './values.js';
-
-const HTML_ESCAPES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', "'": '&#39;', '"': '&#34;' };
-
-export function escapeHtml(text: string): string {
-  return text.replace(/[&<>'"]/g, (character) => HTML_ESCAPES[character]!);
-}
+import { NO_KEYWORDS, checkText, checkTextLength, isTrue, requireIndex, requireText, type Run, type Value } from './values.js';
 
 const WORD_STARTS = new RegExp(`[^-${WHITESPACE}({\\[<]+`, 'g');
 
@@ -23,7 +17,7 @@ export function titleCase(text: string): string {
 /** Indents each line but the first (unless `first`) and the empty ones (unless `blank`). */
 export function indent(run: Run, text: string, width: Value = 4, first: Value = false, blank: Value = false): string {
   const margin = typeof width === 'string' ? width : marginOf(run, requireIndex(width));
-  const lines = TEXT_METHODS.get('splitlines')!(`${text}\n`, [], new Map(), run) as string[];
+  const lines = TEXT_METHODS.get('splitlines')!.call(`${text}\n`, [], NO_KEYWORDS, run) as string[];
   checkTextLength(run, text.length + lines.length * margin.length);
   const [head = '', ...rest] = lines;
   const body = rest.map((line) => (line === '' && !isTrue(blank) ? line : margin + line));

@@ -5,6 +5,7 @@
 import { fail } from './errors.js';
 import { WHITESPACE } from './lexer.js';
 import {
+  SafeText,
   Tuple,
   checkListLength,
   checkText,
@@ -12,6 +13,7 @@ import {
   hasSurrogates,
   itemsOf,
   lengthOf,
+  plain,
   requireIndex,
   requireText,
   spend,
@@ -21,59 +23,74 @@ import {
   type Value,
 } from './values.js';
 
-type TextMethod = (text: string, args: Value[], keywords: Keywords, run: Run) => Value;
+export type TextMethod = {
+  name: string;
+  maxArguments: number;
+  call: (text: string, args: Value[], keywords: Keywords, run: Run) => Value;
+};
 
 const SPACE = new RegExp(`[${WHITESPACE}]`);
 const SPACES = new RegExp(`[${WHITESPACE}]+`, 'g');
 
-export const TEXT_METHODS: ReadonlyMap<string, TextMethod> = new Map<string, TextMethod>([
-  ['strip', (text, [chars]) => strip(text, chars, true, true)],
-  ['lstrip', (text, [chars]) => strip(text, chars, true, false)],
-  ['rstrip', (text, [chars]) => strip(text, chars, false, true)],
-  ['upper', (text) => text.toUpperCase()],
-  ['lower', (text) => text.toLowerCase()],
-  ['casefold', (text) => text.toLowerCase().replaceAll('ß', 'ss')],
-  ['capitalize', (text) => capitalize(text)],
-  ['title', (text) => text.replace(/\p{L}+/gu, capitalize)],
-  ['swapcase', (text) => text.replace(/./gsu, (c) => (c === c.toUpperCase() ? c.toLowerCase() : c.toUpperCase()))],
-  ['startswith', (text, args) => testEnd(text, args, 'startswith', (part, affix) => part.startsWith(affix))],
-  ['endswith', (text, args) => testEnd(text, args, 'endswith', (part, affix) => part.endsWith(affix))],
-  ['removeprefix', (text, [prefix]) => (text.startsWith(need(prefix, 'removeprefix')) ? text.slice((prefix as string).length) : text)],
+/** Name, most positional arguments, and what it does. */
+const METHODS: [name: string, maxArguments: number, call: TextMethod['call']][] = [
+  ['strip', 1, (text, [chars]) => strip(text, chars, true, true)],
+  ['lstrip', 1, (text, [chars]) => strip(text, chars, true, false)],
+  ['rstrip', 1, (text, [chars]) => strip(text, chars, false, true)],
+  ['upper', 0, (text) => text.toUpperCase()],
+  ['lower', 0, (text) => text.toLowerCase()],
+  ['casefold', 0, (text) => text.toLowerCase().replaceAll('ß', 'ss')],
+  ['capitalize', 0, (text) => capitalize(text)],
+  ['title', 0, (text) => text.replace(/\p{L}+/gu, capitalize)],
+  ['swapcase', 0, (text) => text.replace(/./gsu, (c) => (c === c.toUpperCase() ? c.toLowerCase() : c.toUpperCase()))],
+  ['startswith', 3, (text, args) => testEnd(text, args, 'startswith', (part, affix) => part.startsWith(affix))],
+  ['endswith', 3, (text, args) => testEnd(text, args, 'endswith', (part, affix) => part.endsWith(affix))],
+  ['removeprefix', 1, (text, [prefix]) => (text.startsWith(need(prefix, 'removeprefix')) ? text.slice((prefix as string).length) : text)],
   [
     'removesuffix',
+    1,
     (text, [suffix]) =>
       need(suffix, 'removesuffix') !== '' && text.endsWith(suffix as string) ? text.slice(0, -(suffix as string).length) : text,
   ],
-  ['split', (text, args, keywords, run) => split(run, text, ...splitArguments(args, keywords))],
-  ['rsplit', (text, args, keywords, run) => splitRight(run, text, ...splitArguments(args, keywords))],
-  ['splitlines', (text, [keepEnds], keywords, run) => splitLines(run, text, (keepEnds ?? keywords.get('keepends') ?? false) === true)],
-  ['partition', (text, [separator]) => partition(text, need(separator, 'partition'), false)],
-  ['rpartition', (text, [separator]) => partition(text, need(separator, 'rpartition'), true)],
-  ['join', (text, [items], _, run) => joinTexts(run, text, itemsOf(run, items))],
-  ['replace', (text, [old, next, count], _, run) => replace(run, text, need(old, 'replace'), need(next, 'replace'), count)],
-  ['find', (text, args) => find(text, args, false)],
-  ['rfind', (text, args) => find(text, args, true)],
-  ['index', (text, args) => found(find(text, args, false))],
-  ['rindex', (text, args) => found(find(text, args, true))],
-  ['count', (text, args) => count(text, args)],
-  ['isdigit', (text) => /^[\p{Nd}²³¹⁰⁴-⁹₀-₉]+$/u.test(text)],
-  ['isdecimal', (text) => /^\p{Nd}+$/u.test(text)],
-  ['isnumeric', (text) => /^\p{N}+$/u.test(text)],
-  ['isalpha', (text) => /^\p{L}+$/u.test(text)],
-  ['isalnum', (text) => /^[\p{L}\p{N}]+$/u.test(text)],
-  ['isspace', (text) => text !== '' && strip(text, undefined, true, true) === ''],
-  ['isupper', (text) => isCased(text) && !/[\p{Ll}\p{Lt}]/u.test(text)],
-  ['islower', (text) => isCased(text) && !/[\p{Lu}\p{Lt}]/u.test(text)],
-  ['istitle', (text) => isCased(text) && text === text.replace(/\p{L}+/gu, capitalize)],
+  ['split', 2, (text, args, keywords, run) => split(run, text, ...splitArguments(args, keywords))],
+  ['rsplit', 2, (text, args, keywords, run) => splitRight(run, text, ...splitArguments(args, keywords))],
+  ['splitlines', 1, (text, [keepEnds], keywords, run) => splitLines(run, text, (keepEnds ?? keywords.get('keepends') ?? false) === true)],
+  ['partition', 1, (text, [separator]) => partition(text, need(separator, 'partition'), false)],
+  ['rpartition', 1, (text, [separator]) => partition(text, need(separator, 'rpartition'), true)],
+  ['join', 1, (text, [items], _, run) => joinTexts(run, text, itemsOf(run, items))],
+  ['replace', 3, (text, [old, next, count], _, run) => replace(run, text, need(old, 'replace'), need(next, 'replace'), count)],
+  ['find', 3, (text, args) => find(text, args, false)],
+  ['rfind', 3, (text, args) => find(text, args, true)],
+  ['index', 3, (text, args) => found(find(text, args, false))],
+  ['rindex', 3, (text, args) => found(find(text, args, true))],
+  ['count', 3, (text, args) => count(text, args)],
+  ['isdigit', 0, (text) => /^[\p{Nd}²³¹⁰⁴-⁹₀-₉]+$/u.test(text)],
+  ['isdecimal', 0, (text) => /^\p{Nd}+$/u.test(text)],
+  ['isnumeric', 0, (text) => /^\p{N}+$/u.test(text)],
+  ['isalpha', 0, (text) => /^\p{L}+$/u.test(text)],
+  ['isalnum', 0, (text) => /^[\p{L}\p{N}]+$/u.test(text)],
+  ['isspace', 0, (text) => text !== '' && strip(text, undefined, true, true) === ''],
+  ['isupper', 0, (text) => isCased(text) && !/[\p{Ll}\p{Lt}]/u.test(text)],
+  ['islower', 0, (text) => isCased(text) && !/[\p{Lu}\p{Lt}]/u.test(text)],
+  ['istitle', 0, (text) => isCased(text) && text === text.replace(/\p{L}+/gu, capitalize)],
   // eslint-disable-next-line no-control-regex
-  ['isascii', (text) => /^[\x00-\x7f]*$/.test(text)],
-  ['isidentifier', (text) => /^[\p{ID_Start}_]\p{ID_Continue}*$/u.test(text)],
-  ['zfill', (text, [width], _, run) => zeroFill(run, text, requireIndex(width))],
-  ['ljust', (text, [width, fill], _, run) => justify(run, text, width, fill, 0)],
-  ['rjust', (text, [width, fill], _, run) => justify(run, text, width, fill, 1)],
-  ['center', (text, [width, fill], _, run) => justify(run, text, width, fill, 0.5)],
-  ['expandtabs', (text, [size], keywords, run) => expandTabs(run, text, requireIndex(size ?? keywords.get('tabsize') ?? 8))],
-]);
+  ['isascii', 0, (text) => /^[\x00-\x7f]*$/.test(text)],
+  ['isidentifier', 0, (text) => /^[\p{ID_Start}_]\p{ID_Continue}*$/u.test(text)],
+  ['zfill', 1, (text, [width], _, run) => zeroFill(run, text, requireIndex(width))],
+  ['ljust', 2, (text, [width, fill], _, run) => justify(run, text, width, fill, 0)],
+  ['rjust', 2, (text, [width, fill], _, run) => justify(run, text, width, fill, 1)],
+  ['center', 2, (text, [width, fill], _, run) => justify(run, text, width, fill, 0.5)],
+  ['expandtabs', 1, (text, [size], keywords, run) => expandTabs(run, text, requireIndex(size ?? keywords.get('tabsize') ?? 8))],
+];
+
+export const TEXT_METHODS: ReadonlyMap<string, TextMethod> = new Map(
+  METHODS.map(([name, maxArguments, call]) => [name, { name, maxArguments, call }]),
+);
+
+export function callTextMethod(method: TextMethod, text: string, args: Value[], keywords: Keywords, run: Run): Value {
+  if (args.length > method.maxArguments) fail(`${method.name}() takes at most ${method.maxArguments} arguments (${args.length} given)`);
+  return method.call(text, args, keywords, run);
+}
 
 /** Whitespace, or any of the given characters, from either end. */
 export function strip(text: string, chars: Value, left: boolean, right: boolean): string {
@@ -140,6 +157,7 @@ function testEnd(text: string, [affix, start, stop]: Value[], method: string, te
   const candidates = affix instanceof Tuple ? [...affix] : [affix];
   const range = part(text, start, stop).text;
   return candidates.some((candidate) => {
+    if (candidate instanceof SafeText) return test(range, candidate.text);
     if (typeof candidate !== 'string') fail(`${method} first arg must be str or a tuple of str, not ${typeName(candidate)}`);
     return test(range, candidate);
   });
@@ -166,12 +184,12 @@ export function split(run: Run, text: string, separator: Value, limit: number): 
   let at = 0;
   for (const space of rest.matchAll(SPACES)) {
     if (parts.length >= limit) break;
-    if (space.index + space[0].length >= rest.length) break;
     parts.push(rest.slice(at, space.index));
     at = space.index + space[0].length;
   }
   checkListLength(run, parts.length);
-  return [...parts, strip(rest.slice(at), undefined, false, true)];
+  // What is left after the last split keeps the spaces at its end.
+  return at < rest.length ? [...parts, rest.slice(at)] : parts;
 }
 
 function splitRight(run: Run, text: string, separator: Value, limit: number): string[] {
@@ -221,11 +239,17 @@ export function joinTexts(run: Run, separator: string, items: Value[]): string {
   spend(run, items.length >>> 3);
   let length = separator.length * Math.max(0, items.length - 1);
   items.forEach((item, index) => {
-    if (typeof item !== 'string') fail(`sequence item ${index}: expected str instance, ${typeName(item)} found`);
-    length += item.length;
+    if (typeof item !== 'string' && !(item instanceof SafeText)) {
+      fail(`sequence item ${index}: expected str instance, ${typeName(item)} found`);
+    }
+    length += toPlainText(item).length;
   });
   checkTextLength(run, length);
-  return items.join(separator);
+  return items.map(toPlainText).join(separator);
+}
+
+function toPlainText(item: Value): string {
+  return plain(item) as string;
 }
 
 /** Position in code points, or -1. */

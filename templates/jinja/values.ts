@@ -37,6 +37,11 @@ export class Float {
   constructor(readonly value: number) {}
 }
 
+/** A string that `safe` or `escape` made (markupsafe's Markup): what is added to it gets escaped. */
+export class SafeText {
+  constructor(readonly text: string) {}
+}
+
 export class Tuple extends Array<Value> {
   static override get [Symbol.species](): ArrayConstructor {
     return Array;
@@ -179,7 +184,13 @@ export function requireIndex(value: Value): number {
   return Number(value);
 }
 
+/** A safe string as the plain one, anything else as it is. */
+export function plain(value: Value): Value {
+  return value instanceof SafeText ? value.text : value;
+}
+
 export function requireText(value: Value, what: string): string {
+  if (value instanceof SafeText) return value.text;
   if (typeof value !== 'string') fail(`${what} must be str, not ${typeName(value)}`);
   return value;
 }
@@ -191,6 +202,7 @@ export function typeName(value: Value): string {
   if (typeof value === 'boolean') return 'bool';
   if (isInteger(value)) return 'int';
   if (isFloat(value)) return 'float';
+  if (value instanceof SafeText) return 'Markup';
   if (value instanceof Tuple) return 'tuple';
   if (Array.isArray(value)) return 'list';
   if (value instanceof Range) return 'range';
@@ -220,18 +232,21 @@ export function isTrue(value: Value): boolean {
   if (Array.isArray(value) || value instanceof Range) return value.length > 0;
   if (value instanceof Float) return value.value !== 0;
   if (value instanceof DictView) return dictSize(value.dict) > 0;
+  if (value instanceof SafeText) return value.text !== '';
   if (isDict(value)) return dictSize(value) > 0;
   return true;
 }
 
-export function isEqual(left: Value, right: Value): boolean {
+export function isEqual(run: Run, left: Value, right: Value): boolean {
   if (left === right) return true;
   // Numbers compare by value across types; a bigint and a number do so with JavaScript's loose equality.
   if (isNumber(left)) return isNumber(right) && numeric(left) == numeric(right);
+  if (left instanceof SafeText || right instanceof SafeText) return plain(left) === plain(right);
   if (typeof left !== 'object' || typeof right !== 'object' || left === null || right === null) return false;
+  spend(run, 1);
   if (Array.isArray(left)) {
     if (!Array.isArray(right) || left.length !== right.length || left instanceof Tuple !== right instanceof Tuple) return false;
-    return left.every((item, index) => isEqual(item, right[index]));
+    return left.every((item, index) => isEqual(run, item, right[index]));
   }
   if (left instanceof Range) {
     if (!(right instanceof Range) || left.length !== right.length) return false;
@@ -239,14 +254,14 @@ export function isEqual(left: Value, right: Value): boolean {
   }
   if (isDict(left)) {
     if (!isDict(right) || dictSize(left) !== dictSize(right)) return false;
-    return dictEntries(left).every(([key, value]) => dictHas(right, key) && isEqual(value, dictGet(right, key)));
+    return dictEntries(left).every(([key, value]) => dictHas(right, key) && isEqual(run, value, dictGet(right, key)));
   }
   return false;
 }
 
 /** Python's `<` and its relatives: numbers by value, strings by code point, lists and tuples item by item. */
-export function compare(operator: '<' | '<=' | '>' | '>=', left: Value, right: Value): boolean {
-  const order = orderOf(left, right);
+export function compare(run: Run, operator: '<' | '<=' | '>' | '>=', left: Value, right: Value): boolean {
+  const order = orderOf(run, plain(left), plain(right));
   if (order === undefined) {
     fail(`'${operator}' not supported between instances of '${typeName(left)}' and '${typeName(right)}'`);
   }
@@ -255,7 +270,7 @@ export function compare(operator: '<' | '<=' | '>' | '>=', left: Value, right: V
 }
 
 /** Negative, zero or positive; NaN where a NaN is compared; undefined where Python has no order. */
-function orderOf(left: Value, right: Value): number | undefined {
+function orderOf(run: Run, left: Value, right: Value): number | undefined {
   if (isNumber(left) && isNumber(right)) {
     const [a, b] = [numeric(left), numeric(right)];
     return a < b ? -1 : a > b ? 1 : a == b ? 0 : NaN;
@@ -263,7 +278,7 @@ function orderOf(left: Value, right: Value): number | undefined {
   if (typeof left === 'string' && typeof right === 'string') return compareText(left, right);
   if (Array.isArray(left) && Array.isArray(right) && left instanceof Tuple === right instanceof Tuple) {
     for (let index = 0; index < Math.min(left.length, right.length); index++) {
-      if (!isEqual(left[index], right[index])) return orderOf(left[index], right[index]);
+      if (!isEqual(run, left[index], right[index])) return orderOf(run, left[index], right[index]);
     }
     return left.length - right.length;
   }
@@ -294,6 +309,7 @@ export function itemsOf(run: Run, value: Value): Value[] {
     return [...value];
   }
   if (value === undefined) return [];
+  if (value instanceof SafeText) return itemsOf(run, value.text);
   if (value instanceof Range) {
     spend(run, value.length >>> 3);
     return Array.from({ length: value.length }, (_, index) => value.at(index));
@@ -309,6 +325,7 @@ export function isIterable(value: Value): boolean {
   return (
     value === undefined ||
     typeof value === 'string' ||
+    value instanceof SafeText ||
     Array.isArray(value) ||
     value instanceof Range ||
     value instanceof OneShot ||
@@ -322,6 +339,7 @@ export function lengthOf(value: Value): number {
   if (typeof value === 'string') return hasSurrogates(value) ? [...value].length : value.length;
   if (Array.isArray(value) || value instanceof Range) return value.length;
   if (value === undefined) return 0;
+  if (value instanceof SafeText) return lengthOf(value.text);
   if (value instanceof DictView) return dictSize(value.dict);
   if (isDict(value)) return dictSize(value);
   if (value instanceof Loop) return value.items.length;
@@ -330,7 +348,9 @@ export function lengthOf(value: Value): number {
 
 /** `needle in haystack`. */
 export function contains(run: Run, haystack: Value, needle: Value): boolean {
+  if (haystack instanceof SafeText) haystack = haystack.text;
   if (typeof haystack === 'string') {
+    if (needle instanceof SafeText) needle = needle.text;
     if (typeof needle !== 'string') fail(`'in <string>' requires string as left operand, not ${typeName(needle)}`);
     spend(run, haystack.length >>> 8);
     return haystack.includes(needle);
@@ -340,7 +360,7 @@ export function contains(run: Run, haystack: Value, needle: Value): boolean {
   if (!isIterable(haystack)) fail(`argument of type '${typeName(haystack)}' is not iterable`);
   const items = itemsOf(run, haystack);
   spend(run, items.length >>> 3);
-  return items.some((item) => isEqual(item, needle));
+  return items.some((item) => isEqual(run, item, needle));
 }
 
 export function hasSurrogates(text: string): boolean {
@@ -350,18 +370,21 @@ export function hasSurrogates(text: string): boolean {
 /** A dict key as a Map holds it; Python finds 1.0 where it stored 1. Unhashable values fail. */
 export function toKey(value: Value): Value {
   if (value instanceof Float) return value.value;
+  if (value instanceof SafeText) return value.text;
   if (typeof value === 'object' && value !== null && !(value instanceof Callable)) fail(`unhashable type: '${typeName(value)}'`);
   return value;
 }
 
 export function dictHas(dict: Dict, key: Value): boolean {
   if (dict instanceof Map) return dict.has(toKey(key));
-  return typeof toKey(key) === 'string' && Object.hasOwn(dict, key as string);
+  const name = toKey(key);
+  return typeof name === 'string' && Object.hasOwn(dict, name);
 }
 
 export function dictGet(dict: Dict, key: Value): Value {
-  if (dict instanceof Map) return dict.get(key instanceof Float ? key.value : key);
-  return typeof key === 'string' && Object.hasOwn(dict, key) ? dict[key] : undefined;
+  if (dict instanceof Map) return dict.get(key instanceof Float ? key.value : plain(key));
+  const name = plain(key);
+  return typeof name === 'string' && Object.hasOwn(dict, name) ? dict[name] : undefined;
 }
 
 export function dictSize(dict: Dict): number {

@@ -1,0 +1,134 @@
+/** Templates that want out, and templates that want everything: an error each, quickly, and nothing else. */
+import { describe, expect, it } from 'vitest';
+import { TemplateError } from '../../../templates/jinja/errors.js';
+import { compileTemplate } from '../../../templates/jinja/template.js';
+
+const context = () => ({
+  messages: [{ role: 'user', content: 'hi' }],
+  s: 'x',
+  n: 1,
+  a: [1, 2],
+  o: { k: 1 },
+  bare: Object.assign(Object.create(null) as object, { k: 1 }),
+});
+
+const code = 'return globalThis.escaped = 1';
+const ESCAPES = [
+  ...['range', 'raise_exception', 'namespace', 'cycler', 'joiner', 'dict', 'strftime_now', 'self', 's.upper', 'o.items', 'a.index', 'o', 'a', 's', 'n'].flatMap(
+    (object) => [`{{ ${object}.constructor('${code}')() }}`, `{{ ${object}.constructor.constructor('${code}')() }}`, `{{ ${object}.__proto__.x }}`],
+  ),
+  `{{ ""["con" ~ "structor"]["con" ~ "structor"]('${code}')() }}`,
+  `{{ o["constructor"]["constructor"]('${code}')() }}`,
+  `{{ bare.constructor('${code}')() }}`,
+  `{{ messages[0].content.sub.constructor('${code}')() }}`,
+  `{% for x in a %}{{ loop.constructor.constructor('${code}')() }}{% endfor %}`,
+  `{{ s | constructor }}`,
+  `{% if s is constructor %}x{% endif %}`,
+  `{{ o.valueOf.call.constructor('${code}')() }}`,
+  `{{ ("" | attr("constructor") | attr("constructor"))('${code}')() }}`,
+  `{{ (["x"] | map(attribute="constructor") | list)[0].constructor('${code}')() }}`,
+  `{% set x = o.__proto__ %}{% set x.polluted = "yes" %}`,
+  `{{ o.__proto__.update({"polluted": "yes"}) }}`,
+  `{{ "".__class__.__mro__ }}`,
+  `{% macro m() %}x{% endmacro %}{{ m.constructor('${code}')() }}`,
+  `{{ m.invoke() }}{% macro m() %}{% endmacro %}`,
+  `{% macro m() %}{{ caller.constructor('${code}')() }}{% endmacro %}{% call m() %}x{% endcall %}`,
+  `{{ '{0.constructor.constructor}'.format(s)('${code}') }}`,
+  `{% include "/etc/passwd" %}`,
+  `{% import "/etc/passwd" as x %}{{ x }}`,
+  `{% set __x"];process.exit(9);// = 1 %}`,
+  `{{ lipsum() }}`,
+];
+/** These render, to nothing or to plain text, as they do in Jinja's sandbox. */
+const HARMLESS = [
+  [`{{ o.constructor }}{{ a.length }}{{ s.length }}{{ o.hasOwnProperty }}{{ o['__proto__'] }}{{ messages.map }}|`, '|'],
+  [`{% set ns = namespace(__proto__={"polluted": "y"}) %}{{ ns.polluted }}|`, '|'],
+  [`{% set ns = namespace() %}{% set ns.__proto__ = {"polluted": "yes"} %}{{ ns.polluted }}{{ a.polluted }}|`, '|'],
+  [`{{ {'__proto__': {'polluted': 1}}.polluted }}{{ dict(__proto__=1).x }}|`, '|'],
+  [`{{ "{{ 7 * 7 }}" }}{{ 'a\\'+process.exit(9)+\\'' }}`, "{{ 7 * 7 }}a'+process.exit(9)+'"],
+  [`{{ lipsum.__globals__ }}{{ '{0.__class__}'.format(s) }}|`, '|'],
+  [`{% for k in o %}{{ k }}{% endfor %}{{ 'constructor' in o }}{{ 'toString' in bare }}`, 'kFalseFalse'],
+] as const;
+
+function run(template: string): string {
+  return compileTemplate(template).render(context(), new Date(0)).text;
+}
+
+describe('escapes', () => {
+  it.each(ESCAPES)('%s', (template) => {
+    expect(() => run(template)).toThrow(TemplateError);
+    expect(globalThis).not.toHaveProperty('escaped');
+    expect({}).not.toHaveProperty('polluted');
+  });
+
+  it.each(HARMLESS)('%s', (template, text) => {
+    expect(run(template)).toBe(text);
+    expect({}).not.toHaveProperty('polluted');
+  });
+});
+
+const BOMBS: Record<string, string> = {
+  'a long range': '{% for i in range(1000000000) %}{% endfor %}',
+  'nested loops': '{% for i in range(2000) %}{% for j in range(2000) %}{% for k in range(2000) %}{% endfor %}{% endfor %}{% endfor %}',
+  'a flood of output': `{% set s %}${'y'.repeat(1024)}{% endset %}{% for i in range(3000) %}{% for j in range(3000) %}{{ s }}{% endfor %}{% endfor %}`,
+  'doubling strings': "{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}{{ ns.s }}",
+  'doubling lists': '{% set ns = namespace(s=[1, 2]) %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}{{ ns.s | length }}',
+  'doubling nested lists': '{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s }}',
+  'a comparison of doubled lists':
+    '{% set ns = namespace(s=[1], t=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% set ns.t = [ns.t, ns.t] %}{% endfor %}{{ ns.s == ns.t }}',
+  'JSON of doubled lists': '{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s | tojson }}',
+  'a repeated string': "{{ 'x' * 2000000000 }}",
+  'a repeated list': '{{ ([1] * 1000000000) | length }}',
+  'endless recursion': '{% macro m(n) %}{{ m(n) }}{% endmacro %}{{ m(1) }}',
+  'recursion that fans out': '{% macro m(n) %}{% if n > 0 %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(40) }}',
+  'an endless recursive loop': '{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}',
+  'a wide indent': '{{ "a\\nb\\nc" | indent(900000000) }}',
+  'a wide field': "{{ '%999999999d' % 1 }}",
+  'a wide format': "{{ '{:>999999999}'.format('a') }}",
+  'a wide center': "{{ 'a'.center(999999999) }}",
+  'many zeros': "{{ '1'.zfill(999999999) }}",
+  'growing replacements': "{% set ns = namespace(s='aaaaaaaaaa') %}{% for i in range(20) %}{% set ns.s = ns.s.replace('a', 'aaaaaaaaaa') %}{% endfor %}{{ ns.s }}",
+  'growing joins': "{% set ns = namespace(s='ab') %}{% for i in range(30) %}{% set ns.s = ns.s.join(ns.s) %}{% endfor %}{{ ns.s }}",
+  'a huge power': '{{ 2 ** 100000000 }}',
+  'a power of powers': '{% set ns = namespace(n=3) %}{% for i in range(60) %}{% set ns.n = ns.n * ns.n %}{% endfor %}{{ ns.n }}',
+  'deep parentheses': `{{ ${'('.repeat(30000)}1${')'.repeat(30000)} }}`,
+  'deep lists': `{{ ${'['.repeat(30000)}1${']'.repeat(30000)} }}`,
+  'deep ifs': '{% if 1 %}'.repeat(3000) + '{% endif %}'.repeat(3000),
+  'deep nots': `{{ ${'not '.repeat(15000)}1 }}`,
+  'a long sum': `{{ ${'1+'.repeat(30000)}1 }}`,
+  'long filters': `{{ 1 ${'|string'.repeat(9000)} }}`,
+  'a huge template': ' '.repeat(400000),
+  'many spaces': `{{${' '.repeat(60000)}`,
+  'many openings': '{% raw '.repeat(9000),
+};
+
+describe('bombs', () => {
+  it.each(Object.entries(BOMBS))('%s', (_name, template) => {
+    const start = performance.now();
+    expect(() => run(template)).toThrow(TemplateError);
+    expect(performance.now() - start).toBeLessThan(5000);
+  });
+
+  it('says the limit and the place', () => {
+    expect(() => run('a\n  {% for i in range(1000000000) %}{% endfor %}')).toThrow(
+      expect.objectContaining({ code: 'TEMPLATE_LIMIT', line: 2, message: expect.stringContaining('100000') as string }),
+    );
+  });
+});
+
+describe('messages', () => {
+  it.each([
+    ['{{ messages[0].tool.name }}', 1, "'messages[0].tool' is undefined; it has no 'name'"],
+    ['\n{{ nope.x }}', 2, "'nope' is undefined; it has no 'x'"],
+    ['{{ nope() }}', 1, "'nope' is undefined, so it cannot be called"],
+    ["x\n{{ 'a' + nope }}", 2, "'nope' is undefined"],
+    ['{{ 1 | nope }}', 1, "No filter named 'nope'."],
+    ['\n\n {% if a %}', 3, 'the template ends where {% elif %} or {% else %} or {% endif %} was expected'],
+    ['{% endif %}', 1, "unknown tag 'endif'"],
+    ['{{ (1 }}', 1, "unexpected '}', expected ')'"],
+    ["{% macro m() %}\n{{ nope.x }}{% endmacro %}\n\n{{ m() }}", 2, "'nope' is undefined; it has no 'x'"],
+    ["{{ raise_exception('Only user!') }}", 1, 'Only user!'],
+  ])('%j', (template, line, message) => {
+    expect(() => run(template)).toThrow(expect.objectContaining({ line, message: expect.stringContaining(message) as string }));
+  });
+});
