@@ -33,7 +33,11 @@ export async function callApi<T = Resource>(connection: Connection, request: Api
     try {
       const response = await fetch(connection.apiUrl + request.path, {
         method: request.method,
-        headers: { ...authorization(connection), accept: 'application/json', ...(request.body === undefined ? {} : { 'content-type': 'application/json' }) },
+        headers: {
+          ...authorization(connection),
+          accept: 'application/json',
+          ...(request.body === undefined ? {} : { 'content-type': 'application/json' }),
+        },
         body: request.body === undefined ? undefined : JSON.stringify(request.body),
         signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS),
       });
@@ -59,7 +63,10 @@ export function authorization(connection: Configuration): { authorization: strin
 /** The configured account, else the one the key belongs to. */
 export async function accountOf(connection: Connection): Promise<string> {
   if (!connection.accountId) {
-    const { accounts = [] } = await callApi<{ accounts?: { name: string }[] }>(connection, { method: 'GET', path: '/v1/accounts?pageSize=2' });
+    const { accounts = [] } = await callApi<{ accounts?: { name: string }[] }>(connection, {
+      method: 'GET',
+      path: '/v1/accounts?pageSize=2',
+    });
     const [account, another] = accounts;
     if (!account) throw new UsageError('the key belongs to no account: give one with --account-id');
     if (another) throw new UsageError('the key may use several accounts: choose one with --account-id');
@@ -73,7 +80,8 @@ export function refusal(status: number, text: string): ApiError {
   try {
     const body = JSON.parse(text) as { message?: unknown; error?: { message?: unknown }; details?: unknown } | null;
     const message = body?.message || body?.error?.message;
-    if (typeof message === 'string') return new ApiError(status, message, Array.isArray(body?.details) ? (body.details as ProblemDetail[]) : []);
+    if (typeof message === 'string')
+      return new ApiError(status, message, Array.isArray(body?.details) ? (body.details as ProblemDetail[]) : []);
   } catch {
     // Not JSON: a proxy, or another server.
   }
@@ -94,7 +102,10 @@ export function unreachable(apiUrl: string, error: unknown): ApiError {
   };
   const timedOut = (error as Error).name === 'TimeoutError' || code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_CONNECT_TIMEOUT';
   const reason = timedOut ? 'no answer in time' : (reasons[code] ?? ((cause as Error).message || code || 'unknown reason'));
-  return new ApiError(0, `cannot reach ${apiUrl}: ${reason}. Is the server running ("npm run dev" starts one)? Its address comes from --api-url or TEMPER_API_URL.`);
+  return new ApiError(
+    0,
+    `cannot reach ${apiUrl}: ${reason}. Is the server running ("npm run dev" starts one)? Its address comes from --api-url or TEMPER_API_URL.`,
+  );
 }
 
 function parseAnswer<T>(text: string, status: number, apiUrl: string): T {

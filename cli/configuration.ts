@@ -29,7 +29,10 @@ export interface Surroundings {
 const HERE: Surroundings = { environment: process.env, homeFolder: homedir(), workingFolder: process.cwd() };
 
 /** @throws UsageError when no server or no key is configured anywhere */
-export function resolveConfiguration(flags: PartialConfiguration, { environment, homeFolder, workingFolder }: Surroundings = HERE): Configuration {
+export function resolveConfiguration(
+  flags: PartialConfiguration,
+  { environment, homeFolder, workingFolder }: Surroundings = HERE,
+): Configuration {
   const stored = readSettings(join(homeFolder, '.temper', 'config.json'), true);
   // The local stack is looked for only when something is missing: its file may be anywhere above.
   let stack: PartialConfiguration | undefined;
@@ -41,10 +44,14 @@ export function resolveConfiguration(flags: PartialConfiguration, { environment,
   const apiUrl = resolve('apiUrl');
   const apiKey = resolve('apiKey');
   if (!apiUrl) {
-    throw new UsageError('no server is configured: start one with "npm run dev" in the repository, or set TEMPER_API_URL (or --api-url) to the address of yours');
+    throw new UsageError(
+      'no server is configured: start one with "npm run dev" in the repository, or set TEMPER_API_URL (or --api-url) to the address of yours',
+    );
   }
-  if (!apiKey) throw new UsageError('no API key is configured: set TEMPER_API_KEY, give --api-key, or store one with: temper set-api-key KEY');
-  if (!/^https?:\/\/[^/]/.test(apiUrl)) throw new UsageError(`"${apiUrl}" is not the address of a server: it must begin with http:// or https://`);
+  if (!apiKey)
+    throw new UsageError('no API key is configured: set TEMPER_API_KEY, give --api-key, or store one with: temper set-api-key KEY');
+  if (!/^https?:\/\/[^/]/.test(apiUrl))
+    throw new UsageError(`"${apiUrl}" is not the address of a server: it must begin with http:// or https://`);
   return { apiUrl: apiUrl.replace(/\/+$/, ''), apiKey, accountId: resolve('accountId') };
 }
 

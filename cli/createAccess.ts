@@ -34,7 +34,8 @@ export function defineCreateApiKey(command: Command): void {
       const session = openSession(self);
       const path = await collectionPath(session, API_KEY, user);
       await create(session, { method: 'POST', path, body: { apiKey: key } }, (made) => [
-        plainText(made.key), `Created the key ${plainText(made.keyId)}:\n\n  ${plainText(made.key)}\n\nKeep it now: it is not shown again.`,
+        plainText(made.key),
+        `Created the key ${plainText(made.keyId)}:\n\n  ${plainText(made.key)}\n\nKeep it now: it is not shown again.`,
       ]);
     });
 }
@@ -51,11 +52,18 @@ export function defineCreateSecret(command: Command): void {
       const name = resourceName(await accountOf(session.connection), 'secrets', requireId(id, 'a secret'));
       const keyName = options.keyName ?? id.toUpperCase().replaceAll('-', '_');
       const body = { name, keyName, value: session.dryRun ? '(hidden)' : await readSecretValue(options.value) };
-      await create(session, { method: 'POST', path: await collectionPath(session, SECRET), body }, (secret) => [idOf(secret.name), `Stored ${plainText(secret.name)}`]);
+      await create(session, { method: 'POST', path: await collectionPath(session, SECRET), body }, (secret) => [
+        idOf(secret.name),
+        `Stored ${plainText(secret.name)}`,
+      ]);
     });
 }
 
-async function create(session: Session, request: ApiRequest, describe: (made: Record<string, unknown>) => [id: string, text: string]): Promise<void> {
+async function create(
+  session: Session,
+  request: ApiRequest,
+  describe: (made: Record<string, unknown>) => [id: string, text: string],
+): Promise<void> {
   if (session.dryRun) return printRequest(session, request);
   const made = await callApi(session.connection, request);
   printResource(session, made, ...describe(made));

@@ -8,7 +8,7 @@ import type { Command } from 'commander';
 import { isId } from '../schemas/names.js';
 import { callApi, type ApiRequest, type Resource } from './client.js';
 import { describeDataset, fetchReport } from './datasetText.js';
-import { OperationError, UsageError } from './failures.js';
+import { isPassing, OperationError, UsageError } from './failures.js';
 import { formatSize, plainText } from './format.js';
 import { collectionPath, DATASET, statusMessage } from './resources.js';
 import { openSession, print, printJson, printRequest, printResource, type Session } from './session.js';
@@ -23,17 +23,29 @@ export function defineCreateDataset(command: Command): void {
     .option('--dataset-id <id>', 'ID of the dataset (default: from the name of the file)')
     .option('--display-name <name>', 'name for people')
     .option('--no-wait', 'return when the file is uploaded, before it is validated')
-    .addHelpText('after', '\nExamples:\n  temper create dataset intents.jsonl\n  temper create dataset my-intents data/train.jsonl --display-name "Intents, July"')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  temper create dataset intents.jsonl\n  temper create dataset my-intents data/train.jsonl --display-name "Intents, July"',
+    )
     .action(async (given: string[], options: { datasetId?: string; displayName?: string; wait: boolean }) => {
       await createDataset(openSession(command), placeArguments(given, options.datasetId), options);
     });
 }
 
-async function createDataset(session: Session, { id, path: filePath }: { id: string; path: string }, options: { displayName?: string; wait: boolean }): Promise<void> {
+async function createDataset(
+  session: Session,
+  { id, path: filePath }: { id: string; path: string },
+  options: { displayName?: string; wait: boolean },
+): Promise<void> {
   const file = fileToSend(filePath);
   const request: ApiRequest = {
-    method: 'POST', path: await collectionPath(session, DATASET), idempotent: true,
-    body: { datasetId: id, dataset: { ...(options.displayName === undefined ? {} : { displayName: options.displayName }), userUploaded: {} } },
+    method: 'POST',
+    path: await collectionPath(session, DATASET),
+    idempotent: true,
+    body: {
+      datasetId: id,
+      dataset: { ...(options.displayName === undefined ? {} : { displayName: options.displayName }), userUploaded: {} },
+    },
   };
   if (session.dryRun) return printRequest(session, request);
 
@@ -41,7 +53,9 @@ async function createDataset(session: Session, { id, path: filePath }: { id: str
   const created = await callApi(connection, request);
   if (created.state === 'READY') {
     if (created.sha256 !== (await sha256Of(file.path))) {
-      throw new OperationError(`the dataset ${plainText(created.name)} exists already with other content, and a dataset never changes: choose another ID with --dataset-id`);
+      throw new OperationError(
+        `the dataset ${plainText(created.name)} exists already with other content, and a dataset never changes: choose another ID with --dataset-id`,
+      );
     }
     return printResource(session, created, id, `The same file is already there.\n${describeDataset(created, undefined)}`);
   }
@@ -61,30 +75,44 @@ async function createDataset(session: Session, { id, path: filePath }: { id: str
   printResource(session, dataset, id, describeDataset(dataset, report));
 }
 
-/** Until READY or found invalid. A lost connection is waited for. */
-async function waitForVerdict(session: Session, path: string): Promise<Resource> {
+/** Until READY or found invalid, through lost connections for as long as it takes. */
+async function waitForVerdict({ connection, status }: Session, path: string): Promise<Resource> {
   const startMs = performance.now();
   for (;;) {
-    const dataset = await callApi(session.connection, { method: 'GET', path });
-    if (dataset.state === 'READY' || statusMessage(dataset)) return dataset;
-    const seconds = Math.floor((performance.now() - startMs) / 1000);
-    session.status.show(`validating${seconds > 1 ? ` (${seconds}s)` : ''}`);
+    try {
+      const dataset = await callApi(connection, { method: 'GET', path });
+      if (dataset.state === 'READY' || statusMessage(dataset)) return dataset;
+      const seconds = Math.floor((performance.now() - startMs) / 1000);
+      status.show(`validating${seconds > 1 ? ` (${seconds}s)` : ''}`);
+    } catch (error) {
+      if (!isPassing(error)) throw error;
+      status.show(`The validation goes on, but ${error.message} Trying again.`);
+    }
     await sleep(POLL_MS);
   }
 }
 
 /** Both orders that the reference uses: `FILE` and `ID FILE`. */
 function placeArguments(given: string[], datasetId: string | undefined): { id: string; path: string } {
-  if (given.length > 2 || (given.length === 2 && datasetId !== undefined)) throw new UsageError('too many arguments: give FILE, or ID FILE');
+  if (given.length > 2 || (given.length === 2 && datasetId !== undefined))
+    throw new UsageError('too many arguments: give FILE, or ID FILE');
   const path = given.at(-1)!;
   const id = datasetId ?? (given.length === 2 ? given[0]! : idFromFile(path));
-  if (!isId(id)) throw new UsageError(`"${id}" cannot be the ID of a dataset: use 1 to 63 characters of a-z, 0-9 and hyphen, with no hyphen at either end`);
+  if (!isId(id))
+    throw new UsageError(
+      `"${id}" cannot be the ID of a dataset: use 1 to 63 characters of a-z, 0-9 and hyphen, with no hyphen at either end`,
+    );
   return { id, path };
 }
 
 /** `data/My Rows_v2.jsonl` → `my-rows-v2`. */
 function idFromFile(path: string): string {
-  const id = basename(path).replace(/\.[^.]*$/, '').toLowerCase().replace(/[^a-z0-9]+/g, '-').slice(0, 63).replace(/^-+|-+$/g, '');
+  const id = basename(path)
+    .replace(/\.[^.]*$/, '')
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .slice(0, 63)
+    .replace(/^-+|-+$/g, '');
   if (!id) throw new UsageError('the name of the file gives no ID: choose one with --dataset-id');
   return id;
 }

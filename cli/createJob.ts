@@ -13,22 +13,27 @@ import { watchJob } from './watchJob.js';
 const HIDDEN = new Set(['wandbApiKey']);
 
 export function defineCreateJob(command: Command): void {
-  command
-    .description('Start a fine-tuning job')
-    .option('-w, --wait', 'stay until the job ends, and show how far it is');
+  command.description('Start a fine-tuning job').option('-w, --wait', 'stay until the job ends, and show how far it is');
   addSettingFlags(command, SETTINGS);
   command
-    .addHelpText('after', [
-      '',
-      'Examples:',
-      '  temper create fine-tuning-job --settings-file settings.yaml --wait',
-      '  temper create fine-tuning-job --dataset my-intents --text text --label intent --base-model temper-tiny',
-      '  temper create fine-tuning-job --settings-file settings.yaml --epochs 2 --dry-run',
-    ].join('\n'))
+    .addHelpText(
+      'after',
+      [
+        '',
+        'Examples:',
+        '  temper create fine-tuning-job --settings-file settings.yaml --wait',
+        '  temper create fine-tuning-job --dataset my-intents --text text --label intent --base-model temper-tiny',
+        '  temper create fine-tuning-job --settings-file settings.yaml --epochs 2 --dry-run',
+      ].join('\n'),
+    )
     .action(async (_: unknown, self: Command) => {
       const settings = gatherSettings(self);
       const session = openSession(self);
-      await createJob(session, buildJobRequest(settings, await accountOf(session.connection)), self.opts<{ wait?: boolean }>().wait ?? false);
+      await createJob(
+        session,
+        buildJobRequest(settings, await accountOf(session.connection)),
+        self.opts<{ wait?: boolean }>().wait ?? false,
+      );
     });
 }
 
@@ -57,5 +62,11 @@ function printPlan(session: Session, path: string, request: JobRequest): void {
     return printJson({ method: 'POST', url, body, origins: Object.fromEntries(request.rows.map(({ field, origin }) => [field, origin])) });
   }
   print(`POST ${url}\n`);
-  print(formatTable(['FIELD', 'VALUE', 'FROM'], request.rows.map(({ field, value, origin }) => [field, JSON.stringify(hide(field, value)), origin]), terminalWidth()));
+  print(
+    formatTable(
+      ['FIELD', 'VALUE', 'FROM'],
+      request.rows.map(({ field, value, origin }) => [field, JSON.stringify(hide(field, value)), origin]),
+      terminalWidth(),
+    ),
+  );
 }

@@ -29,7 +29,10 @@ export function defineDownloadModel(command: Command): void {
     .description("Download a model's files")
     .argument('<name>', 'ID or full name of the model')
     .argument('[folder]', 'where to put them (default: a folder named like the model)')
-    .addHelpText('after', '\nExample:\n  temper download model my-model ./my-model\n\nA download that was cut short goes on when the command is run again.')
+    .addHelpText(
+      'after',
+      '\nExample:\n  temper download model my-model ./my-model\n\nA download that was cut short goes on when the command is run again.',
+    )
     .action(async (name: string, folder: string | undefined, _: unknown, self: Command) => {
       const session = openSession(self);
       const path = await resourcePath(session, MODEL, name);
@@ -63,10 +66,13 @@ async function downloadModel(session: Session, path: string, folder: string): Pr
   await Promise.all(Array.from({ length: Math.min(FILES_AT_ONCE, names.length) }, worker));
 
   status.clear();
-  const files = await Promise.all(names.map(async (name) => ({ name, sizeBytes: (await stat(placeIn(folder, name))).size, checked: Boolean(known.get(name)?.sha256) })));
+  const files = await Promise.all(
+    names.map(async (name) => ({ name, sizeBytes: (await stat(placeIn(folder, name))).size, checked: Boolean(known.get(name)?.sha256) })),
+  );
   if (session.json) return printJson({ folder: resolve(folder), files });
   if (session.quiet) return print(folder);
-  for (const file of files) print(`${join(folder, plainText(file.name))}  ${formatSize(file.sizeBytes)}${file.checked ? '  SHA-256 checked' : ''}`);
+  for (const file of files)
+    print(`${join(folder, plainText(file.name))}  ${formatSize(file.sizeBytes)}${file.checked ? '  SHA-256 checked' : ''}`);
 }
 
 interface UrlSource {
@@ -77,7 +83,9 @@ interface UrlSource {
 }
 
 function signedUrls(connection: Connection, path: string): UrlSource {
-  const ask = async () => (await callApi<{ filenameToSignedUrls: Record<string, string> }>(connection, { method: 'GET', path: `${path}:getDownloadEndpoint` })).filenameToSignedUrls;
+  const ask = async () =>
+    (await callApi<{ filenameToSignedUrls: Record<string, string> }>(connection, { method: 'GET', path: `${path}:getDownloadEndpoint` }))
+      .filenameToSignedUrls;
   let urls: ReturnType<typeof ask> | undefined;
   return { urls: () => (urls ??= ask()), renew: () => (urls = undefined) };
 }
@@ -88,20 +96,31 @@ async function downloadFile(source: UrlSource, file: ModelFile, target: string, 
   const part = `${target}.part`;
   let mismatches = 0;
   for (let attempt = 0; ; attempt++) {
-    const problem = await fetchRest(source, file, part, onProgress).catch((error: Error) => (error instanceof ApiError ? error.message : String(error.cause ?? error.message)));
+    const haveBytes = await sizeOf(part);
+    const problem = await fetchRest(source, file, part, onProgress).catch((error: Error) =>
+      error instanceof ApiError ? error.message : String(error.cause ?? error.message),
+    );
     const wrong = problem ?? (await checkContent(file, part));
     if (!wrong) return rename(part, target);
     // Whole but wrong: nothing to build on. From the beginning, once; what is wrong twice is wrong where it lies.
     if (!problem) await rm(part, { force: true });
     if (!problem) mismatches++;
+    // Each piece that comes is worth the tries of a new one.
+    else if ((await sizeOf(part)) > haveBytes) attempt = 0;
     const waitMs = mismatches > 1 ? undefined : RETRY_WAITS_MS[attempt];
-    if (waitMs === undefined) throw new OperationError(`${plainText(file.name)} could not be downloaded: ${wrong}. Run the same command again to go on.`);
+    if (waitMs === undefined)
+      throw new OperationError(`${plainText(file.name)} could not be downloaded: ${wrong}. Run the same command again to go on.`);
     await sleep(waitMs);
   }
 }
 
 /** Appends what is missing to the part. Gives what went wrong, or undefined. */
-async function fetchRest(source: UrlSource, file: ModelFile, part: string, onProgress: (bytes: number) => void): Promise<string | undefined> {
+async function fetchRest(
+  source: UrlSource,
+  file: ModelFile,
+  part: string,
+  onProgress: (bytes: number) => void,
+): Promise<string | undefined> {
   const url = (await source.urls())[file.name];
   if (!url) return 'the server gave no address for it';
   const haveBytes = await sizeOf(part);
@@ -124,7 +143,11 @@ async function fetchRest(source: UrlSource, file: ModelFile, part: string, onPro
       yield chunk;
     }
   };
-  await pipeline(Readable.fromWeb(response.body as Parameters<typeof Readable.fromWeb>[0]), counted, createWriteStream(part, { flags: from > 0 ? 'a' : 'w' }));
+  await pipeline(
+    Readable.fromWeb(response.body as Parameters<typeof Readable.fromWeb>[0]),
+    counted,
+    createWriteStream(part, { flags: from > 0 ? 'a' : 'w' }),
+  );
   const promised = response.headers.get('content-length');
   return promised !== null && bytes !== from + Number(promised) ? 'the connection was lost' : undefined;
 }
@@ -140,12 +163,16 @@ async function checkContent(file: ModelFile, path: string): Promise<string | und
 /** A file's place in the folder. @throws OperationError for a name that leads out of it */
 function placeIn(folder: string, name: string): string {
   const target = resolve(folder, name);
-  if (!target.startsWith(resolve(folder) + sep)) throw new OperationError(`the model has a file with a name that leads out of the folder: ${plainText(name)}`);
+  if (!target.startsWith(resolve(folder) + sep))
+    throw new OperationError(`the model has a file with a name that leads out of the folder: ${plainText(name)}`);
   return target;
 }
 
 async function sizeOf(path: string): Promise<number> {
-  return stat(path).then((stats) => stats.size, () => 0);
+  return stat(path).then(
+    (stats) => stats.size,
+    () => 0,
+  );
 }
 
 /** Undefined when there is no such file. */

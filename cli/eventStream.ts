@@ -1,7 +1,7 @@
 /** A job's events as they happen: server-sent events that go on, after a lost connection, where they stopped. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { authorization, refusal, type Connection } from './client.js';
-import { ApiError } from './failures.js';
+import { ApiError, isPassing } from './failures.js';
 
 export interface JobEvent {
   sequence: number;
@@ -16,8 +16,8 @@ const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 15_000;
 
 /**
- * Ends when the server ends the stream after the job's last event, or with `signal`. A lost connection, 429 and 5xx are
- * survived for as long as it takes.
+ * Ends with `signal` only: a stream that ends may be the end of the job or of the server, and the caller knows which. A lost
+ * connection, 429 and 5xx are survived for as long as it takes.
  * @throws ApiError  when the server refuses: the job is gone, the key is not valid
  */
 export async function* followEvents(connection: Connection, path: string, signal: AbortSignal): AsyncGenerator<JobEvent> {
@@ -38,10 +38,9 @@ export async function* followEvents(connection: Connection, path: string, signal
         const event = parseEvent(message.data);
         if (event) yield event;
       }
-      // An end without an error is the end of the job, or of the server: another connection tells which.
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof ApiError && error.status < 500 && error.status !== 429) throw error;
+      if (error instanceof ApiError && !isPassing(error)) throw error;
     }
     await sleep(waitMs, undefined, { signal }).catch(() => undefined);
     waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS);

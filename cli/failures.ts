@@ -29,6 +29,11 @@ export class ApiError extends Error {
   }
 }
 
+/** True when the same request may succeed later: the server was not reached, is busy, or failed. */
+export function isPassing(error: unknown): error is ApiError {
+  return error instanceof ApiError && (error.status === 0 || error.status === 429 || error.status >= 500);
+}
+
 export function exitCode(error: unknown): number {
   return error instanceof UsageError ? 2 : 1;
 }
@@ -38,10 +43,10 @@ export function explain(error: unknown): string {
   if (!(error instanceof Error)) return `Error: ${String(error)}`;
   const lines = [`Error: ${error.message || error.name}`];
   if (error instanceof ApiError) {
-    for (const detail of error.details) {
-      const text = explainDetail(detail, error);
-      if (text) lines.push(`  ${text}`);
-    }
+    const details = error.details.map((detail) => explainDetail(detail, error)).filter(Boolean);
+    // A lone code without a place belongs to the message itself.
+    if (details.length === 1 && details[0] === error.details[0]?.reason) lines[0] += ` [${details[0]}]`;
+    else lines.push(...details.map((detail) => `  ${detail}`));
     const advice = adviceFor(error.status);
     if (advice) lines.push(advice);
   }

@@ -20,7 +20,9 @@ export function formatDuration(seconds: number): string {
 }
 
 export function formatCount(value: number): string {
-  return Math.round(value).toString().replace(/\B(?=(\d{3})+$)/g, ',');
+  return Math.round(value)
+    .toString()
+    .replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
 /** A loss, a perplexity, a learning rate: four significant digits. */
@@ -64,7 +66,9 @@ export function shorten(text: string, width: number): string {
  */
 export function formatTable(titles: string[], rows: string[][], width: number | undefined): string {
   const gap = 2;
-  const lengths = titles.map((title, column) => Math.max(...[title, ...rows.map((row) => row[column] ?? '')].map((cell) => [...cell].length)));
+  const lengths = titles.map((title, column) =>
+    Math.max(...[title, ...rows.map((row) => row[column] ?? '')].map((cell) => [...cell].length)),
+  );
   const least = titles.map((title) => Math.max(title.length, 6));
   let excess = width === undefined ? 0 : lengths.reduce((sum, length) => sum + length + gap, -gap) - width;
   while (excess > 0) {
@@ -74,7 +78,10 @@ export function formatTable(titles: string[], rows: string[][], width: number | 
     excess--;
   }
   const line = (cells: string[]) =>
-    cells.map((cell, column) => pad(shorten(cell, lengths[column]!), lengths[column]!)).join(' '.repeat(gap)).trimEnd();
+    cells
+      .map((cell, column) => pad(shorten(cell, lengths[column]!), lengths[column]!))
+      .join(' '.repeat(gap))
+      .trimEnd();
   return [titles, ...rows].map(line).join('\n');
 }
 
@@ -82,7 +89,9 @@ export function formatTable(titles: string[], rows: string[][], width: number | 
 export function formatFields(fields: [label: string, value: string | undefined][]): string {
   const shown = fields.filter(([, value]) => value !== undefined && value !== '');
   const labelWidth = Math.max(0, ...shown.map(([label]) => label.length)) + 1;
-  return shown.map(([label, value]) => `${pad(`${label}:`, labelWidth)} ${value!.replaceAll('\n', `\n${' '.repeat(labelWidth + 1)}`)}`).join('\n');
+  return shown
+    .map(([label, value]) => `${pad(`${label}:`, labelWidth)} ${value!.replaceAll('\n', `\n${' '.repeat(labelWidth + 1)}`)}`)
+    .join('\n');
 }
 
 function pad(text: string, width: number): string {

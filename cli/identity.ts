@@ -36,7 +36,6 @@ export function defineSetApiKey(command: Command): void {
     });
 }
 
-
 export function defineVersion(command: Command): void {
   command.description('Show the version').action(() => print(`temper ${programVersion()}`));
 }

@@ -23,10 +23,18 @@ export interface Setting {
 export const KINDS = ['text_completion', 'text_classification', 'conversation'] as const;
 export type Kind = (typeof KINDS)[number];
 
-const BLOCKS: Record<Kind, string> = { text_completion: 'textCompletion', text_classification: 'textClassification', conversation: 'conversation' };
+const BLOCKS: Record<Kind, string> = {
+  text_completion: 'textCompletion',
+  text_classification: 'textClassification',
+  conversation: 'conversation',
+};
 
 const setting = (key: string, type: SettingType, help: string, block = ''): Setting => ({
-  key, type, help, field: block + camelCase(key), flag: `--${key.replaceAll('_', '-')}`,
+  key,
+  type,
+  help,
+  field: block + camelCase(key),
+  flag: `--${key.replaceAll('_', '-')}`,
 });
 
 export const SETTINGS: readonly Setting[] = [
@@ -100,7 +108,8 @@ export function buildJobRequest({ values, kind }: JobSettings, accountId: string
     if (!given) continue;
     const value = fullName(key, given.value, accountId);
     const owner = kindOf(key);
-    if (owner && owner !== kind!.name) throw new UsageError(`${key} (${given.origin}) is a setting of ${owner}, and the job's kind is ${kind!.name} (${kind!.origin})`);
+    if (owner && owner !== kind!.name)
+      throw new UsageError(`${key} (${given.origin}) is a setting of ${owner}, and the job's kind is ${kind!.name} (${kind!.origin})`);
     if (owner) block[field.slice(field.indexOf('.') + 1)] = value;
     else body[field] = value;
     rows.push({ field, value, origin: value === given.value ? given.origin : `${given.origin}, as its full name` });
@@ -131,14 +140,25 @@ export function kindOf(key: string): Kind | undefined {
 function requireComplete(values: JobSettings['values'], kind: Kind | undefined): void {
   if (!values.has('dataset')) throw new UsageError('no dataset: give --dataset ID, or `dataset: ID` in the settings file');
   const [base, warm] = [values.get('base_model'), values.get('warm_start_from')];
-  if (!base && !warm) throw new UsageError('no model to start from: give --base-model or --warm-start-from (`base_model:` or `warm_start_from:` in the settings file)');
-  if (base && warm) throw new UsageError(`both base_model (${base.origin}) and warm_start_from (${warm.origin}) are given: keep one of them`);
+  if (!base && !warm)
+    throw new UsageError(
+      'no model to start from: give --base-model or --warm-start-from (`base_model:` or `warm_start_from:` in the settings file)',
+    );
+  if (base && warm)
+    throw new UsageError(`both base_model (${base.origin}) and warm_start_from (${warm.origin}) are given: keep one of them`);
   if (!kind) {
-    throw new UsageError('no kind of job: give --input-template and --output-template, or --text and --label, or --conversation (the blocks text_completion, text_classification or conversation in the settings file)');
+    throw new UsageError(
+      'no kind of job: give --input-template and --output-template, or --text and --label, or --conversation (the blocks text_completion, text_classification or conversation in the settings file)',
+    );
   }
-  const required = { text_completion: ['input_template', 'output_template'], text_classification: ['text', 'label'], conversation: [] }[kind];
+  const required = { text_completion: ['input_template', 'output_template'], text_classification: ['text', 'label'], conversation: [] }[
+    kind
+  ];
   for (const key of required) {
-    if (!values.has(key)) throw new UsageError(`a job of kind ${kind} needs ${key}: give --${key.replaceAll('_', '-')} or \`${key}:\` in the block ${kind} of the settings file`);
+    if (!values.has(key))
+      throw new UsageError(
+        `a job of kind ${kind} needs ${key}: give --${key.replaceAll('_', '-')} or \`${key}:\` in the block ${kind} of the settings file`,
+      );
   }
 }
 

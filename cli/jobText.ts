@@ -2,6 +2,7 @@
 import type { Resource } from './client.js';
 import { formatCount, formatDuration, formatFields, formatNumber, formatTable, formatTime, plainText } from './format.js';
 import { shownState, stateOf, statusMessage } from './resources.js';
+import { terminalWidth } from './session.js';
 import { progressBar } from './statusLine.js';
 
 export interface Progress {
@@ -29,6 +30,14 @@ export interface Attempt {
 }
 
 const KIND_NAMES: Record<string, string> = { textCompletion: 'text completion', textClassification: 'text classification' };
+const CAUSES: Record<string, string> = {
+  DATASET: 'the dataset',
+  CONFIG: 'the settings',
+  QUOTA: 'a quota',
+  CAPACITY: 'too little capacity',
+  PLATFORM: 'the platform',
+  TRACKER: 'the tracker',
+};
 const ENDED = new Set(['COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED', 'EXPIRED']);
 
 export function hasEnded(job: Resource): boolean {
@@ -43,11 +52,14 @@ export function describeProgress(job: Resource): string {
   const progress = progressOf(job);
   const parts = [stateAndStage(job)];
   if (progress.totalSteps) {
-    parts.push(progressBar((progress.step ?? 0) / progress.totalSteps), `step ${formatCount(progress.step ?? 0)}/${formatCount(progress.totalSteps)}`);
+    parts.push(
+      progressBar((progress.step ?? 0) / progress.totalSteps),
+      `step ${formatCount(progress.step ?? 0)}/${formatCount(progress.totalSteps)}`,
+    );
   }
   if (progress.epoch !== undefined) parts.push(`epoch ${progress.epoch.toFixed(2)}`);
-  if (progress.loss !== undefined) parts.push(`loss ${formatNumber(progress.loss)}`);
-  if (!hasEnded(job)) {
+  if (progress.loss !== undefined) parts.push(`loss ${progress.loss.toPrecision(4)}`);
+  if (job.stage === 'training') {
     if (progress.tokensPerSecond) parts.push(`${formatCount(progress.tokensPerSecond)} tokens/s`);
     if (progress.etaSeconds !== undefined && progress.etaSeconds !== null) parts.push(`ETA ${formatDuration(progress.etaSeconds)}`);
   }
@@ -61,7 +73,8 @@ export function describeJob(job: Resource, attempts: Attempt[] = []): string {
     ['Name', plainText(job.name)],
     ['Display name', plainText(job.displayName)],
     ['State', stateAndStage(job)],
-    ['Problem', describeProblem(job)],
+    ['Problem', statusMessage(job)],
+    ['Cause', describeCause(job)],
     ['Progress', progressOf(job).totalSteps ? describeProgress(job).slice(stateAndStage(job).length).trim() : ''],
     ['Dataset', plainText(job.dataset)],
     ['Kind', KIND_NAMES[plainText(job.kind)] ?? plainText(job.kind)],
@@ -72,32 +85,47 @@ export function describeJob(job: Resource, attempts: Attempt[] = []): string {
     ['Weights & Biases', [job.wandbUrl, job.wandbState, job.wandbReason].map(plainText).filter(Boolean).join('  ')],
     ['Model', hasSucceeded(job) ? plainText(job.outputModel ?? job.modelId) : ''],
     ['Created', `${job.createTime ? formatTime(String(job.createTime)) : ''}${job.createdBy ? ` by ${plainText(job.createdBy)}` : ''}`],
-    ['Ended', job.completedTime ? `${formatTime(String(job.completedTime))}${seconds === undefined ? '' : `, ${formatDuration(seconds)} after it was created`}` : ''],
+    [
+      'Ended',
+      job.completedTime
+        ? `${formatTime(String(job.completedTime))}${seconds === undefined ? '' : `, ${formatDuration(seconds)} after it was created`}`
+        : '',
+    ],
   ]);
   return attempts.length > 1 ? `${text}\n\n${describeAttempts(attempts)}` : text;
 }
 
-/** `accuracy 0.42 → 0.91 (base → tuned) on 300 examples` */
-export function describeEvaluation({ metric, base, tuned, examples }: Evaluation): string {
-  return `${metric} ${formatNumber(base)} → ${formatNumber(tuned)} (base → tuned) on ${formatCount(examples)} held-out examples`;
+/** `accuracy 12.4 % → 91.0 % (base → tuned) on 300 held-out examples` */
+function describeEvaluation({ metric, base, tuned, examples }: Evaluation): string {
+  const value = metric === 'accuracy' ? (share: number) => `${(share * 100).toFixed(1)} %` : formatNumber;
+  return `${metric} ${value(base)} → ${value(tuned)} (base → tuned) on ${formatCount(examples)} held-out examples`;
 }
 
 function describeAttempts(attempts: Attempt[]): string {
-  const cell = (value: unknown) => plainText(value);
-  return formatTable(
-    ['ATTEMPT', 'WHY', 'FROM STEP', 'TO STEP', 'OUTCOME', 'DEVICE', 'WORKER'],
-    attempts.map((attempt) => [cell(attempt.attempt), cell(attempt.reason), cell(attempt.startStep), cell(attempt.endStep), cell(attempt.outcome), cell(attempt.device), cell(attempt.worker)]),
-    process.stdout.isTTY ? process.stdout.columns : undefined,
-  );
+  const rows = attempts.map(({ attempt, startStep, endStep, outcome, reason, device, worker }) => [
+    String(attempt),
+    `${startStep ?? 0} to ${endStep ?? ''}`,
+    plainText(outcome ?? 'running'),
+    plainText(reason),
+    [device, worker].map(plainText).filter(Boolean).join(' on '),
+  ]);
+  return formatTable(['ATTEMPT', 'STEPS', 'OUTCOME', 'WHY', 'WHERE'], rows, terminalWidth());
 }
 
 function describeSettings(job: Resource): string {
   const settings = (job.settings as Resource | undefined) ?? job;
   const shown: [string, unknown][] = [
-    ['epochs', settings.epochs], ['learning rate', settings.learningRate], ['batch size', settings.batchSize], ['LoRA rank', settings.loraRank],
-    ['quantization', settings.quantization], ['seed', settings.seed],
+    ['epochs', settings.epochs],
+    ['learning rate', settings.learningRate],
+    ['batch size', settings.batchSize],
+    ['LoRA rank', settings.loraRank],
+    ['quantization', settings.quantization],
+    ['seed', settings.seed],
   ];
-  return shown.filter(([, value]) => value !== undefined && value !== null && value !== '').map(([name, value]) => `${name} ${typeof value === 'number' ? formatNumber(value) : plainText(value)}`).join(', ');
+  return shown
+    .filter(([, value]) => value !== undefined && value !== null && value !== '')
+    .map(([name, value]) => `${name} ${typeof value === 'number' ? formatNumber(value) : plainText(value)}`)
+    .join(', ');
 }
 
 function stateAndStage(job: Resource): string {
@@ -106,11 +134,12 @@ function stateAndStage(job: Resource): string {
   return stage && !['done', state.toLowerCase()].includes(stage) ? `${state} (${stage})` : state;
 }
 
-/** A failed job: what happened, whose it is, and whether to try again. */
-function describeProblem(job: Resource): string {
+/** Whose the failure is, its code, and whether to try again. */
+function describeCause(job: Resource): string {
   const failure = job.failure as { code?: string; domain?: string; retryable?: boolean } | undefined;
-  const owner = failure?.code ? `${plainText(failure.code)}, of the ${plainText(failure.domain).toLowerCase()}; ${failure.retryable ? 'the same job may succeed another time' : 'the same job would fail again'}` : '';
-  return [statusMessage(job), owner && `(${owner})`].filter(Boolean).join(' ');
+  if (!failure?.code || failure.code === 'CANCELLED') return '';
+  const advice = failure.retryable ? 'the same job may succeed another time' : 'the same job would fail again';
+  return `${CAUSES[failure.domain ?? ''] ?? plainText(failure.domain)} (${plainText(failure.code)}); ${advice}`;
 }
 
 function progressOf(job: Resource): Progress {

@@ -42,7 +42,13 @@ async function listResources(session: Session, type: ResourceType, options: List
   if (session.json) return printJson({ ...page, [type.collection]: items });
   if (session.quiet) return items.forEach((item) => print(idOf(item.name ?? item.keyId)));
   if (items.length === 0) return session.status.print(`No ${type.noun}s${options.filter ? ' match the filter' : ''}.`);
-  print(formatTable(type.columns.map(([title]) => title), items.map((item) => type.columns.map(([, cell]) => cell(item))), terminalWidth()));
+  print(
+    formatTable(
+      type.columns.map(([title]) => title),
+      items.map((item) => type.columns.map(([, cell]) => cell(item))),
+      terminalWidth(),
+    ),
+  );
   if (page.nextPageToken) {
     const total = page.totalSize === undefined ? '' : ` of ${page.totalSize}`;
     session.status.print(`${items.length}${total} shown. More: --page-token ${page.nextPageToken}, or all with --no-paginate.`);
@@ -50,7 +56,12 @@ async function listResources(session: Session, type: ResourceType, options: List
 }
 
 /** Undefined after a dry run. */
-async function fetchPage(session: Session, collection: string, options: ListOptions, pageToken: string | undefined): Promise<Page | undefined> {
+async function fetchPage(
+  session: Session,
+  collection: string,
+  options: ListOptions,
+  pageToken: string | undefined,
+): Promise<Page | undefined> {
   const query = new URLSearchParams();
   // All of them: in as few requests as the server allows.
   const pageSize = options.pageSize ?? (options.paginate ? undefined : 200);

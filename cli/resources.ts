@@ -2,7 +2,7 @@
 import { isId } from '../schemas/names.js';
 import { accountOf, callApi, type Resource } from './client.js';
 import { UsageError } from './failures.js';
-import { formatCount, formatTime, idOf, plainText } from './format.js';
+import { formatCount, formatSize, formatTime, idOf, plainText } from './format.js';
 import type { Session } from './session.js';
 
 export interface ResourceType {
@@ -100,7 +100,13 @@ export const MODEL: ResourceType = {
     ['Target modules', Array.isArray(peft(model).targetModules) ? (peft(model).targetModules as string[]).map(plainText).join(', ') : ''],
     ['Parameters', count((model.baseModelDetails as Resource | undefined)?.parameterCount)],
     ['Context length', count(model.contextLength)],
+    ['Defaults', defaults(model)],
+    ['Hugging Face', text('huggingFaceUrl')(model)],
     ['Job', text('fineTuningJob')(model)],
+    [
+      'Files',
+      (model.files as Resource[] | undefined)?.map((file) => `${plainText(file.name)}  ${formatSize(Number(file.sizeBytes))}`).join('\n'),
+    ],
     ['Created', time('createTime')(model)],
   ],
 };
@@ -109,7 +115,13 @@ export const USER: ResourceType = {
   noun: 'user',
   aliases: ['users'],
   collection: 'users',
-  columns: [['ID', id], ['ROLE', text('role')], ['EMAIL', text('email')], ['CREATED', time('createTime')], ['DISPLAY NAME', text('displayName')]],
+  columns: [
+    ['ID', id],
+    ['ROLE', text('role')],
+    ['EMAIL', text('email')],
+    ['CREATED', time('createTime')],
+    ['DISPLAY NAME', text('displayName')],
+  ],
   fields: (user) => [
     ['Name', text('name')(user)],
     ['Display name', text('displayName')(user)],
@@ -123,7 +135,13 @@ export const API_KEY: ResourceType = {
   noun: 'api-key',
   aliases: ['api-keys'],
   collection: 'apiKeys',
-  columns: [['KEY ID', text('keyId')], ['PREFIX', text('prefix')], ['CREATED', time('createTime')], ['EXPIRES', time('expireTime')], ['DISPLAY NAME', text('displayName')]],
+  columns: [
+    ['KEY ID', text('keyId')],
+    ['PREFIX', text('prefix')],
+    ['CREATED', time('createTime')],
+    ['EXPIRES', time('expireTime')],
+    ['DISPLAY NAME', text('displayName')],
+  ],
   fields: (key) => [
     ['Key ID', text('keyId')(key)],
     ['Display name', text('displayName')(key)],
@@ -138,14 +156,22 @@ export const SECRET: ResourceType = {
   noun: 'secret',
   aliases: ['secrets'],
   collection: 'secrets',
-  columns: [['ID', id], ['KEY NAME', text('keyName')]],
-  fields: (secret) => [['Name', text('name')(secret)], ['Key name', text('keyName')(secret)]],
+  columns: [
+    ['ID', id],
+    ['KEY NAME', text('keyName')],
+  ],
+  fields: (secret) => [
+    ['Name', text('name')(secret)],
+    ['Key name', text('keyName')(secret)],
+  ],
 };
 
 /** Path of a collection; API keys lie under their user. */
 export async function collectionPath(session: Session, type: ResourceType, user?: string): Promise<string> {
   const account = `/v1/accounts/${encodeURIComponent(await accountOf(session.connection))}`;
-  return type === API_KEY ? `${account}/users/${encodeURIComponent(user ?? (await currentUser(session)))}/apiKeys` : `${account}/${type.collection}`;
+  return type === API_KEY
+    ? `${account}/users/${encodeURIComponent(user ?? (await currentUser(session)))}/apiKeys`
+    : `${account}/${type.collection}`;
 }
 
 /**
@@ -168,6 +194,14 @@ export async function resourcePath(session: Session, type: ResourceType, name: s
 async function currentUser(session: Session): Promise<string> {
   const { userId } = await callApi<{ userId: string }>(session.connection, { method: 'GET', path: '/verifyApiKey' });
   return userId;
+}
+
+/** `epochs 1, learning rate 0.0001, …`: what a job on a base model takes when it says nothing. */
+function defaults(model: Resource): string {
+  const entries = Object.entries((model.tuningDefaults as Resource | undefined) ?? {});
+  return entries
+    .map(([name, value]) => `${name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`).replace('lora', 'LoRA')} ${plainText(value)}`)
+    .join(', ');
 }
 
 function peft(model: Resource): Resource {

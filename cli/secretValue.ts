@@ -6,7 +6,9 @@ export async function readSecretValue(flag: string | undefined): Promise<string>
   if (process.stdin.isTTY) process.stderr.write('Value (it is shown while you type; end with Ctrl-D): ');
   const parts: Buffer[] = [];
   for await (const part of process.stdin) parts.push(part as Buffer);
-  const value = Buffer.concat(parts).toString('utf8').replace(/\r?\n$/, '');
+  const value = Buffer.concat(parts)
+    .toString('utf8')
+    .replace(/\r?\n$/, '');
   if (!value) throw new UsageError('the secret is empty: give --value, or write it to stdin');
   return value;
 }

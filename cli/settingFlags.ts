@@ -22,19 +22,25 @@ export function gatherSettings(command: Command): JobSettings {
     const value = options[optionName(flag)];
     if (value !== undefined) flags.values.set(key, { value, origin: value === false ? flag.replace('--', '--no-') : flag });
   }
-  for (const [option, flag] of [['jinjaTemplateFile', '--jinja-template-file'], ['conversationTemplate', '--conversation-template']] as const) {
+  for (const [option, flag] of [
+    ['jinjaTemplateFile', '--jinja-template-file'],
+    ['conversationTemplate', '--conversation-template'],
+  ] as const) {
     const given = options[option];
     if (given === undefined) continue;
-    if (flags.values.has('jinja_template')) throw new UsageError(`the chat template is given twice: keep one of ${flags.values.get('jinja_template')!.origin} and ${flag}`);
+    if (flags.values.has('jinja_template'))
+      throw new UsageError(`the chat template is given twice: keep one of ${flags.values.get('jinja_template')!.origin} and ${flag}`);
     flags.values.set('jinja_template', { value: option === 'jinjaTemplateFile' ? readText(String(given)) : given, origin: flag });
   }
   const named = options.kind ? { name: options.kind as Kind, origin: '--kind' } : undefined;
   const conversation = options.conversation ? { name: 'conversation' as const, origin: '--conversation' } : undefined;
-  if (named && conversation && named.name !== 'conversation') throw new UsageError(`--conversation and --kind ${named.name} contradict each other`);
+  if (named && conversation && named.name !== 'conversation')
+    throw new UsageError(`--conversation and --kind ${named.name} contradict each other`);
   flags.kind = named ?? conversation ?? impliedKind(flags);
   for (const [key, { origin }] of flags.values) {
     const kind = kindOf(key);
-    if (kind && kind !== flags.kind?.name) throw new UsageError(`${origin} is for ${kind}, and ${flags.kind?.origin} for ${flags.kind?.name}: a job has one kind`);
+    if (kind && kind !== flags.kind?.name)
+      throw new UsageError(`${origin} is for ${kind}, and ${flags.kind?.origin} for ${flags.kind?.name}: a job has one kind`);
   }
   return options.settingsFile ? mergeSettings(readSettingsFile(String(options.settingsFile)), flags) : flags;
 }

@@ -53,7 +53,8 @@ export function parseSettings(text: string, path: string): JobSettings {
   if (!isMap(top)) return fail(top, 'a settings file is a list of `key: value` lines');
 
   const chooseKind = (kind: Kind, key: Node) => {
-    if (settings.kind && settings.kind.name !== kind) fail(key, `the file has two kinds of job, ${settings.kind.name} and ${kind}: keep one block`);
+    if (settings.kind && settings.kind.name !== kind)
+      fail(key, `the file has two kinds of job, ${settings.kind.name} and ${kind}: keep one block`);
     settings.kind = { name: kind, origin: `${path}:${lineCounter.linePos(key.range![0]).line}` };
   };
   const take = (setting: Setting, key: Node, node: Node | null) => {
@@ -74,7 +75,15 @@ export function parseSettings(text: string, path: string): JobSettings {
       for (const [innerName, innerKey, innerValue] of entries(value, document, fail)) {
         const setting = inner.find((candidate) => candidate.key === innerName);
         if (setting) take(setting, innerKey, innerValue);
-        else fail(innerKey, unknownKey(innerName, inner.map(({ key: known }) => known), ` in ${name}`));
+        else
+          fail(
+            innerKey,
+            unknownKey(
+              innerName,
+              inner.map(({ key: known }) => known),
+              ` in ${name}`,
+            ),
+          );
       }
     } else {
       const setting = SETTINGS.find((candidate) => candidate.key === name);
@@ -113,10 +122,13 @@ function readValue(setting: Setting, node: Node | null, fail: Fail): SettingValu
   const { value } = node;
   if (value === null) return null;
   const fits =
-    setting.type === 'text' ? typeof value === 'string'
-    : setting.type === 'boolean' ? typeof value === 'boolean'
-    : setting.type === 'integer' ? Number.isSafeInteger(value)
-    : Number.isFinite(value);
+    setting.type === 'text'
+      ? typeof value === 'string'
+      : setting.type === 'boolean'
+        ? typeof value === 'boolean'
+        : setting.type === 'integer'
+          ? Number.isSafeInteger(value)
+          : Number.isFinite(value);
   if (fits) return value as SettingValue;
   const found = typeof value === 'string' ? `the text ${JSON.stringify(value.slice(0, 40))}` : String(node.source ?? value);
   return fail(node, `${setting.key} must be ${wanted(setting)}, found ${found}${setting.type === 'text' ? ': put it in quotes' : ''}`);

@@ -22,6 +22,11 @@ export function defineSteering(command: Command, verb: keyof typeof STEERING): v
       const request: ApiRequest = { method: 'POST', path: `${path}:${verb}`, body: {} };
       if (session.dryRun) return printRequest(session, request);
       const job = await callApi(session.connection, request);
-      printResource(session, job, idOf(path), `${STEERING[verb].done} ${idOf(path)}. Watch it with: temper get fine-tuning-job ${idOf(path)} --wait`);
+      printResource(
+        session,
+        job,
+        idOf(path),
+        `${STEERING[verb].done} ${idOf(path)}. Watch it with: temper get fine-tuning-job ${idOf(path)} --wait`,
+      );
     });
 }

@@ -40,12 +40,20 @@ const ACTIONS: [verb: Verb, type: ResourceType, define: Define][] = [
   ['create', USER, defineCreateUser],
   ['create', API_KEY, defineCreateApiKey],
   ['create', SECRET, defineCreateSecret],
-  ...TYPES.filter((type) => type !== API_KEY).map((type): [Verb, ResourceType, Define] => ['get', type, (command) => defineGet(command, type)]),
+  ...TYPES.filter((type) => type !== API_KEY).map((type): [Verb, ResourceType, Define] => [
+    'get',
+    type,
+    (command) => defineGet(command, type),
+  ]),
   ...TYPES.map((type): [Verb, ResourceType, Define] => ['list', type, (command) => defineList(command, type)]),
   ...UPDATABLE.map((type): [Verb, ResourceType, Define] => ['update', type, (command) => defineUpdate(command, type)]),
   ...TYPES.map((type): [Verb, ResourceType, Define] => ['delete', type, (command) => defineDelete(command, type)]),
   ['download', MODEL, defineDownloadModel],
-  ...(Object.keys(STEERING) as (keyof typeof STEERING)[]).map((verb): [Verb, ResourceType, Define] => [verb, JOB, (command) => defineSteering(command, verb)]),
+  ...(Object.keys(STEERING) as (keyof typeof STEERING)[]).map((verb): [Verb, ResourceType, Define] => [
+    verb,
+    JOB,
+    (command) => defineSteering(command, verb),
+  ]),
 ];
 
 function buildProgram(): Command {
@@ -59,14 +67,17 @@ function buildProgram(): Command {
     .option('--quiet', 'print only the ID of the result, and no progress')
     .option('--dry-run', 'print the request instead of sending it')
     .configureHelp({ showGlobalOptions: true, subcommandTerm: (command) => command.name() })
-    .addHelpText('after', [
-      '',
-      'Examples:',
-      '  temper create dataset intents.jsonl',
-      '  temper create fine-tuning-job --settings-file settings.yaml --wait',
-      '  temper list fine-tuning-jobs --filter \'state = "RUNNING"\'',
-      '  temper download model my-model ./my-model',
-    ].join('\n'));
+    .addHelpText(
+      'after',
+      [
+        '',
+        'Examples:',
+        '  temper create dataset intents.jsonl',
+        '  temper create fine-tuning-job --settings-file settings.yaml --wait',
+        '  temper list fine-tuning-jobs --filter \'state = "RUNNING"\'',
+        '  temper download model my-model ./my-model',
+      ].join('\n'),
+    );
 
   for (const [verb, description] of Object.entries(VERBS)) {
     const group = program.command(verb).description(description);
@@ -104,6 +115,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => (error.code === 'EP
 
 const program = buildProgram();
 program.exitOverride();
-const exitOnUsage = (command: Command): void => command.commands.forEach((child) => exitOnUsage(child.exitOverride().showHelpAfterError('(add --help for the usage)')));
+const exitOnUsage = (command: Command): void =>
+  command.commands.forEach((child) => exitOnUsage(child.exitOverride().showHelpAfterError('(add --help for the usage)')));
 exitOnUsage(program);
 await program.parseAsync().catch(end);

@@ -11,8 +11,21 @@ import { openSession, printRequest, printResource, type Session } from './sessio
 const CHANGES = new Map<ResourceType, [flag: string, help: string, field: string][]>([
   [DATASET, [['--display-name <name>', 'name for people', 'displayName']]],
   [JOB, [['--display-name <name>', 'name for people', 'displayName']]],
-  [MODEL, [['--display-name <name>', 'name for people', 'displayName'], ['--description <text>', 'what the model is for', 'description']]],
-  [USER, [['--display-name <name>', 'name for people', 'displayName'], ['--role <role>', 'what the user may do', 'role'], ['--user <role>', 'the same as --role', 'role']]],
+  [
+    MODEL,
+    [
+      ['--display-name <name>', 'name for people', 'displayName'],
+      ['--description <text>', 'what the model is for', 'description'],
+    ],
+  ],
+  [
+    USER,
+    [
+      ['--display-name <name>', 'name for people', 'displayName'],
+      ['--role <role>', 'what the user may do', 'role'],
+      ['--user <role>', 'the same as --role', 'role'],
+    ],
+  ],
   [SECRET, [['--value <value>', 'the secret; without it, it is read from stdin', 'value']]],
 ]);
 export const UPDATABLE: readonly ResourceType[] = [...CHANGES.keys()];
@@ -20,7 +33,8 @@ export const UPDATABLE: readonly ResourceType[] = [...CHANGES.keys()];
 export function defineUpdate(command: Command, type: ResourceType): void {
   const changes = CHANGES.get(type)!;
   command.description(`Change a ${type.noun}`).argument('<name>', `ID or full name of the ${type.noun}`);
-  for (const [flag, help, field] of changes) command.addOption(field === 'role' ? new Option(flag, help).choices(['user', 'admin']) : new Option(flag, help));
+  for (const [flag, help, field] of changes)
+    command.addOption(field === 'role' ? new Option(flag, help).choices(['user', 'admin']) : new Option(flag, help));
   command.action(async (name: string, options: Record<string, string>, self: Command) => {
     const session = openSession(self);
     const body: Resource = {};
@@ -33,7 +47,8 @@ export function defineUpdate(command: Command, type: ResourceType): void {
       // The API wants it whole, as its published client sends it.
       await addKeyName(session, name, body);
     }
-    if (Object.keys(body).length === 0) throw new UsageError(`nothing to change: give one of ${changes.map(([flag]) => flag.split(' ')[0]).join(', ')}`);
+    if (Object.keys(body).length === 0)
+      throw new UsageError(`nothing to change: give one of ${changes.map(([flag]) => flag.split(' ')[0]).join(', ')}`);
     const request: ApiRequest = { method: 'PATCH', path: await resourcePath(session, type, name), body, idempotent: true };
     if (session.dryRun) return printRequest(session, type === SECRET ? { ...request, body: { ...body, value: '(hidden)' } } : request);
     const resource = await callApi(session.connection, request);
@@ -48,5 +63,8 @@ async function addKeyName(session: Session, name: string, body: Resource): Promi
 }
 
 function optionName(flag: string): string {
-  return flag.slice(2).split(' ')[0]!.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+  return flag
+    .slice(2)
+    .split(' ')[0]!
+    .replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
 }

@@ -6,7 +6,7 @@ import { request as httpsRequest } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MAX_DIRECT_UPLOAD_BYTES } from '../schemas/limits.js';
 import { authorization, callApi, refusal, unreachable, type Connection, type Resource } from './client.js';
-import { ApiError } from './failures.js';
+import { ApiError, isPassing } from './failures.js';
 import { formatSize } from './format.js';
 import { progressBar, type StatusLine } from './statusLine.js';
 
@@ -33,9 +33,8 @@ export async function uploadDataset(connection: Connection, status: StatusLine, 
       await send(connection, path, file, transferProgress(status, `uploading ${file.name}`, file.sizeBytes));
       return;
     } catch (error) {
-      const passing = error instanceof ApiError && (error.status === 0 || error.status === 429 || error.status >= 500);
       const waitMs = RETRY_WAITS_MS[attempt];
-      if (!passing || waitMs === undefined) throw error;
+      if (!isPassing(error) || waitMs === undefined) throw error;
       status.print(`${error.message} Uploading again in ${Math.ceil(waitMs / 1000)}s.`);
       await sleep(waitMs);
       // The answer may be what was lost, not the file.
@@ -45,13 +44,14 @@ export async function uploadDataset(connection: Connection, status: StatusLine, 
   }
 }
 
-/** Shows bytes, share and speed of one transfer. */
+/** Shows bytes, share and speed of one transfer. `totalBytes` 0: not known. */
 export function transferProgress(status: StatusLine, what: string, totalBytes: number): (doneBytes: number) => void {
   const startMs = performance.now();
   return (doneBytes) => {
     const seconds = (performance.now() - startMs) / 1000;
     const speed = seconds > 0.5 ? `  ${formatSize(doneBytes / seconds)}/s` : '';
-    status.show(`${what}  ${progressBar(doneBytes / totalBytes)}  ${formatSize(doneBytes)} of ${formatSize(totalBytes)}${speed}`);
+    const share = totalBytes > 0 ? `${progressBar(doneBytes / totalBytes)}  ` : '';
+    status.show(`${what}  ${share}${formatSize(doneBytes)}${totalBytes > 0 ? ` of ${formatSize(totalBytes)}` : ''}${speed}`);
   };
 }
 
@@ -66,9 +66,17 @@ async function sendThroughApi(connection: Connection, path: string, file: FileTo
   await sendFile('POST', `${connection.apiUrl}${path}:upload`, headers, file, onProgress, prefix, suffix);
 }
 
-async function sendToObjectStore(connection: Connection, path: string, file: FileToSend, onProgress: (bytes: number) => void): Promise<void> {
+async function sendToObjectStore(
+  connection: Connection,
+  path: string,
+  file: FileToSend,
+  onProgress: (bytes: number) => void,
+): Promise<void> {
   const { filenameToSignedUrls } = await callApi<{ filenameToSignedUrls: Record<string, string> }>(connection, {
-    method: 'POST', path: `${path}:getUploadEndpoint`, body: { filenameToSize: { [file.name]: String(file.sizeBytes) } }, idempotent: true,
+    method: 'POST',
+    path: `${path}:getUploadEndpoint`,
+    body: { filenameToSize: { [file.name]: String(file.sizeBytes) } },
+    idempotent: true,
   });
   const url = filenameToSignedUrls[file.name] ?? Object.values(filenameToSignedUrls)[0];
   if (!url) throw new ApiError(500, 'the server gave no address to upload to');
@@ -78,14 +86,21 @@ async function sendToObjectStore(connection: Connection, path: string, file: Fil
 
 /** Node's own client, not fetch: a streamed body needs its length declared (S3 insists) and its progress seen. */
 function sendFile(
-  method: string, url: string, headers: OutgoingHttpHeaders, file: FileToSend, onProgress: (bytes: number) => void,
-  prefix = Buffer.alloc(0), suffix = Buffer.alloc(0),
+  method: string,
+  url: string,
+  headers: OutgoingHttpHeaders,
+  file: FileToSend,
+  onProgress: (bytes: number) => void,
+  prefix = Buffer.alloc(0),
+  suffix = Buffer.alloc(0),
 ): Promise<void> {
   const { origin, protocol } = new URL(url);
   return new Promise((resolve, reject) => {
     const lost = (error: Error) => reject(unreachable(origin, error));
     const request = (protocol === 'https:' ? httpsRequest : httpRequest)(url, {
-      method, headers: { ...headers, 'content-length': prefix.length + file.sizeBytes + suffix.length }, timeout: SILENCE_MS,
+      method,
+      headers: { ...headers, 'content-length': prefix.length + file.sizeBytes + suffix.length },
+      timeout: SILENCE_MS,
     });
     // Exactly the bytes that were declared, also when the file grows meanwhile.
     const content = file.sizeBytes > 0 ? createReadStream(file.path, { highWaterMark: 1024 * 1024, end: file.sizeBytes - 1 }) : undefined;

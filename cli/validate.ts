@@ -13,10 +13,18 @@ import { openStatusLine } from './statusLine.js';
 import { transferProgress } from './upload.js';
 
 export function defineValidate(command: Command): void {
-  command.description('Check a dataset file here, without a server; with settings, also whether a job can learn from it').argument('<file>', 'JSONL file');
-  addSettingFlags(command, SETTINGS.filter((setting) => kindOf(setting.key)));
   command
-    .addHelpText('after', '\nExamples:\n  temper validate intents.jsonl\n  temper validate intents.jsonl --text text --label intent\n  temper validate rows.jsonl --settings-file settings.yaml')
+    .description('Check a dataset file here, without a server; with settings, also whether a job can learn from it')
+    .argument('<file>', 'JSONL file');
+  addSettingFlags(
+    command,
+    SETTINGS.filter((setting) => kindOf(setting.key)),
+  );
+  command
+    .addHelpText(
+      'after',
+      '\nExamples:\n  temper validate intents.jsonl\n  temper validate intents.jsonl --text text --label intent\n  temper validate rows.jsonl --settings-file settings.yaml',
+    )
     .action(async (path: string, _: unknown, self: Command) => {
       const { output, quiet = false } = self.optsWithGlobals<GlobalOptions>();
       await validate(path, taskOf(gatherSettings(self)), { json: output === 'json', quiet });
@@ -64,7 +72,11 @@ function taskOf({ kind, values }: JobSettings): DatasetTask | undefined {
     case 'text_classification':
       return { kind: 'textClassification', text: value('text'), label: value('label') };
     case 'text_completion':
-      return { kind: 'textCompletion', inputFields: templateFields(value('input_template')), outputFields: templateFields(value('output_template')) };
+      return {
+        kind: 'textCompletion',
+        inputFields: templateFields(value('input_template')),
+        outputFields: templateFields(value('output_template')),
+      };
   }
 }
 
@@ -83,6 +95,8 @@ function fileSize(path: string): number {
     return stats.size;
   } catch (error) {
     if (error instanceof UsageError) throw error;
-    throw new UsageError((error as NodeJS.ErrnoException).code === 'ENOENT' ? `${path}: no such file` : `${path} cannot be read: ${(error as Error).message}`);
+    throw new UsageError(
+      (error as NodeJS.ErrnoException).code === 'ENOENT' ? `${path}: no such file` : `${path} cannot be read: ${(error as Error).message}`,
+    );
   }
 }

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { callApi, type Connection, type Resource } from './client.js';
 import { followEvents } from './eventStream.js';
-import { ApiError, OperationError } from './failures.js';
+import { ApiError, isPassing, OperationError } from './failures.js';
 import { formatTime, plainText } from './format.js';
 import { describeJob, describeProgress, hasEnded, hasSucceeded, type Attempt } from './jobText.js';
 import { shownState, statusMessage } from './resources.js';
@@ -54,7 +54,7 @@ async function pollUntilEnd({ connection, status }: Session, path: string): Prom
       if (hasEnded(job)) return job;
       status.show(describeProgress(job));
     } catch (error) {
-      if (!(error instanceof ApiError) || (error.status > 0 && error.status < 500 && error.status !== 429)) throw error;
+      if (!isPassing(error)) throw error;
       status.show(`The job goes on, but ${error.message} Trying again.`);
     }
     await sleep(POLL_MS);

@@ -14,9 +14,13 @@ afterEach(() => server.stop());
 
 describe('requests', () => {
   test('a GET outlives a lost connection and a server that is busy', async () => {
-    server = await startServer((_, count) => (count === 1 ? null : count === 2 ? { status: 503, headers: { 'retry-after': '0' } } : { body: { name: 'x' } }));
+    server = await startServer((_, count) =>
+      count === 1 ? null : count === 2 ? { status: 503, headers: { 'retry-after': '0' } } : { body: { name: 'x' } },
+    );
     const waits: number[] = [];
-    expect(await callApi({ ...server.connection, onRetry: (_, waitMs) => waits.push(waitMs) }, { method: 'GET', path: '/v1/x' })).toEqual({ name: 'x' });
+    expect(await callApi({ ...server.connection, onRetry: (_, waitMs) => waits.push(waitMs) }, { method: 'GET', path: '/v1/x' })).toEqual({
+      name: 'x',
+    });
     expect(waits).toEqual([500, 0]);
     expect(server.asked[0]!.headers.authorization).toBe('Bearer key');
   });
@@ -25,7 +29,11 @@ describe('requests', () => {
     server = await startServer((_, count) => (count === 1 ? null : {}));
     await expect(callApi(server.connection, { method: 'POST', path: '/v1/once', body: {} })).rejects.toThrow('cannot reach');
     await callApi(server.connection, { method: 'POST', path: '/v1/twice', body: { id: 1 }, idempotent: true });
-    expect(server.asked.map(({ path, body }) => [path, body])).toEqual([['/v1/once', '{}'], ['/v1/twice', '{"id":1}'], ['/v1/twice', '{"id":1}']]);
+    expect(server.asked.map(({ path, body }) => [path, body])).toEqual([
+      ['/v1/once', '{}'],
+      ['/v1/twice', '{"id":1}'],
+      ['/v1/twice', '{"id":1}'],
+    ]);
   });
 
   test("a refusal is the server's own message and details, at once", async () => {
@@ -39,11 +47,15 @@ describe('requests', () => {
   test('what is no Temper server is said to be none', async () => {
     server = await startServer(({ path }) => (path === '/v1/page' ? { body: '<html>' } : { status: 404, body: '<h1>Not here</h1>' }));
     await expect(callApi(server.connection, { method: 'GET', path: '/v1/page' })).rejects.toThrow('does not seem to be a Temper server');
-    await expect(callApi(server.connection, { method: 'GET', path: '/v1/other' })).rejects.toThrow('the server answered 404: <h1>Not here</h1>');
+    await expect(callApi(server.connection, { method: 'GET', path: '/v1/other' })).rejects.toThrow(
+      'the server answered 404: <h1>Not here</h1>',
+    );
   });
 
   test('the account is the one the key belongs to, or has to be chosen', async () => {
-    server = await startServer((_, count) => ({ body: { accounts: [{ name: 'accounts/one' }, { name: 'accounts/two' }].slice(0, count) } }));
+    server = await startServer((_, count) => ({
+      body: { accounts: [{ name: 'accounts/one' }, { name: 'accounts/two' }].slice(0, count) },
+    }));
     const unknown = { ...server.connection, accountId: undefined };
     expect(await accountOf({ ...unknown })).toBe('one');
     await expect(accountOf({ ...unknown })).rejects.toThrow('--account-id');
@@ -70,7 +82,9 @@ describe('events', () => {
 
   test('a stream that is refused ends with the reason', async () => {
     server = await startServer(() => ({ status: 404, body: { message: 'no such job' } }));
-    await expect(followEvents(server.connection, '/v1/job:streamEvents', new AbortController().signal).next()).rejects.toThrow('no such job');
+    await expect(followEvents(server.connection, '/v1/job:streamEvents', new AbortController().signal).next()).rejects.toThrow(
+      'no such job',
+    );
   });
 
   test('are read whatever the pieces they arrive in', async () => {
@@ -81,7 +95,10 @@ describe('events', () => {
     };
     const events = [];
     for await (const event of parseServerSentEvents(pieces())) events.push(event);
-    expect(events).toEqual([{ id: '1', data: '{"ä":\n1}' }, { id: '1', data: '' }]);
+    expect(events).toEqual([
+      { id: '1', data: '{"ä":\n1}' },
+      { id: '1', data: '' },
+    ]);
   });
 });
 

@@ -48,15 +48,23 @@ describe('the request of a job', () => {
   test.each([
     ['no dataset', 'base_model: m\nconversation: {}', 'no dataset'],
     ['no model', 'dataset: d\nconversation: {}', 'no model to start from'],
-    ['two models', 'dataset: d\nbase_model: m\nwarm_start_from: w\nconversation: {}', 'both base_model (s.yaml:2) and warm_start_from (s.yaml:3)'],
+    [
+      'two models',
+      'dataset: d\nbase_model: m\nwarm_start_from: w\nconversation: {}',
+      'both base_model (s.yaml:2) and warm_start_from (s.yaml:3)',
+    ],
     ['no kind', 'dataset: d\nbase_model: m', 'no kind of job'],
     ['half a kind', 'dataset: d\nbase_model: m\ntext: t', 'needs label'],
-    ['settings of another kind', 'dataset: d\nbase_model: m\nconversation: {}\ntext: t', 'text (s.yaml:4) is a setting of text_classification'],
+    [
+      'settings of another kind',
+      'dataset: d\nbase_model: m\nconversation: {}\ntext: t',
+      'text (s.yaml:4) is a setting of text_classification',
+    ],
   ])('%s is refused before anything is sent', (_, text, message) => {
     expect(() => buildJobRequest(parseSettings(text, 's.yaml'), 'acme')).toThrow(message);
   });
 
-  test("an error of the API finds the line to change, in either of its spellings", () => {
+  test('an error of the API finds the line to change, in either of its spellings', () => {
     const origins = requestOrigins(request({}));
     expect(origins.get('evaluationSplit')).toBe('s.yaml:7');
     expect(origins.get('evaluation_split')).toBe('s.yaml:7');

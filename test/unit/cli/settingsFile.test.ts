@@ -6,7 +6,16 @@ const values = (text: string) => Object.fromEntries([...parseSettings(text, 's.y
 describe('settings files', () => {
   test('read as the reference writes them, each value with its line', () => {
     const { values: read, kind } = parseSettings(
-      ['# a comment', 'dataset: my-dataset', 'text_completion:', '  input_template: "Q: {question} "', '  output_template: answer', 'evaluation: True', 'epochs: 2.0', 'learning_rate: 1e-4'].join('\n'),
+      [
+        '# a comment',
+        'dataset: my-dataset',
+        'text_completion:',
+        '  input_template: "Q: {question} "',
+        '  output_template: answer',
+        'evaluation: True',
+        'epochs: 2.0',
+        'learning_rate: 1e-4',
+      ].join('\n'),
       's.yaml',
     );
     expect(kind).toEqual({ name: 'text_completion', origin: 's.yaml:3' });
@@ -59,7 +68,10 @@ describe('settings files', () => {
   });
 
   test('aliases cannot grow: the 51st is refused', () => {
-    const bomb = ['x0: &x0 [a,a,a,a,a,a,a,a,a,a]', ...Array.from({ length: 10 }, (_, row) => `x${row + 1}: &x${row + 1} [${Array(10).fill(`*x${row}`).join(',')}]`)];
+    const bomb = [
+      'x0: &x0 [a,a,a,a,a,a,a,a,a,a]',
+      ...Array.from({ length: 10 }, (_, row) => `x${row + 1}: &x${row + 1} [${Array(10).fill(`*x${row}`).join(',')}]`),
+    ];
     expect(() => parseSettings(bomb.join('\n'), 's.yaml')).toThrow(/^s\.yaml:7:\d+: more than 50 aliases/);
   });
 });

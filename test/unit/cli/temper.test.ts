@@ -16,7 +16,12 @@ let server: Awaited<ReturnType<typeof startServer>> | undefined;
 afterEach(() => server?.stop());
 
 async function temper(args: string[], onOutput: (text: string, kill: (signal: NodeJS.Signals) => void) => void = () => {}) {
-  const environment = { PATH: process.env.PATH, HOME: folder, TEMPER_HOME: folder, ...(server ? { TEMPER_API_URL: server.apiUrl, TEMPER_API_KEY: 'key', TEMPER_ACCOUNT_ID: 'acme' } : {}) };
+  const environment = {
+    PATH: process.env.PATH,
+    HOME: folder,
+    TEMPER_HOME: folder,
+    ...(server ? { TEMPER_API_URL: server.apiUrl, TEMPER_API_KEY: 'key', TEMPER_ACCOUNT_ID: 'acme' } : {}),
+  };
   const child = spawn(process.execPath, [PROGRAM, ...args], { cwd: folder, env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
   const output = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const) {
@@ -34,10 +39,24 @@ const CREATE = ['create', 'fine-tuning-job', '--dataset', 'd', '--base-model', '
 
 /** A server with one job that passes through the states, one a poll, and says them as events. */
 function jobServer(states: string[]) {
-  const job = (state: string) => ({ name: 'accounts/acme/fineTuningJobs/j', state, dataset: 'accounts/acme/datasets/d', status: state === 'FAILED' ? { code: 'INVALID_ARGUMENT', message: 'loss is not finite' } : {} });
+  const job = (state: string) => ({
+    name: 'accounts/acme/fineTuningJobs/j',
+    state,
+    dataset: 'accounts/acme/datasets/d',
+    status: state === 'FAILED' ? { code: 'INVALID_ARGUMENT', message: 'loss is not finite' } : {},
+  });
   return startServer(({ method, path }, count): Answer => {
     if (path.endsWith(':streamEvents')) {
-      return (response) => response.writeHead(200).end(states.map((state, index) => `id: ${index + 1}\ndata: ${JSON.stringify({ sequence: index + 1, message: `now ${state}`, state })}\n\n`).join(''));
+      return (response) =>
+        response
+          .writeHead(200)
+          .end(
+            states
+              .map(
+                (state, index) => `id: ${index + 1}\ndata: ${JSON.stringify({ sequence: index + 1, message: `now ${state}`, state })}\n\n`,
+              )
+              .join(''),
+          );
     }
     if (path.endsWith(':listAttempts')) return { body: { attempts: [] } };
     // The first poll is cut: watching goes on.
@@ -53,7 +72,12 @@ describe('watching a job', () => {
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ name: 'accounts/acme/fineTuningJobs/j', state: 'COMPLETED' });
     expect(stderr).toContain('now RUNNING');
-    expect(JSON.parse(server.asked[0]!.body)).toEqual({ dataset: 'accounts/acme/datasets/d', baseModel: 'accounts/temper/models/temper-tiny', conversation: {}, jobId: 'j' });
+    expect(JSON.parse(server.asked[0]!.body)).toEqual({
+      dataset: 'accounts/acme/datasets/d',
+      baseModel: 'accounts/temper/models/temper-tiny',
+      conversation: {},
+      jobId: 'j',
+    });
   });
 
   test('to its failure: exit code 1 and the reason', async () => {
@@ -73,8 +97,12 @@ describe('watching a job', () => {
 
 describe('the program', () => {
   test('both orders of words, and --quiet', async () => {
-    server = await startServer(() => ({ body: { fineTuningJobs: [{ name: 'accounts/acme/fineTuningJobs/j', state: 'RUNNING' }], nextPageToken: '', totalSize: 1 } }));
-    expect((await temper(['list', 'fine-tuning-jobs', '--filter', 'state = "RUNNING"', '--page-size', '3'])).stdout).toMatch(/^ID .*\nj +RUNNING/);
+    server = await startServer(() => ({
+      body: { fineTuningJobs: [{ name: 'accounts/acme/fineTuningJobs/j', state: 'RUNNING' }], nextPageToken: '', totalSize: 1 },
+    }));
+    expect((await temper(['list', 'fine-tuning-jobs', '--filter', 'state = "RUNNING"', '--page-size', '3'])).stdout).toMatch(
+      /^ID .*\nj +RUNNING/,
+    );
     expect((await temper(['sftj', 'list', '--quiet'])).stdout).toBe('j\n');
     expect(server.asked.map(({ path }) => path)).toEqual([`${JOB_PATH}?pageSize=3&filter=state+%3D+%22RUNNING%22`, JOB_PATH]);
   });
@@ -82,8 +110,16 @@ describe('the program', () => {
   test('wrong usage is exit code 2, before any request', async () => {
     server = await startServer(() => ({}));
     writeFileSync(join(folder, 'settings.yaml'), 'dataset: d\nepoch: 2\n');
-    expect(await temper(['create', 'fine-tuning-job', '--settings-file', 'settings.yaml'])).toEqual({ code: 2, stdout: '', stderr: 'Error: settings.yaml:2:1: unknown key "epoch": did you mean "epochs"?\n' });
-    const wrong = [['get', 'dataset'], ['get', 'dataset', '../x'], [...CREATE, '--epochs', 'two']];
+    expect(await temper(['create', 'fine-tuning-job', '--settings-file', 'settings.yaml'])).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: 'Error: settings.yaml:2:1: unknown key "epoch": did you mean "epochs"?\n',
+    });
+    const wrong = [
+      ['get', 'dataset'],
+      ['get', 'dataset', '../x'],
+      [...CREATE, '--epochs', 'two'],
+    ];
     const codes = await Promise.all(wrong.map(async (args) => (await temper(args)).code));
     expect(codes).toEqual(wrong.map(() => 2));
     expect(server.asked).toEqual([]);
@@ -111,8 +147,17 @@ describe('downloading a model', () => {
 
   function modelServer(content: Buffer) {
     return startServer(({ path, headers }, count): Answer => {
-      if (path.endsWith(':getDownloadEndpoint')) return { body: { filenameToSignedUrls: { 'adapter_model.safetensors': `${server!.apiUrl}/bucket/weights`, 'adapter_config.json': `${server!.apiUrl}/bucket/config` } } };
-      if (path.includes('/models/')) return { body: { files: [{ name: 'adapter_model.safetensors', sizeBytes: String(weights.length), sha256 }] } };
+      if (path.endsWith(':getDownloadEndpoint'))
+        return {
+          body: {
+            filenameToSignedUrls: {
+              'adapter_model.safetensors': `${server!.apiUrl}/bucket/weights`,
+              'adapter_config.json': `${server!.apiUrl}/bucket/config`,
+            },
+          },
+        };
+      if (path.includes('/models/'))
+        return { body: { files: [{ name: 'adapter_model.safetensors', sizeBytes: String(weights.length), sha256 }] } };
       if (path === '/bucket/config') return { body: '{}' };
       const from = Number(/bytes=(\d+)-/.exec(headers.range ?? '')?.[1] ?? 0);
       return (response) => {
@@ -128,7 +173,10 @@ describe('downloading a model', () => {
     const { code, stdout } = await temper(['download', 'model', 'm', 'good']);
     expect([code, stdout]).toEqual([0, expect.stringMatching(/adapter_model\.safetensors {2}300 KB {2}SHA-256 checked/)]);
     expect(readFileSync(join(folder, 'good/adapter_model.safetensors')).equals(weights)).toBe(true);
-    expect(server.asked.filter(({ path }) => path === '/bucket/weights').map(({ headers }) => headers.range)).toEqual([undefined, 'bytes=100000-']);
+    expect(server.asked.filter(({ path }) => path === '/bucket/weights').map(({ headers }) => headers.range)).toEqual([
+      undefined,
+      'bytes=100000-',
+    ]);
   });
 
   test('a file that is not the one of the model never gets its name', async () => {
