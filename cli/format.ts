@@ -1,5 +1,7 @@
 /** Values as people read them, and tables that fit the terminal. */
 
+const COLUMN_GAP = 2;
+const SHORTEST_COLUMN = 10;
 const SIZE_UNITS = ['B', 'KB', 'MB', 'GB', 'TB'];
 
 export function formatSize(bytes: number): string {
@@ -62,25 +64,32 @@ export function shorten(text: string, width: number): string {
 
 /**
  * Columns side by side under their titles. Where the table is wider than `width` (undefined: no limit, as for a file or a
- * pipe), the widest columns give way.
+ * pipe), the widest columns give way and then the last ones are left out; the first two, which say what and how, stay whole.
  */
 export function formatTable(titles: string[], rows: string[][], width: number | undefined): string {
-  const gap = 2;
   const lengths = titles.map((title, column) =>
     Math.max(...[title, ...rows.map((row) => row[column] ?? '')].map((cell) => [...cell].length)),
   );
-  const least = titles.map((title) => Math.max(title.length, 6));
-  let excess = width === undefined ? 0 : lengths.reduce((sum, length) => sum + length + gap, -gap) - width;
-  while (excess > 0) {
-    const widest = lengths.reduce((best, length, column) => (length - least[column]! > lengths[best]! - least[best]! ? column : best), 0);
-    if (lengths[widest]! <= least[widest]!) break;
-    lengths[widest]!--;
-    excess--;
+  const least = lengths.map((length, column) =>
+    column < 2 ? length : Math.min(length, Math.max(titles[column]!.length, SHORTEST_COLUMN)),
+  );
+  const total = (widths: number[]) => widths.reduce((sum, columnWidth) => sum + columnWidth + COLUMN_GAP, -COLUMN_GAP);
+  if (width !== undefined) {
+    while (lengths.length > 2 && total(least) > width) {
+      lengths.pop();
+      least.pop();
+    }
+    for (let excess = total(lengths) - width; excess > 0; excess--) {
+      const slack = lengths.map((length, column) => length - least[column]!);
+      const widest = slack.indexOf(Math.max(...slack));
+      if (slack[widest]! <= 0) break;
+      lengths[widest]!--;
+    }
   }
   const line = (cells: string[]) =>
-    cells
-      .map((cell, column) => pad(shorten(cell, lengths[column]!), lengths[column]!))
-      .join(' '.repeat(gap))
+    lengths
+      .map((length, column) => pad(shorten(cells[column] ?? '', length), length))
+      .join(' '.repeat(COLUMN_GAP))
       .trimEnd();
   return [titles, ...rows].map(line).join('\n');
 }

@@ -17,6 +17,8 @@ export interface ResourceType {
 const text = (field: string) => (resource: Resource) => plainText(resource[field]);
 const id = (resource: Resource) => idOf(resource.name);
 const time = (field: string) => (resource: Resource) => (resource[field] ? formatTime(String(resource[field])) : '');
+/** For lists: to the minute. */
+const shortTime = (field: string) => (resource: Resource) => time(field)(resource).slice(0, 16);
 const count = (value: unknown) => (value === undefined || value === null || value === '' ? '' : formatCount(Number(value)));
 /** `JOB_STATE_RUNNING` and `RUNNING` read the same. */
 export const stateOf = (resource: Resource) => plainText(resource.state).replace(/^JOB_STATE_/, '');
@@ -43,7 +45,7 @@ export const DATASET: ResourceType = {
     ['STATE', (dataset) => (statusMessage(dataset) ? 'INVALID' : stateOf(dataset))],
     ['EXAMPLES', (dataset) => count(dataset.exampleCount)],
     ['FORMAT', (dataset) => text('format')(dataset).replace('FORMAT_UNSPECIFIED', '')],
-    ['CREATED', time('createTime')],
+    ['CREATED', shortTime('createTime')],
     ['DISPLAY NAME', text('displayName')],
   ],
   fields: (dataset) => [
@@ -64,11 +66,11 @@ export const JOB: ResourceType = {
   columns: [
     ['ID', id],
     ['STATE', shownState],
-    ['KIND', text('kind')],
+    ['KIND', (job) => text('kind')(job).replace('text', '').toLowerCase()],
     ['DATASET', (job) => idOf(job.dataset)],
     ['BASE MODEL', (job) => idOf(job.baseModel || job.warmStartFrom)],
     ['MODEL', (job) => idOf(job.modelId)],
-    ['CREATED', time('createTime')],
+    ['CREATED', shortTime('createTime')],
     ['DISPLAY NAME', text('displayName')],
   ],
   // Said by cli/jobText.ts, which knows a job's stages.
@@ -85,7 +87,7 @@ export const MODEL: ResourceType = {
     ['KIND', text('kind')],
     ['BASE MODEL', (model) => idOf(peft(model).baseModel)],
     ['RANK', (model) => plainText(peft(model).r)],
-    ['CREATED', time('createTime')],
+    ['CREATED', shortTime('createTime')],
     ['DISPLAY NAME', text('displayName')],
   ],
   fields: (model) => [
@@ -119,7 +121,7 @@ export const USER: ResourceType = {
     ['ID', id],
     ['ROLE', text('role')],
     ['EMAIL', text('email')],
-    ['CREATED', time('createTime')],
+    ['CREATED', shortTime('createTime')],
     ['DISPLAY NAME', text('displayName')],
   ],
   fields: (user) => [
@@ -138,8 +140,8 @@ export const API_KEY: ResourceType = {
   columns: [
     ['KEY ID', text('keyId')],
     ['PREFIX', text('prefix')],
-    ['CREATED', time('createTime')],
-    ['EXPIRES', time('expireTime')],
+    ['CREATED', shortTime('createTime')],
+    ['EXPIRES', shortTime('expireTime')],
     ['DISPLAY NAME', text('displayName')],
   ],
   fields: (key) => [

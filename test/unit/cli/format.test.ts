@@ -30,17 +30,23 @@ describe('values', () => {
 });
 
 describe('tables', () => {
+  const titles = ['ID', 'STATE', 'NAME', 'CREATED'];
   const rows = [
-    ['a', 'accounts/acme/models/a-very-long-name-of-a-model', 'READY'],
-    ['b', 'short', 'UPLOADING'],
+    ['a-job-with-a-long-id', 'READY', 'accounts/acme/models/a-very-long-name-of-a-model', '2026-11-24'],
+    ['b', 'UPLOADING', 'short', '2026-11-25'],
   ];
-  test('fit the terminal: the widest column gives way', () => {
-    const lines = formatTable(['ID', 'NAME', 'STATE'], rows, 40).split('\n');
-    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(40);
-    expect(lines[1]).toMatch(/^a {2,}accounts\/acme\S*… +READY$/);
+  const widest = (table: string) => Math.max(...table.split('\n').map((line) => line.length));
+  test('fit the terminal: the widest column gives way, never the ID', () => {
+    const table = formatTable(titles, rows, 60);
+    expect(widest(table)).toBeLessThanOrEqual(60);
+    expect(table).toMatch(/^a-job-with-a-long-id {2}READY {6}accounts\S*… {2}2026-11-24$/m);
+  });
+  test('leave out the last columns where even that is too wide', () => {
+    expect(formatTable(titles, rows, 44)).toMatch(/^ID +STATE +NAME\na-job-with-a-long-id {2}READY {6}accounts/);
+    expect(widest(formatTable(titles, rows, 44))).toBeLessThanOrEqual(44);
   });
   test('are whole when they go to a file', () =>
-    expect(formatTable(['ID', 'NAME', 'STATE'], rows, undefined)).toContain('a-very-long-name-of-a-model  READY'));
+    expect(formatTable(titles, rows, undefined)).toContain('a-very-long-name-of-a-model  2026-11-24'));
   test('fields without a value are left out', () =>
     expect(
       formatFields([
