@@ -12,8 +12,8 @@ process.on('SIGTERM', () => void stop());
 process.on('SIGHUP', () => void stop());
 
 try {
-  await prepare(progress);
-  stack = await startStack({ home: homeFolder(), progress });
+  const { baseModel } = await prepare(progress);
+  stack = await startStack({ home: homeFolder(), progress, baseModel });
   printPlaces(stack);
 } catch (error) {
   console.error((error as Error).message);

@@ -1,11 +1,15 @@
-/** All the set-up that a fresh clone needs after npm's packages: the servers' programs, and the trainer's Python environment. */
+/** All the set-up that a fresh clone needs after npm's packages: the servers' programs, the trainer's Python environment, the small base model. */
+import { ensureBaseModel } from './baseModel.js';
 import { ensureTemporal, ensureVersitygw } from './binaries.js';
 import type { Progress } from './progress.js';
 import { ensurePython } from './python.js';
+import { homeFolder } from './stack.js';
 
 export interface Prepared {
   /** The trainer's interpreter. */
   python: string;
+  /** Folder of the small base model, for startStack to store. */
+  baseModel: string;
 }
 
 /** Builds use the processors and downloads the network, so the two go side by side; the two builds go one after the other. */
@@ -15,5 +19,5 @@ export async function prepare(progress: Progress): Promise<Prepared> {
     if (!process.env.TEMPER_S3_ENDPOINT) await ensureVersitygw(progress);
   };
   const [python] = await Promise.all([ensurePython(progress), programs()]);
-  return { python };
+  return { python, baseModel: await ensureBaseModel({ home: homeFolder(), python, progress }) };
 }

@@ -18,7 +18,7 @@ declare module 'vitest' {
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const progress = (line: string) => console.log(`[stack] ${line}`);
-  await prepare(progress);
+  const { baseModel } = await prepare(progress);
   const home = mkdtempSync(join(tmpdir(), 'temper-test-'));
   chmodSync(home, 0o711); // run as root, the database belongs to another user, who must get through here
   const clear = () => {
@@ -26,7 +26,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     rmSync(postgresFolder(home), { recursive: true, force: true });
     rmSync(home, { recursive: true, force: true });
   };
-  const stack = await startStack({ home, progress, port: 0 }).catch((error: unknown) => {
+  const stack = await startStack({ home, progress, baseModel, port: 0 }).catch((error: unknown) => {
     clear();
     throw error;
   });
