@@ -105,7 +105,10 @@ function renderGeneration(rendering: Rendering, messages: Message[], tools: unkn
   spans.sort((a, b) => a[0] - b[0]);
   spans.forEach(([start, end], turn) => {
     if (end <= at) return;
-    pieces.push({ text: text.slice(at, Math.max(at, start)), trained: false }, { text: text.slice(Math.max(at, start), end), trained: true, turn });
+    pieces.push(
+      { text: text.slice(at, Math.max(at, start)), trained: false },
+      { text: text.slice(Math.max(at, start), end), trained: true, turn },
+    );
     at = end;
   });
   return weigh([...pieces, { text: text.slice(at), trained: false }], messages);
@@ -125,7 +128,10 @@ function renderPrefixes(rendering: Rendering, messages: Message[], tools: unknow
       return problem('SPANS_UNKNOWN', `the conversation up to message ${index + 1} is rendered otherwise than in the whole`);
     }
     const end = before.length + answerLength(after.slice(before.length), rendering.ends);
-    pieces.push({ text: whole.slice(at, before.length), trained: false }, { text: whole.slice(before.length, end), trained: true, turn: turn++ });
+    pieces.push(
+      { text: whole.slice(at, before.length), trained: false },
+      { text: whole.slice(before.length, end), trained: true, turn: turn++ },
+    );
     at = end;
   }
   return weigh([...pieces, { text: whole.slice(at), trained: false }], messages);
@@ -146,7 +152,12 @@ function weigh(pieces: Piece[], messages: Message[]): Piece[] | Failure {
   return pieces.map((piece) => (piece.turn !== undefined && answers[piece.turn]!.weight === 0 ? { ...piece, trained: false } : piece));
 }
 
-function finish(pieces: Piece[], messages: Message[], ends: string[], { found, restore }: { found: string[]; restore: Restore }): RenderedRow {
+function finish(
+  pieces: Piece[],
+  messages: Message[],
+  ends: string[],
+  { found, restore }: { found: string[]; restore: Restore },
+): RenderedRow {
   const isTrained = (piece: Piece): boolean => piece.trained && piece.text !== '';
   if (!pieces.some(isTrained)) return problem('NOTHING_TRAINED', `${messages.length} messages`);
   if (pieces.every((piece) => isTrained(piece) || piece.text.trim() === '')) return problem('EVERYTHING_TRAINED', pieces[0]!.text);

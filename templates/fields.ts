@@ -86,7 +86,11 @@ function parse(source: string): Piece[] {
       if (field === '') throw mistake(source, at, `'{}' names no field; write a field's name between the braces`);
       const odd = /[{!:[\].]/.exec(field);
       if (odd) {
-        throw mistake(source, at, `{${field}}: '${odd[0]}' has no meaning here; only plain field names are supported, and '{{' is a literal brace`);
+        throw mistake(
+          source,
+          at,
+          `{${field}}: '${odd[0]}' has no meaning here; only plain field names are supported, and '{{' is a literal brace`,
+        );
       }
       if (literal) pieces.push({ literal });
       literal = '';

@@ -4,7 +4,11 @@ import type nunjucks from 'nunjucks';
 export function addFilters(env: nunjucks.Environment): nunjucks.Environment {
   // A JSON string is a YAML string.
   env.addFilter('yaml', (value: unknown) => JSON.stringify(String(value)));
-  env.addFilter('line', (value: unknown) => String(value).replace(/\s+/g, ' ').replace(/[\\`*_[\]<>#|]/g, '\\$&'));
+  env.addFilter('line', (value: unknown) =>
+    String(value)
+      .replace(/\s+/g, ' ')
+      .replace(/[\\`*_[\]<>#|]/g, '\\$&'),
+  );
   env.addFilter('cell', formatCell);
   env.addFilter('figure', (value: unknown) => (typeof value === 'number' ? String(Number(value.toPrecision(5))) : String(value)));
   return env;

@@ -15,9 +15,12 @@ export const PROBLEMS = {
   TEMPLATE_RAISED: 'The template refuses a row with raise_exception. Correct the row, or use another template.',
   TEMPLATE_LIMIT: 'The template needs too much work, memory or nesting. Make it simpler.',
   TEMPLATE_NAMES_NO_FIELD: 'The template names no field, so every row would give the same text. Name a field in braces.',
-  MARKERS_ODD: 'The template prints unk_token an odd number of times, so that it is not known where the trained text ends. Print it before and after each answer.',
-  MARKERS_UNCOUNTED: 'The template does not print a trained span for each assistant message, so the weights of messages cannot be followed.',
-  SPANS_LOST: 'The template has {% generation %} inside a macro or a captured block, where its place in the text is not known. Move it outside.',
+  MARKERS_ODD:
+    'The template prints unk_token an odd number of times, so that it is not known where the trained text ends. Print it before and after each answer.',
+  MARKERS_UNCOUNTED:
+    'The template does not print a trained span for each assistant message, so the weights of messages cannot be followed.',
+  SPANS_LOST:
+    'The template has {% generation %} inside a macro or a captured block, where its place in the text is not known. Move it outside.',
   SPANS_UNKNOWN:
     'The template does not say which text is the answer, and it cannot be told from the start of the conversation, which it renders otherwise. ' +
     'Put the answers between {% generation %} and {% endgeneration %}, or use a built-in template.',

@@ -63,7 +63,7 @@ async function renderAll(request: RenderRequest): Promise<RenderResult> {
     });
     all.close();
     const { hashes, offsets } = index.finish(all.size);
-    if (hashes.length === 1 && request.evaluationSplit > 0) tallies.problems.add('TOO_FEW_ROWS', undefined, '');
+    if (tallies.problems.isEmpty && hashes.length === 1 && request.evaluationSplit > 0) tallies.problems.add('TOO_FEW_ROWS', undefined, '');
     if (labels.size === 1) tallies.warnings.add('ONE_LABEL', undefined, '');
     const split = splitByHash(hashes, request.evaluationSplit);
     if (split.overlaps) tallies.warnings.add('EVALUATION_OVERLAPS', undefined, '');
@@ -181,7 +181,7 @@ async function deal(
   let reportedAt = 0;
   const copy = async (index: number, output: OutputFile): Promise<void> => {
     const bytes = Buffer.allocUnsafe(offsets[index + 1]! - offsets[index]!);
-    for (let filled = 0; filled < bytes.length; ) filled += readSync(input, bytes, filled, bytes.length - filled, offsets[index]! + filled);
+    for (let filled = 0; filled < bytes.length;) filled += readSync(input, bytes, filled, bytes.length - filled, offsets[index]! + filled);
     output.writeBytes(bytes);
     if (Date.now() - reportedAt > REPORT_EVERY_MS) {
       reportedAt = Date.now();
@@ -237,6 +237,6 @@ class OutputFile {
 
   private put(bytes: Buffer): void {
     this.hash.update(bytes);
-    for (let done = 0; done < bytes.length; ) done += writeSync(this.file, bytes, done);
+    for (let done = 0; done < bytes.length;) done += writeSync(this.file, bytes, done);
   }
 }

@@ -107,27 +107,30 @@ function runProcess(message: ProcessRequest, { signal, onProgress }: Options): P
       if (signal?.aborted) return reject(signal.reason as Error);
       if (answer instanceof Error) return reject(answer);
       if (answer) return resolve(answer);
-      const isMemory = exitSignal === 'SIGABRT' || exitSignal === 'SIGTRAP' || code === 134 || /heap out of memory|allocation failed/i.test(complaint);
+      const isMemory =
+        exitSignal === 'SIGABRT' || exitSignal === 'SIGTRAP' || code === 134 || /heap out of memory|allocation failed/i.test(complaint);
       if (message.request.kind === 'conversation' && (killedFor || isMemory)) {
         return resolve({ killed: explainKill(killedFor ? `more than ${SILENCE_MS / 1000} s` : 'too much memory', line) });
       }
-      reject(new Error(`the rendering process ended with ${exitSignal ?? `code ${code}`} after line ${line}: ${complaint.trim().slice(-500)}`));
+      reject(
+        new Error(`the rendering process ended with ${exitSignal ?? `code ${code}`} after line ${line}: ${complaint.trim().slice(-500)}`),
+      );
     });
     child.send(message);
   });
 }
 
 function explainKill(found: string, line: number): Problem {
-  return { code: 'TEMPLATE_LIMIT', message: PROBLEMS.TEMPLATE_LIMIT, count: 1, places: [{ line: line + 1, found: `the template took ${found} here` }] };
+  return {
+    code: 'TEMPLATE_LIMIT',
+    message: PROBLEMS.TEMPLATE_LIMIT,
+    count: 1,
+    places: [{ line: line + 1, found: `the template took ${found} here` }],
+  };
 }
 
 function startProcess(): ChildProcess {
-  const node = [
-    `--max-old-space-size=${HEAP_MB}`,
-    '--disallow-code-generation-from-strings',
-    '--import',
-    import.meta.resolve('tsx'),
-  ];
+  const node = [`--max-old-space-size=${HEAP_MB}`, '--disallow-code-generation-from-strings', '--import', import.meta.resolve('tsx')];
   return fork(fileURLToPath(new URL('./renderProcess.ts', import.meta.url)), {
     execPath: PRLIMIT ?? process.execPath,
     execArgv: PRLIMIT ? [`--data=${DATA_BYTES}`, process.execPath, ...node] : node,

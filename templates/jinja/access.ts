@@ -173,7 +173,9 @@ function textMethod(text: string, name: string): Callable | undefined {
     return new Callable(name, 'function', (run, [values]) => formatBraces(run, text, [], toKeywords(values), access));
   }
   const method = TEXT_METHODS.get(name);
-  return method && new Callable(name, 'builtin_function_or_method', (run, args, keywords) => callTextMethod(method, text, args, keywords, run));
+  return (
+    method && new Callable(name, 'builtin_function_or_method', (run, args, keywords) => callTextMethod(method, text, args, keywords, run))
+  );
 }
 
 function toKeywords(values: Value): Keywords {
@@ -186,7 +188,14 @@ function safeMethod(text: string, name: string): Callable | undefined {
   return (
     method &&
     new Callable(name, method.typeName, (run, args, keywords) => {
-      if (name === 'join') return new SafeText(joinTexts(run, text, itemsOf(run, args[0]).map((item) => toSafe(run, item))));
+      if (name === 'join')
+        return new SafeText(
+          joinTexts(
+            run,
+            text,
+            itemsOf(run, args[0]).map((item) => toSafe(run, item)),
+          ),
+        );
       if (name === 'replace') return markSafe(method.invoke(run, [args[0], toSafe(run, args[1]), ...args.slice(2)], keywords));
       return markSafe(method.invoke(run, args.map(plain), keywords));
     })

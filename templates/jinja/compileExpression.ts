@@ -17,11 +17,14 @@ import {
   compare,
   contains,
   dictEntries,
+  dictSize,
+  hasSurrogates,
   isDict,
   isEqual,
   isTrue,
   itemsOf,
   spend,
+  spendReading,
   toKey,
   typeName,
   type Keywords,
@@ -148,6 +151,8 @@ function compileItem(node: Expression & { type: 'item' }, place: Place): Evaluat
     }
     const index = key(frame, run);
     if (value === undefined) undefinedOperand(node.object, run, `; it has no item ${toText(run, index)}`);
+    // Characters outside the basic plane make an index a walk.
+    if (typeof value === 'string' && hasSurrogates(value)) spend(run, 1 + (value.length >>> 4));
     return getItem(value, index);
   };
 }
@@ -191,6 +196,7 @@ export function compileArguments(args: Arguments, place: Place): EvaluateArgumen
       if (keywordSpread) {
         const more = keywordSpread(frame, run);
         if (!isDict(more)) fail(`argument after ** must be a mapping, not ${typeName(more)}`);
+        spend(run, dictSize(more));
         for (const [name, value] of dictEntries(more)) {
           if (typeof name !== 'string') fail('keywords must be strings');
           if (keywords.has(name)) fail(`got multiple values for keyword argument '${name}'`);
@@ -212,8 +218,8 @@ export function compileCall(node: Expression & { type: 'call' }, args: EvaluateA
       return (frame, run) => {
         const value = object(frame, run);
         if (typeof value === 'string') {
+          spendReading(run, value);
           const result = callTextMethod(textMethod, value, args.positional(frame, run), args.keywords(frame, run), run);
-          spend(run, 1 + (value.length >>> 8));
           return typeof result === 'string' ? checkText(run, result) : result;
         }
         if (value === undefined) undefinedOperand(callee.object, run, `; it has no '${callee.name}'`);
@@ -254,7 +260,7 @@ export function compileFilter(node: BlockFilter, place: Place, operand: Evaluate
   const { positional, keywords } = compileArguments(node.args, place);
   return (frame, run) => {
     const value = operand(frame, run);
-    spend(run, 1);
+    spendReading(run, value);
     return filter(run, value, positional(frame, run), keywords(frame, run));
   };
 }
@@ -269,7 +275,11 @@ function compileTest(node: Expression & { type: 'test' }, place: Place): Evaluat
     return (frame, run) => known.has(operand(frame, run));
   }
   const test = findNamed(TESTS, 'test', node.name, node.at, place);
-  return (frame, run) => test(run, operand(frame, run), positional(frame, run), keywords(frame, run));
+  return (frame, run) => {
+    const value = operand(frame, run);
+    spendReading(run, value);
+    return test(run, value, positional(frame, run), keywords(frame, run));
+  };
 }
 
 function findNamed<T extends Filter>(known: ReadonlyMap<string, T>, kind: string, name: string, at: number, place: Place): T {

@@ -5,18 +5,7 @@ import { toText } from './printing.js';
 import { compileArguments, compileCall, compileExpression, compileFilter, type Evaluate, type Place } from './compileExpression.js';
 import { Frame, FunctionScope, assignedNames, readReference, targetNames, usedNames, type Scope } from './scopes.js';
 import type { Expression, Parameter, Statement, Target } from './syntax.js';
-import {
-  Callable,
-  Loop,
-  Namespace,
-  Tuple,
-  isTrue,
-  itemsOf,
-  spend,
-  type Keywords,
-  type Run,
-  type Value,
-} from './values.js';
+import { Callable, Loop, Namespace, Tuple, isTrue, itemsOf, spend, type Keywords, type Run, type Value } from './values.js';
 
 /** What a statement says to the loop around it. */
 export type Signal = 0 | typeof BREAK | typeof CONTINUE;
@@ -258,7 +247,8 @@ function compileLoop(node: Statement & { type: 'for' }, place: Place): RunLoop {
     return otherwise(frame, run);
   };
 
-  if (!node.recursive) return (frame, run, iterable) => runLoop(frame, run, iterable, (items) => (usesLoop ? new Loop(items, 0, undefined) : undefined));
+  if (!node.recursive)
+    return (frame, run, iterable) => runLoop(frame, run, iterable, (items) => (usesLoop ? new Loop(items, 0, undefined) : undefined));
   const { fn } = outer.scope;
   const level: RunLoop = (parent, run, iterable, depth0) => {
     if (++run.callDepth > MAX_CALL_DEPTH) exceed(`more than ${MAX_CALL_DEPTH} calls within calls`);

@@ -87,11 +87,17 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   bound('list', [], copyItems),
   onText('lower', [], (_run, text) => text.toLowerCase()),
   ['map', map],
-  bound('max', ['case_sensitive', 'attribute'], (run, value, caseSensitive, attribute) => extreme(run, '>', value, caseSensitive, attribute)),
-  bound('min', ['case_sensitive', 'attribute'], (run, value, caseSensitive, attribute) => extreme(run, '<', value, caseSensitive, attribute)),
+  bound('max', ['case_sensitive', 'attribute'], (run, value, caseSensitive, attribute) =>
+    extreme(run, '>', value, caseSensitive, attribute),
+  ),
+  bound('min', ['case_sensitive', 'attribute'], (run, value, caseSensitive, attribute) =>
+    extreme(run, '<', value, caseSensitive, attribute),
+  ),
   ['reject', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: false, keep: false })],
   ['rejectattr', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: true, keep: false })],
-  bound('replace', ['old', 'new', 'count'], (run, value, old, next, count) => replace(run, toText(run, value), toText(run, old), toText(run, next), count ?? -1)),
+  bound('replace', ['old', 'new', 'count'], (run, value, old, next, count) =>
+    replace(run, toText(run, value), toText(run, old), toText(run, next), count ?? -1),
+  ),
   bound('reverse', [], reverse),
   bound('round', ['precision', 'method'], (_run, value, precision, method) => roundNumber(value, precision, method)),
   bound('safe', [], (run, value) => new SafeText(toText(run, value))),
@@ -352,7 +358,8 @@ function json(
 }
 
 function indentText(indentation: Value): string {
-  if (typeof indentation === 'string') return indentation.length <= 100 ? indentation : exceed('an indentation of more than 100 characters');
+  if (typeof indentation === 'string')
+    return indentation.length <= 100 ? indentation : exceed('an indentation of more than 100 characters');
   const width = requireIndex(indentation);
   return width <= 100 ? ' '.repeat(Math.max(0, width)) : exceed('an indentation of more than 100 characters');
 }

@@ -27,25 +27,29 @@ export function formatPercent(run: Run, format: string, values: Value): string {
   const positional = values instanceof Tuple ? values : [values];
   let next = 0;
   let usesNames = false;
-  const text = format.replace(/%(?:\(([^)]*)\))?([-+ #0]*)(\d+)?(?:\.(\d+))?([a-zA-Z%]?)/g, (whole, name, flags, width, precision, kind) => {
-    if (kind === '%') return '%';
-    let value: Value;
-    if (name !== undefined) {
-      if (!isDict(values)) fail('format requires a mapping');
-      if (!dictHas(values, name)) fail(`the format names '${name}', which the mapping lacks`);
-      value = dictGet(values, name);
-      usesNames = true;
-    } else {
-      if (next >= positional.length) fail('not enough arguments for format string');
-      value = positional[next++];
-    }
-    return pad(percentBody(run, value, kind, precision === undefined ? undefined : Number(precision), flags, whole), {
-      width: checkWidth(Number(width ?? 0)),
-      align: flags.includes('-') ? '<' : flags.includes('0') && kind !== 's' && kind !== 'r' ? '=' : '>',
-      fill: flags.includes('0') && !flags.includes('-') && kind !== 's' && kind !== 'r' ? '0' : ' ',
-    });
-  });
-  if (next < positional.length && !usesNames && !(isDict(values) && next === 0)) fail('not all arguments converted during string formatting');
+  const text = format.replace(
+    /%(?:\(([^)]*)\))?([-+ #0]*)(\d+)?(?:\.(\d+))?([a-zA-Z%]?)/g,
+    (whole, name, flags, width, precision, kind) => {
+      if (kind === '%') return '%';
+      let value: Value;
+      if (name !== undefined) {
+        if (!isDict(values)) fail('format requires a mapping');
+        if (!dictHas(values, name)) fail(`the format names '${name}', which the mapping lacks`);
+        value = dictGet(values, name);
+        usesNames = true;
+      } else {
+        if (next >= positional.length) fail('not enough arguments for format string');
+        value = positional[next++];
+      }
+      return pad(percentBody(run, value, kind, precision === undefined ? undefined : Number(precision), flags, whole), {
+        width: checkWidth(Number(width ?? 0)),
+        align: flags.includes('-') ? '<' : flags.includes('0') && kind !== 's' && kind !== 'r' ? '=' : '>',
+        fill: flags.includes('0') && !flags.includes('-') && kind !== 's' && kind !== 'r' ? '0' : ' ',
+      });
+    },
+  );
+  if (next < positional.length && !usesNames && !(isDict(values) && next === 0))
+    fail('not all arguments converted during string formatting');
   return checkText(run, text);
 }
 
@@ -99,7 +103,8 @@ export function formatBraces(
     const [, first, path] = /^([^.[]*)(.*)$/s.exec(field) as unknown as [string, string, string];
     let value = first === '' ? pick(positional, next++) : /^\d+$/.test(first) ? pick(positional, Number(first)) : named(keywords, first);
     for (const [, attribute, key] of path.matchAll(/\.([^.[]+)|\[([^\]]+)\]/g)) {
-      value = attribute !== undefined ? access.getAttribute(value, attribute) : access.getItem(value, /^\d+$/.test(key!) ? Number(key) : key);
+      value =
+        attribute !== undefined ? access.getAttribute(value, attribute) : access.getItem(value, /^\d+$/.test(key!) ? Number(key) : key);
     }
     if (conversion === 'r') value = toRepr(run, value);
     else if (conversion) value = toText(run, value);
@@ -141,7 +146,14 @@ function formatValue(run: Run, value: Value, specification: string): string {
   });
 }
 
-function formatNumber(run: Run, value: Value, sign: string, group: string | undefined, precision: number | undefined, kind: string | undefined): string {
+function formatNumber(
+  run: Run,
+  value: Value,
+  sign: string,
+  group: string | undefined,
+  precision: number | undefined,
+  kind: string | undefined,
+): string {
   if (typeof value === 'boolean' && kind === undefined) return toText(run, value);
   const number = numeric(value as number);
   const isNegative = number < 0 || Object.is(number, -0);

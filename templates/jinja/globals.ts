@@ -10,10 +10,12 @@ import {
   Namespace,
   Range,
   dictEntries,
+  dictSize,
   isDict,
   itemsOf,
   requireIndex,
   requireText,
+  spend,
   toKey,
   type Keywords,
   type Run,
@@ -55,6 +57,7 @@ function range(args: Value[]): Range {
 /** `dict(mapping or pairs, **keywords)`. */
 function makeDict(run: Run, [source]: Value[], keywords: Keywords): Map<Value, Value> {
   const dict = new Map<Value, Value>();
+  spend(run, keywords.size + (isDict(source) ? dictSize(source) : 0));
   if (isDict(source)) for (const [key, value] of dictEntries(source)) dict.set(key, value);
   else if (source !== undefined) {
     for (const pair of itemsOf(run, source)) {

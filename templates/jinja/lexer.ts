@@ -9,14 +9,14 @@
  */
 import { TemplateError, placeError } from './errors.js';
 
-export type TokenType = 'text' | 'blockBegin' | 'blockEnd' | 'printBegin' | 'printEnd' | 'name' | 'string' | 'integer' | 'float' | 'operator' | 'end';
+export type TokenType =
+  'text' | 'blockBegin' | 'blockEnd' | 'printBegin' | 'printEnd' | 'name' | 'string' | 'integer' | 'float' | 'operator' | 'end';
 
 /** `value` is the decoded string, the digits of a number, or the operator's or name's own characters. */
 export type Token = { type: TokenType; value: string; at: number };
 
 /** Python's whitespace: what `\s` and `str.strip` mean there. JavaScript's differs: it has U+FEFF and lacks U+001C..1F and U+0085. */
 export const WHITESPACE = '\\t\\n\\v\\f\\r\\x1c-\\x1f \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000';
-const SPACE = new RegExp(`[${WHITESPACE}]`);
 const SPACES = new RegExp(`[${WHITESPACE}]*`, 'y');
 
 const FLOAT = /(?<!\.)(?:\d+_)*\d+(?:(?:\.(?:\d+_)*\d+)?e[+-]?(?:\d+_)*\d+|\.(?:\d+_)*\d+)/iy;
@@ -27,6 +27,13 @@ const OPERATOR = /\/\/|\*\*|==|!=|>=|<=|[+\-/*%~[\](){}><=.:|,;]/y;
 const CLOSERS: Record<string, string> = { '(': ')', '[': ']', '{': '}' };
 const ENDRAW = new RegExp(`\\{%([-+]?)[${WHITESPACE}]*endraw[${WHITESPACE}]*(\\+%\\}|-%\\}[${WHITESPACE}]*|%\\}\\n?)`, 'g');
 const RAW = new RegExp(`\\{%[-+]?[${WHITESPACE}]*raw[${WHITESPACE}]*(?:-%\\}[${WHITESPACE}]*|%\\})`, 'y');
+
+const SPACE_CODES = new Set([...Array(0x3001).keys()].filter((code) => new RegExp(`[${WHITESPACE}]`).test(String.fromCharCode(code))));
+
+/** Whether a UTF-16 unit is one of WHITESPACE. */
+export function isSpace(code: number): boolean {
+  return (code <= 0x20 || code >= 0x85) && SPACE_CODES.has(code);
+}
 
 /** Line ends as Jinja reads them. Offsets in tokens count in the result. */
 export function normaliseSource(source: string): string {
@@ -76,7 +83,7 @@ function stripBefore(source: string, from: number, tag: number, sign: string | u
 
 function stripRight(text: string): string {
   let end = text.length;
-  while (end > 0 && SPACE.test(text[end - 1]!)) end--;
+  while (end > 0 && isSpace(text.charCodeAt(end - 1))) end--;
   return text.slice(0, end);
 }
 
@@ -162,7 +169,17 @@ function readString(source: string, begin: number, quote: string, tokens: Token[
 }
 
 const SIMPLE_ESCAPES: Record<string, string> = {
-  n: '\n', t: '\t', r: '\r', a: '\x07', b: '\b', f: '\f', v: '\v', '\\': '\\', "'": "'", '"': '"', '\n': '',
+  n: '\n',
+  t: '\t',
+  r: '\r',
+  a: '\x07',
+  b: '\b',
+  f: '\f',
+  v: '\v',
+  '\\': '\\',
+  "'": "'",
+  '"': '"',
+  '\n': '',
 };
 
 /** Python's escapes; an unknown one keeps its backslash. */

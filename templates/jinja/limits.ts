@@ -4,7 +4,7 @@
 export const MAX_TEMPLATE_LENGTH = 64 * 1024;
 /** Levels of nested statements, brackets or operators in the source. */
 export const MAX_NESTING = 100;
-/** Work of one rendering: a unit is a loop turn, a call, an item handled by a filter, or 256 characters made. */
+/** Work of one rendering: a unit is a loop turn, a call, an item handled by a filter, or 128 characters read or made. */
 export const MAX_FUEL = 2_000_000;
 /** Characters of one rendering's output, and of any one string made on the way. */
 export const MAX_TEXT_LENGTH = 8 * 1024 * 1024;

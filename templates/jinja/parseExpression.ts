@@ -36,10 +36,7 @@ export function parseTuple(
 
 export function endsTuple(stream: TokenStream, endName?: string): boolean {
   return (
-    stream.is('printEnd') ||
-    stream.is('blockEnd') ||
-    stream.is('operator', ')') ||
-    (endName !== undefined && stream.is('name', endName))
+    stream.is('printEnd') || stream.is('blockEnd') || stream.is('operator', ')') || (endName !== undefined && stream.is('name', endName))
   );
 }
 

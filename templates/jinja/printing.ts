@@ -99,7 +99,11 @@ function quote(text: string): string {
     if (known) return known;
     const code = character.codePointAt(0)!;
     const digits = code.toString(16);
-    return code < 0x100 ? `\\x${digits.padStart(2, '0')}` : code < 0x10000 ? `\\u${digits.padStart(4, '0')}` : `\\U${digits.padStart(8, '0')}`;
+    return code < 0x100
+      ? `\\x${digits.padStart(2, '0')}`
+      : code < 0x10000
+        ? `\\u${digits.padStart(4, '0')}`
+        : `\\U${digits.padStart(8, '0')}`;
   });
   return mark + (mark === "'" ? escaped.replaceAll("'", "\\'") : escaped) + mark;
 }
@@ -145,7 +149,8 @@ export function toJson(run: Run, value: Value, options: JsonOptions, level = 0):
     entries = entries.sort(([a], [b]) => compareText(a as string, b as string));
   }
   const items = entries.map(
-    ([key, item]) => next + jsonString(jsonKey(run, key), options.ensureAscii) + options.keySeparator + toJson(run, item, options, level + 1),
+    ([key, item]) =>
+      next + jsonString(jsonKey(run, key), options.ensureAscii) + options.keySeparator + toJson(run, item, options, level + 1),
   );
   return `{${checkText(run, items.join(options.itemSeparator))}${last}}`;
 }

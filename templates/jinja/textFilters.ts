@@ -29,7 +29,14 @@ function marginOf(run: Run, width: number): string {
   return ' '.repeat(Math.max(0, width));
 }
 
-export function truncate(run: Run, text: string, length: Value = 255, killWords: Value = false, end: Value = '...', leeway: Value = 5): string {
+export function truncate(
+  run: Run,
+  text: string,
+  length: Value = 255,
+  killWords: Value = false,
+  end: Value = '...',
+  leeway: Value = 5,
+): string {
   const ending = requireText(end, 'the end of truncate');
   const limit = requireIndex(length);
   const characters = [...text];
@@ -40,4 +47,3 @@ export function truncate(run: Run, text: string, length: Value = 255, killWords:
   const space = kept.lastIndexOf(' ');
   return checkText(run, (space < 0 ? kept : kept.slice(0, space)) + ending);
 }
-

@@ -3,7 +3,7 @@
  * Each takes the string, the positional and the keyword arguments.
  */
 import { fail } from './errors.js';
-import { WHITESPACE } from './lexer.js';
+import { WHITESPACE, isSpace } from './lexer.js';
 import {
   SafeText,
   Tuple,
@@ -29,7 +29,6 @@ export type TextMethod = {
   call: (text: string, args: Value[], keywords: Keywords, run: Run) => Value;
 };
 
-const SPACE = new RegExp(`[${WHITESPACE}]`);
 const SPACES = new RegExp(`[${WHITESPACE}]+`, 'g');
 
 /** Name, most positional arguments, and what it does. */
@@ -105,8 +104,8 @@ export function strip(text: string, chars: Value, left: boolean, right: boolean)
   }
   let start = 0;
   let end = text.length;
-  if (left) while (start < end && SPACE.test(text[start]!)) start++;
-  if (right) while (end > start && SPACE.test(text[end - 1]!)) end--;
+  if (left) while (start < end && isSpace(text.charCodeAt(start))) start++;
+  if (right) while (end > start && isSpace(text.charCodeAt(end - 1))) end--;
   return text.slice(start, end);
 }
 
@@ -129,7 +128,13 @@ export function replace(run: Run, text: string, old: string, next: string, count
   const replaced = limit < 0 ? parts.length - 1 : Math.min(limit, parts.length - 1);
   checkTextLength(run, text.length + replaced * next.length);
   if (replaced === parts.length - 1) return parts.join(next);
-  return [...parts.slice(0, replaced + 1)].join(next) + parts.slice(replaced + 1).map((part) => old + part).join('');
+  return (
+    [...parts.slice(0, replaced + 1)].join(next) +
+    parts
+      .slice(replaced + 1)
+      .map((part) => old + part)
+      .join('')
+  );
 }
 
 function need(value: Value, method: string): string {

@@ -38,7 +38,8 @@ export class TokenStream {
   }
 
   expect(type: TokenType, value?: string): Token {
-    if (!this.is(type, value)) this.fail(`expected ${value === undefined ? TYPE_NAMES[type] : `'${value}'`}, got ${describe(this.current)}`);
+    if (!this.is(type, value))
+      this.fail(`expected ${value === undefined ? TYPE_NAMES[type] : `'${value}'`}, got ${describe(this.current)}`);
     return this.take();
   }
 

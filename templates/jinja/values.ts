@@ -137,6 +137,16 @@ export function spend(run: Run, units: number): void {
   if (run.fuel < 0) exceed('the template works too long on one row: too many loop turns, calls or copies');
 }
 
+/** Units for reading or making that many characters. */
+export function costOfText(length: number): number {
+  return length >>> 7;
+}
+
+/** Pays for looking at all of a value, where that takes time. */
+export function spendReading(run: Run, value: Value): void {
+  spend(run, 1 + (typeof value === 'string' ? costOfText(value.length) : 0));
+}
+
 /** Pays for a string just made, and holds it to the size limit. */
 export function checkText(run: Run, text: string): string {
   checkTextLength(run, text.length);
@@ -146,7 +156,7 @@ export function checkText(run: Run, text: string): string {
 /** The same before the string is made. */
 export function checkTextLength(run: Run, length: number): void {
   if (!(length <= MAX_TEXT_LENGTH)) exceed(`a string of more than ${MAX_TEXT_LENGTH} characters`);
-  spend(run, length >>> 8);
+  spend(run, costOfText(length));
 }
 
 export function checkListLength(run: Run, length: number): void {
@@ -315,8 +325,14 @@ export function itemsOf(run: Run, value: Value): Value[] {
     return Array.from({ length: value.length }, (_, index) => value.at(index));
   }
   if (value instanceof OneShot) return value.takeAll();
-  if (value instanceof DictView) return value.items();
-  if (isDict(value)) return dictKeys(value);
+  if (value instanceof DictView) {
+    spend(run, dictSize(value.dict) >>> 3);
+    return value.items();
+  }
+  if (isDict(value)) {
+    spend(run, dictSize(value) >>> 3);
+    return dictKeys(value);
+  }
   if (value instanceof Loop) return fail("iterating over 'loop' is not supported");
   return fail(`'${typeName(value)}' object is not iterable`);
 }
@@ -336,7 +352,7 @@ export function isIterable(value: Value): boolean {
 }
 
 export function lengthOf(value: Value): number {
-  if (typeof value === 'string') return hasSurrogates(value) ? [...value].length : value.length;
+  if (typeof value === 'string') return countCharacters(value);
   if (Array.isArray(value) || value instanceof Range) return value.length;
   if (value === undefined) return 0;
   if (value instanceof SafeText) return lengthOf(value.text);
@@ -352,7 +368,7 @@ export function contains(run: Run, haystack: Value, needle: Value): boolean {
   if (typeof haystack === 'string') {
     if (needle instanceof SafeText) needle = needle.text;
     if (typeof needle !== 'string') fail(`'in <string>' requires string as left operand, not ${typeName(needle)}`);
-    spend(run, haystack.length >>> 8);
+    spend(run, costOfText(haystack.length));
     return haystack.includes(needle);
   }
   if (isDict(haystack)) return dictHas(haystack, needle);
@@ -365,6 +381,14 @@ export function contains(run: Run, haystack: Value, needle: Value): boolean {
 
 export function hasSurrogates(text: string): boolean {
   return /[\ud800-\udfff]/.test(text);
+}
+
+/** Characters as Python counts them: code points. */
+function countCharacters(text: string): number {
+  if (!hasSurrogates(text)) return text.length;
+  let count = text.length;
+  for (let at = 0; at < text.length - 1; at++) if (text.codePointAt(at)! > 0xffff) count--;
+  return count;
 }
 
 /** A dict key as a Map holds it; Python finds 1.0 where it stored 1. Unhashable values fail. */

@@ -2,13 +2,26 @@
 import { describe, expect, it } from 'vitest';
 import { compileFieldTemplate } from '../../../templates/fields.js';
 
-const row = { a: 'A', b: 'say {a} and {{x}}', 'sp ace': 'S', 'a-b': 'D', é: 'E', '0': 'zero', n: 3, f: 1.5, t: true, z: null, l: [1, 'x'], o: { k: 'v' } };
+const row = {
+  a: 'A',
+  b: 'say {a} and {{x}}',
+  'sp ace': 'S',
+  'a-b': 'D',
+  é: 'E',
+  '0': 'zero',
+  n: 3,
+  f: 1.5,
+  t: true,
+  z: null,
+  l: [1, 'x'],
+  o: { k: 'v' },
+};
 
 describe('rendering', () => {
   it.each([
     ['{a}', 'A'],
     ['<{a}|{a}>', '<A|A>'],
-    ['{{a}}', '{a}', 'x{a}'],
+    ['{{a}}{a}', '{a}A'],
     ['{{{a}}}', '{A}'],
     ['{a}{{', 'A{'],
     ['}}{a}', '}A'],
@@ -16,8 +29,7 @@ describe('rendering', () => {
     ['{sp ace}{a-b}{é}{0}', 'SDEzero'],
     ['### Q: {a}\n### A: ', '### Q: A\n### A: '],
   ])('%j gives %j', (template, text) => {
-    const source = template === '{{a}}' ? '{{a}}{a}' : template;
-    expect(compileFieldTemplate(source).render(row)).toEqual({ text: template === '{{a}}' ? '{a}A' : text });
+    expect(compileFieldTemplate(template).render(row)).toEqual({ text });
   });
 
   it('means a field where a template without a placeholder equals its name', () => {
@@ -63,7 +75,9 @@ describe('mistakes in a template', () => {
     ['{a:>5}', 1, /only plain field names/],
     ['{ {a} }', 1, /only plain field names/],
   ])('%j at column %i', (template, column, message) => {
-    expect(() => compileFieldTemplate(template)).toThrow(expect.objectContaining({ column, message: expect.stringMatching(message) as string }));
+    expect(() => compileFieldTemplate(template)).toThrow(
+      expect.objectContaining({ column, message: expect.stringMatching(message) as string }),
+    );
   });
 
   it('refuses a constant', () => {

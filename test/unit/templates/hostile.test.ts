@@ -14,9 +14,27 @@ const context = () => ({
 
 const code = 'return globalThis.escaped = 1';
 const ESCAPES = [
-  ...['range', 'raise_exception', 'namespace', 'cycler', 'joiner', 'dict', 'strftime_now', 'self', 's.upper', 'o.items', 'a.index', 'o', 'a', 's', 'n'].flatMap(
-    (object) => [`{{ ${object}.constructor('${code}')() }}`, `{{ ${object}.constructor.constructor('${code}')() }}`, `{{ ${object}.__proto__.x }}`],
-  ),
+  ...[
+    'range',
+    'raise_exception',
+    'namespace',
+    'cycler',
+    'joiner',
+    'dict',
+    'strftime_now',
+    'self',
+    's.upper',
+    'o.items',
+    'a.index',
+    'o',
+    'a',
+    's',
+    'n',
+  ].flatMap((object) => [
+    `{{ ${object}.constructor('${code}')() }}`,
+    `{{ ${object}.constructor.constructor('${code}')() }}`,
+    `{{ ${object}.__proto__.x }}`,
+  ]),
   `{{ ""["con" ~ "structor"]["con" ~ "structor"]('${code}')() }}`,
   `{{ o["constructor"]["constructor"]('${code}')() }}`,
   `{{ bare.constructor('${code}')() }}`,
@@ -76,7 +94,8 @@ const BOMBS: Record<string, string> = {
   'doubling nested lists': '{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s }}',
   'a comparison of doubled lists':
     '{% set ns = namespace(s=[1], t=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% set ns.t = [ns.t, ns.t] %}{% endfor %}{{ ns.s == ns.t }}',
-  'JSON of doubled lists': '{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s | tojson }}',
+  'JSON of doubled lists':
+    '{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s | tojson }}',
   'a repeated string': "{{ 'x' * 2000000000 }}",
   'a repeated list': '{{ ([1] * 1000000000) | length }}',
   'endless recursion': '{% macro m(n) %}{{ m(n) }}{% endmacro %}{{ m(1) }}',
@@ -87,7 +106,8 @@ const BOMBS: Record<string, string> = {
   'a wide format': "{{ '{:>999999999}'.format('a') }}",
   'a wide center': "{{ 'a'.center(999999999) }}",
   'many zeros': "{{ '1'.zfill(999999999) }}",
-  'growing replacements': "{% set ns = namespace(s='aaaaaaaaaa') %}{% for i in range(20) %}{% set ns.s = ns.s.replace('a', 'aaaaaaaaaa') %}{% endfor %}{{ ns.s }}",
+  'growing replacements':
+    "{% set ns = namespace(s='aaaaaaaaaa') %}{% for i in range(20) %}{% set ns.s = ns.s.replace('a', 'aaaaaaaaaa') %}{% endfor %}{{ ns.s }}",
   'growing joins': "{% set ns = namespace(s='ab') %}{% for i in range(30) %}{% set ns.s = ns.s.join(ns.s) %}{% endfor %}{{ ns.s }}",
   'a huge power': '{{ 2 ** 100000000 }}',
   'a power of powers': '{% set ns = namespace(n=3) %}{% for i in range(60) %}{% set ns.n = ns.n * ns.n %}{% endfor %}{{ ns.n }}',
@@ -126,7 +146,7 @@ describe('messages', () => {
     ['\n\n {% if a %}', 3, 'the template ends where {% elif %} or {% else %} or {% endif %} was expected'],
     ['{% endif %}', 1, "unknown tag 'endif'"],
     ['{{ (1 }}', 1, "unexpected '}', expected ')'"],
-    ["{% macro m() %}\n{{ nope.x }}{% endmacro %}\n\n{{ m() }}", 2, "'nope' is undefined; it has no 'x'"],
+    ['{% macro m() %}\n{{ nope.x }}{% endmacro %}\n\n{{ m() }}', 2, "'nope' is undefined; it has no 'x'"],
     ["{{ raise_exception('Only user!') }}", 1, 'Only user!'],
   ])('%j', (template, line, message) => {
     expect(() => run(template)).toThrow(expect.objectContaining({ line, message: expect.stringContaining(message) as string }));

@@ -39,10 +39,13 @@ describe('semantics', () => {
 describe('conversations', () => {
   const { marked, cases } = golden<{ name: string; context: Record<string, unknown> }>('conversations');
   it('has its cases', () => expect(cases.length).toBeGreaterThan(60));
-  it.each(cases.map((each) => ({ title: `${each.name} ${JSON.stringify(each.context['messages']).slice(0, 60)}`, each })))('$title', ({ each }) => {
-    const { name, context, ...expected } = each;
-    const rendered = render(name === 'marked' ? marked : readBuiltin(name as 'generic'), context);
-    if ('error' in expected) expect(rendered).toHaveProperty('error');
-    else expect(rendered).toEqual(expected);
-  });
+  it.each(cases.map((each) => ({ title: `${each.name} ${JSON.stringify(each.context['messages']).slice(0, 60)}`, each })))(
+    '$title',
+    ({ each }) => {
+      const { name, context, ...expected } = each;
+      const rendered = render(name === 'marked' ? marked : readBuiltin(name as 'generic'), context);
+      if ('error' in expected) expect(rendered).toHaveProperty('error');
+      else expect(rendered).toEqual(expected);
+    },
+  );
 });
