@@ -25,7 +25,8 @@ def die_with_parent() -> None:
 
 
 class StopRequest:
-    """Set by SIGTERM, and by SIGINT, which Ctrl-C sends to a worker and its trainer alike. Stages without a checkpoint of their own call `check`; training looks at `wanted`."""
+    """Set by SIGTERM, and by SIGINT, which Ctrl-C sends to a worker and its trainer alike. Stages without a checkpoint of their
+    own call `check`; training looks at `wanted`."""
 
     def __init__(self):
         self.wanted = False

@@ -17,8 +17,13 @@ TOTAL_STEPS = 18
 
 
 def spec_for(folder: Path, models, **changes) -> dict:
-    """Dropout makes the random state matter, one and a half epochs the data's order."""
-    return train_spec(folder, models(), completion_rows(90), **{'adapter': {'dropout': 0.1}, 'training': {'epochs': 1.5}, **changes})
+    """Dropout makes the random state matter, one and a half epochs the data's order, and a step has several packs."""
+    return train_spec(
+        folder,
+        models(),
+        completion_rows(90),
+        **{'adapter': {'dropout': 0.1}, 'training': {'epochs': 1.5, 'microBatchTokens': 64}, **changes},
+    )
 
 
 @pytest.fixture(scope='module')
@@ -116,6 +121,7 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_works(models, tmp_pa
     process = Process(spec)
     process.wait_for('checkpoint', 2)
     process.kill()
+    seen = {event['step']: event for event in process.events('step')}
     newest = resumed(spec)
     file = Path(newest['checkpoints']['resumeFrom']) / 'optimizer.pt'
     content = bytearray(file.read_bytes())
@@ -133,13 +139,13 @@ def test_a_damaged_checkpoint_is_refused_and_the_one_before_works(models, tmp_pa
     assert (refused.events()[-1]['code'], refused.events()[-1]['retryable']) == ('CHECKPOINT_CORRUPT', True)
 
     shutil.rmtree(newest['checkpoints']['resumeFrom'])
-    finish(spec, {event['step']: event for event in process.events('step')}, undisturbed)
+    finish(spec, seen, undisturbed)
 
 
 @pytest.mark.parametrize(
     'change',
     [
-        {'training': {'epochs': 1.5, 'learningRate': 1e-3}},
+        {'training': {'epochs': 1.5, 'microBatchTokens': 64, 'learningRate': 1e-3}},
         {'adapter': {'dropout': 0.2}},
         {'data': {'cutoffLength': 20}},
     ],
