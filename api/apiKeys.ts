@@ -26,42 +26,74 @@ export function apiKeyRoutes(server: FastifyInstance, { database, config }: ApiD
   const collection = '/v1/accounts/:account/users/:user(^[^:/]+$)/apiKeys';
   const access = { access: 'user' as const };
 
-  server.post(collection, { config: access, schema: { params: UserPath, body: CreateApiKeyRequest, response: { 200: ApiKey } } }, async (request) => {
-    const user = await requireManaged(database, request);
-    const { displayName, expireTime } = (request.body as CreateApiKeyRequest).apiKey ?? {};
-    const expires = expireTime === undefined ? null : new Date(expireTime);
-    if (expires && expires.getTime() <= Date.now()) throw fieldError('INVALID_FIELD', 'apiKey.expireTime', `apiKey.expireTime must lie in the future, not at ${expireTime}.`);
-    const { key, ...stored } = generateApiKey();
-    const record = await createApiKey(database, { ...stored, accountId: user.account_id, userId: user.id, displayName: displayName || 'default', expireTime: expires });
-    return { ...viewApiKey(record, user), key };
-  });
+  server.post(
+    collection,
+    { config: access, schema: { params: UserPath, body: CreateApiKeyRequest, response: { 200: ApiKey } } },
+    async (request) => {
+      const user = await requireManaged(database, request);
+      const { displayName, expireTime } = (request.body as CreateApiKeyRequest).apiKey ?? {};
+      const expires = expireTime === undefined ? null : new Date(expireTime);
+      if (expires && expires.getTime() <= Date.now())
+        throw fieldError('INVALID_FIELD', 'apiKey.expireTime', `apiKey.expireTime must lie in the future, not at ${expireTime}.`);
+      const { key, ...stored } = generateApiKey();
+      const record = await createApiKey(database, {
+        ...stored,
+        accountId: user.account_id,
+        userId: user.id,
+        displayName: displayName || 'default',
+        expireTime: expires,
+      });
+      return { ...viewApiKey(record, user), key };
+    },
+  );
 
-  server.get(collection, { config: access, schema: { params: UserPath, querystring: ListQuery, response: { 200: listReply('apiKeys', ApiKey) } } }, async (request) => {
-    const user = await requireManaged(database, request);
-    return answerList(database, config.secretKey, user.account_id, request.query as Static<typeof ListQuery>, {
-      table: 'api_keys', collection: 'apiKeys', fields: FIELDS, schema: ApiKey, view: (key) => viewApiKey(key, user), idColumn: 'key_id', where: sql<boolean>`user_id = ${user.id}`,
-    });
-  });
+  server.get(
+    collection,
+    { config: access, schema: { params: UserPath, querystring: ListQuery, response: { 200: listReply('apiKeys', ApiKey) } } },
+    async (request) => {
+      const user = await requireManaged(database, request);
+      return answerList(database, config.secretKey, user.account_id, request.query as Static<typeof ListQuery>, {
+        table: 'api_keys',
+        collection: 'apiKeys',
+        fields: FIELDS,
+        schema: ApiKey,
+        view: (key) => viewApiKey(key, user),
+        idColumn: 'key_id',
+        where: sql<boolean>`user_id = ${user.id}`,
+      });
+    },
+  );
 
-  server.post(`${collection}::delete`, { config: access, schema: { params: UserPath, body: DeleteApiKeyRequest, response: { 200: Empty } } }, async (request) => {
-    const user = await requireManaged(database, request);
-    const { keyId } = request.body as DeleteApiKeyRequest;
-    if (!(await deleteApiKey(database, user.account_id, user.id, keyId))) throw new TemperError('RESOURCE_NOT_FOUND', `${user.id} has no API key ${keyId}.`);
-    return {};
-  });
+  server.post(
+    `${collection}::delete`,
+    { config: access, schema: { params: UserPath, body: DeleteApiKeyRequest, response: { 200: Empty } } },
+    async (request) => {
+      const user = await requireManaged(database, request);
+      const { keyId } = request.body as DeleteApiKeyRequest;
+      if (!(await deleteApiKey(database, user.account_id, user.id, keyId)))
+        throw new TemperError('RESOURCE_NOT_FOUND', `${user.id} has no API key ${keyId}.`);
+      return {};
+    },
+  );
 }
 
 /** @throws TemperError PERMISSION_DENIED for another user's keys, unless the caller is an admin */
 async function requireManaged(database: Database, request: FastifyRequest): Promise<UserRecord> {
   const { caller } = request;
   const { user } = request.params as Static<typeof UserPath>;
-  if (caller.role !== 'admin' && user !== caller.userId) throw new TemperError('PERMISSION_DENIED', 'The API keys of other users need the role admin.');
+  if (caller.role !== 'admin' && user !== caller.userId)
+    throw new TemperError('PERMISSION_DENIED', 'The API keys of other users need the role admin.');
   return requireUser(database, request.params);
 }
 
 function viewApiKey(key: ApiKeyRecord, user: UserRecord): Static<typeof ApiKey> {
   return {
-    keyId: key.key_id, displayName: key.display_name, prefix: key.prefix, email: user.email, secure: true, createTime: key.create_time.toISOString(),
+    keyId: key.key_id,
+    displayName: key.display_name,
+    prefix: key.prefix,
+    email: user.email,
+    secure: true,
+    createTime: key.create_time.toISOString(),
     ...(key.expire_time ? { expireTime: key.expire_time.toISOString() } : {}),
     ...(key.last_used_time ? { lastUsedTime: key.last_used_time.toISOString() } : {}),
   };

@@ -38,15 +38,18 @@ export function requireKeys(server: FastifyInstance, database: Database): void {
     if (access === 'public') return;
     const key = readKey(request);
     const caller = key ? await findCaller(database, key) : null;
-    if (!caller) throw new TemperError('UNAUTHENTICATED', 'No valid API key. Send one with "Authorization: Bearer KEY" or "X-Api-Key: KEY".');
+    if (!caller)
+      throw new TemperError('UNAUTHENTICATED', 'No valid API key. Send one with "Authorization: Bearer KEY" or "X-Api-Key: KEY".');
     request.caller = caller;
     if (Date.now() - (touched.get(caller.keyId) ?? 0) > TOUCH_EVERY_MS) {
       touched.set(caller.keyId, Date.now());
       await touchKey(database, caller.keyId);
     }
     const { account } = (request.params ?? {}) as { account?: string };
-    if (account !== undefined && account !== caller.accountId && !(catalogue && CATALOGUE_ACCOUNTS.includes(account))) throw foreign(request);
-    if (access === 'admin' && caller.role !== 'admin') throw new TemperError('PERMISSION_DENIED', `This needs the role admin; the key's user has the role ${caller.role}.`);
+    if (account !== undefined && account !== caller.accountId && !(catalogue && CATALOGUE_ACCOUNTS.includes(account)))
+      throw foreign(request);
+    if (access === 'admin' && caller.role !== 'admin')
+      throw new TemperError('PERMISSION_DENIED', `This needs the role admin; the key's user has the role ${caller.role}.`);
   });
 }
 

@@ -39,7 +39,10 @@ export function parseJsonBody(bytes: Buffer): Record<string, unknown> {
   if (text.trim() === '') return {};
   const { row, problem } = checkJson(text);
   if (row) return row;
-  throw new TemperError('INVALID_JSON', `The body is not valid JSON: found ${problem.found}, expected ${problem.expected}; ${problem.fix}.`);
+  throw new TemperError(
+    'INVALID_JSON',
+    `The body is not valid JSON: found ${problem.found}, expected ${problem.expected}; ${problem.fix}.`,
+  );
 }
 
 const ajv = formats.default(
@@ -54,14 +57,23 @@ export function compileReader(schema: TSchema): (input: unknown) => unknown {
   return (input) => {
     const unknown: ErrorDetail[] = [];
     const value = readValue(schema as JsonSchema, input ?? {}, '', unknown);
-    if (unknown.length > 0) throw new TemperError('UNKNOWN_FIELD', unknown.map((detail) => detail.message).slice(0, 3).join('; '), unknown);
+    if (unknown.length > 0)
+      throw new TemperError(
+        'UNKNOWN_FIELD',
+        unknown
+          .map((detail) => detail.message)
+          .slice(0, 3)
+          .join('; '),
+        unknown,
+      );
     if (validate(value)) return value;
     throw validationError(validate.errors ?? [], value);
   };
 }
 
 function readValue(schema: JsonSchema, value: unknown, path: string, unknown: ErrorDetail[]): unknown {
-  if (Array.isArray(value)) return schema.items ? value.map((item, index) => readValue(schema.items!, item, `${path}[${index}]`, unknown)) : value;
+  if (Array.isArray(value))
+    return schema.items ? value.map((item, index) => readValue(schema.items!, item, `${path}[${index}]`, unknown)) : value;
   if (typeof value === 'object' && value !== null) return readObject(schema, value as Record<string, unknown>, path, unknown);
   if (schema.format === 'int64' && typeof value === 'number' && Number.isSafeInteger(value)) return String(value);
   return value;
@@ -86,7 +98,9 @@ function readObject(schema: JsonSchema, value: Record<string, unknown>, path: st
     } else if (property.readOnly || property['x-ignored'] !== undefined) {
       continue;
     } else if (Object.hasOwn(fields, name)) {
-      throw new TemperError('INVALID_FIELD', `${field} is given twice, as ${key} and in its other spelling.`, [{ reason: 'INVALID_FIELD', field }]);
+      throw new TemperError('INVALID_FIELD', `${field} is given twice, as ${key} and in its other spelling.`, [
+        { reason: 'INVALID_FIELD', field },
+      ]);
     } else {
       fields[name] = readValue(property, item, field, unknown);
     }
@@ -100,7 +114,11 @@ function unknownField(key: string, field: string, properties: Record<string, Jso
   // Answered in the spelling the user writes in.
   const suggestion = nearestName && (key.includes('_') ? toSnakeCase(nearestName) : nearestName);
   const shown = key.length > 60 ? `${key.slice(0, 57)}...` : key;
-  return { reason: 'UNKNOWN_FIELD', field: field.slice(0, 200), message: `unknown field ${shown}${suggestion ? `, did you mean ${suggestion}` : ''}` };
+  return {
+    reason: 'UNKNOWN_FIELD',
+    field: field.slice(0, 200),
+    message: `unknown field ${shown}${suggestion ? `, did you mean ${suggestion}` : ''}`,
+  };
 }
 
 export function toCamelCase(name: string): string {
@@ -120,12 +138,23 @@ function validationError(errors: ErrorObject[], value: unknown): TemperError {
   }
   const [first] = details;
   if (!first) return new TemperError('INVALID_FIELD', `The request is not valid: ${JSON.stringify(value).slice(0, 200)}`);
-  return new TemperError(isErrorCode(first.reason) ? first.reason : 'INVALID_FIELD', details.map((detail) => detail.message).slice(0, 3).join('; '), details);
+  return new TemperError(
+    isErrorCode(first.reason) ? first.reason : 'INVALID_FIELD',
+    details
+      .map((detail) => detail.message)
+      .slice(0, 3)
+      .join('; '),
+    details,
+  );
 }
 
 function describe(error: ErrorObject): ErrorDetail {
   const schema = (error.parentSchema ?? {}) as JsonSchema;
-  const path = error.instancePath.split('/').slice(1).map((part) => part.replace(/~1/g, '/').replace(/~0/g, '~')).join('.');
+  const path = error.instancePath
+    .split('/')
+    .slice(1)
+    .map((part) => part.replace(/~1/g, '/').replace(/~0/g, '~'))
+    .join('.');
   if (error.keyword === 'required') {
     const missing = String(error.params.missingProperty);
     const field = path ? `${path}.${missing}` : missing;
@@ -165,7 +194,12 @@ function expectation(error: ErrorObject, schema: JsonSchema): string {
 }
 
 const TYPE_NAMES: Record<string, string> = {
-  string: 'text', integer: 'a whole number', number: 'a number', boolean: 'true or false', object: 'an object', array: 'a list',
+  string: 'text',
+  integer: 'a whole number',
+  number: 'a number',
+  boolean: 'true or false',
+  object: 'an object',
+  array: 'a list',
 };
 
 function shown(value: unknown): string {

@@ -11,7 +11,7 @@ import type { ObjectStore } from '../stores/objects.js';
 import { compileFieldTemplate, FieldTemplateError } from '../templates/fields.js';
 import { previewRows } from '../templates/renderSet.js';
 import type { SettingsSources } from './resolveSettings.js';
-import { nearest } from './suggest.js';
+import { didYouMean } from './suggest.js';
 
 /** Rows that a chat template is tried on, and bytes read for them at most. */
 const TRIED_ROWS = 20;
@@ -19,7 +19,11 @@ const TRIED_BYTES = 256 * 1024;
 const NEWLINE = 0x0a;
 
 /** @returns warnings. @throws TemperError for what cannot be trained on, with the fields and lines */
-export async function checkTaskAgainstDataset(sources: SettingsSources, task: Task, dataset: DatasetRecord): Promise<{ code: string; message: string }[]> {
+export async function checkTaskAgainstDataset(
+  sources: SettingsSources,
+  task: Task,
+  dataset: DatasetRecord,
+): Promise<{ code: string; message: string }[]> {
   const report = JSON.parse(await sources.objects.getText(dataset.report_key!)) as ValidationReport;
   const problems = checkTask(report, describeTask(task, report));
   const errors = problems.filter(({ code }) => !code.startsWith('W_'));
@@ -44,22 +48,36 @@ function templateFields(field: string, template: string, known: string[]): strin
     fields = compileFieldTemplate(template, known).fields;
   } catch (error) {
     if (!(error instanceof FieldTemplateError)) throw error;
-    throw fieldError(error.code === 'TEMPLATE_NAMES_NO_FIELD' ? 'TEMPLATE_FIELD_UNKNOWN' : 'TEMPLATE_INVALID', field, `${field}: ${error.message}`);
+    throw fieldError(
+      error.code === 'TEMPLATE_NAMES_NO_FIELD' ? 'TEMPLATE_FIELD_UNKNOWN' : 'TEMPLATE_INVALID',
+      field,
+      `${field}: ${error.message}`,
+    );
   }
   const unknown = fields.find((name) => !known.includes(name));
   if (unknown === undefined) return fields;
-  const suggestion = nearest(unknown, known);
-  const message = `${field}: no row has the field ${unknown.slice(0, 60)}${suggestion ? `, did you mean ${suggestion}` : ''}; the rows have ${known.slice(0, 20).join(', ')}.`;
+  const hint = didYouMean(unknown, known);
+  const message = `${field}: no row has the field ${unknown.slice(0, 60)}${hint}; the rows have ${known.slice(0, 20).join(', ')}.`;
   throw fieldError('TEMPLATE_FIELD_UNKNOWN', field, message);
 }
 
 const CODES: Record<string, ErrorCode> = {
-  E_MISSING_FIELD: 'DATASET_FIELD_MISSING', E_FIELD_TYPE: 'DATASET_FIELD_TYPE', E_LABEL_TYPE: 'DATASET_FIELD_TYPE', E_MESSAGES: 'DATASET_KIND_MISMATCH',
+  E_MISSING_FIELD: 'DATASET_FIELD_MISSING',
+  E_FIELD_TYPE: 'DATASET_FIELD_TYPE',
+  E_LABEL_TYPE: 'DATASET_FIELD_TYPE',
+  E_MESSAGES: 'DATASET_KIND_MISMATCH',
 };
 
 function refusal(problems: TaskProblem[]): TemperError {
   const details = problems.map(({ code, message, field, line }) => ({ reason: CODES[code] ?? 'DATASET_INVALID', message, field, line }));
-  return new TemperError(details[0]!.reason as ErrorCode, problems.map(({ message }) => message).slice(0, 3).join(' '), details);
+  return new TemperError(
+    details[0]!.reason as ErrorCode,
+    problems
+      .map(({ message }) => message)
+      .slice(0, 3)
+      .join(' '),
+    details,
+  );
 }
 
 /** Renders the first rows where a template can do no harm: a mistake in it is found now, not after the job has waited for its turn. */
@@ -75,8 +93,11 @@ async function tryChatTemplate({ objects, tmpFolder }: SettingsSources, template
     if (!problem) return;
     const place = problem.places[0];
     const code = problem.code === 'TEMPLATE_LIMIT' ? 'TEMPLATE_TOO_EXPENSIVE' : 'TEMPLATE_INVALID';
-    const message = `The chat template does not work on this dataset: ${problem.message}${place ? ` (line ${place.line} of the dataset: ${place.found})` : ''}.`;
-    throw new TemperError(code, message, [{ reason: code, field: 'jinjaTemplate', message: problem.message, ...(place ? { line: place.line } : {}) }]);
+    const where = place ? ` (line ${place.line} of the dataset: ${place.found})` : '';
+    const message = `The chat template does not work on this dataset: ${problem.message}${where}.`;
+    throw new TemperError(code, message, [
+      { reason: code, field: 'jinjaTemplate', message: problem.message, ...(place ? { line: place.line } : {}) },
+    ]);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

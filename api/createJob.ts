@@ -27,7 +27,9 @@ export async function answerCreateJob(dependencies: ApiDependencies, family: Job
   requireSameRequest(job.request_hash, hash, resourceName(accountId, family.collection, id));
   if (!job.workflow_started) {
     // The job stands from here on. If its workflow cannot be started now, it will be within seconds of Temporal's return.
-    await startJob(temporal, database, job).catch((error: Error) => request.log.warn({ job: job.id, cause: error.message }, 'workflow not started yet'));
+    await startJob(temporal, database, job).catch((error: Error) =>
+      request.log.warn({ job: job.id, cause: error.message }, 'workflow not started yet'),
+    );
   }
   return job;
 }
@@ -38,22 +40,46 @@ interface NewRequest {
   body: object;
 }
 
-async function insertJob(dependencies: ApiDependencies, family: JobFamily, request: FastifyRequest, { id, hash, body }: NewRequest): Promise<JobRecord> {
+async function insertJob(
+  dependencies: ApiDependencies,
+  family: JobFamily,
+  request: FastifyRequest,
+  { id, hash, body }: NewRequest,
+): Promise<JobRecord> {
   const { database, objects, config } = dependencies;
   const { accountId, email } = request.caller;
   const wanted = family.read(body, accountId);
   const resolved = await resolveSettings({ database, objects, tmpFolder: config.tmpFolder }, accountId, wanted);
   const modelId = wanted.modelId ?? id;
-  if (findBaseModel(resourceName(accountId, 'models', modelId))) throw new TemperError('RESOURCE_ALREADY_EXISTS', `${modelId} is the ID of a base model. Choose another model ID.`);
+  if (findBaseModel(resourceName(accountId, 'models', modelId)))
+    throw new TemperError('RESOURCE_ALREADY_EXISTS', `${modelId} is the ID of a base model. Choose another model ID.`);
   const uid = randomUUID();
   const wandb = wandbSettings(wanted, uid);
   const inserted = await database.transaction().execute(async (transaction) => {
     const job = await createJob(transaction, {
-      uid, accountId, id, collection: family.collection, displayName: wanted.displayName, request: withoutSecrets(body), requestHash: hash,
-      settings: resolved.settings, settingOrigins: resolved.origins, datasetName: resourceName(accountId, 'datasets', resolved.dataset.id), datasetUid: resolved.dataset.uid,
-      modelId, priority: wanted.priority ?? DEFAULT_PRIORITY, wandb, createdBy: email,
+      uid,
+      accountId,
+      id,
+      collection: family.collection,
+      displayName: wanted.displayName,
+      request: withoutSecrets(body),
+      requestHash: hash,
+      settings: resolved.settings,
+      settingOrigins: resolved.origins,
+      datasetName: resourceName(accountId, 'datasets', resolved.dataset.id),
+      datasetUid: resolved.dataset.uid,
+      modelId,
+      priority: wanted.priority ?? DEFAULT_PRIORITY,
+      wandb,
+      createdBy: email,
     });
-    if (job && wandb && wanted.wandb) await putSecret(transaction, config.secretKey, { accountId, id: wandb.secretId, keyName: 'WANDB_API_KEY', value: wanted.wandb.apiKey });
+    if (job && wandb && wanted.wandb)
+      await putSecret(transaction, config.secretKey, {
+        accountId,
+        id: wandb.secretId,
+        keyName: 'WANDB_API_KEY',
+        value: wanted.wandb.apiKey,
+      });
     if (job) for (const event of warningEvents(resolved)) await appendEventIn(transaction, uid, event);
     return job;
   });

@@ -32,46 +32,77 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
   const one = '/v1/accounts/:account/datasets/:id(^[^:/]+$)';
   const params = Type.Object({ account: Id(), id: Id() });
 
-  server.post(`${one}::upload`, { config: { access: 'user' }, schema: { params, consumes: ['multipart/form-data'], response: { 200: UploadReply } } }, async (request) => {
-    const dataset = requireOpen(await requireDataset(database, request.params));
-    requireSmallEnough(request);
-    const folder = path.join(config.tmpFolder, `upload-${process.pid}-${randomUUID()}`);
-    await mkdir(folder, { recursive: true });
-    try {
-      const file = path.join(folder, 'file');
-      const { filename, digest } = await spoolFile(request, file);
+  server.post(
+    `${one}::upload`,
+    { config: { access: 'user' }, schema: { params, consumes: ['multipart/form-data'], response: { 200: UploadReply } } },
+    async (request) => {
+      const dataset = requireOpen(await requireDataset(database, request.params));
+      requireSmallEnough(request);
+      const folder = path.join(config.tmpFolder, `upload-${process.pid}-${randomUUID()}`);
+      await mkdir(folder, { recursive: true });
+      try {
+        const file = path.join(folder, 'file');
+        const { filename, digest } = await spoolFile(request, file);
+        const key = uploadKey(dataset);
+        await objects.putFile(key, file, { digest });
+        const upload = { key, filename, ...digest };
+        if (!(await recordUpload(database, dataset.uid, upload))) throw immutable(dataset);
+        await startValidation(temporal, dataset.account_id, validationInput(dataset, upload));
+        return {
+          id: dataset.id,
+          bytes: digest.sizeBytes,
+          created_at: Math.floor(Date.now() / 1000),
+          filename,
+          object: 'file',
+          purpose: 'fine-tune',
+        };
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+      }
+    },
+  );
+
+  server.post(
+    `${one}::getUploadEndpoint`,
+    { config: { access: 'user' }, schema: { params, body: GetUploadEndpointRequest, response: { 200: SignedUrls } } },
+    async (request) => {
+      const dataset = requireOpen(await requireDataset(database, request.params));
+      const { filename, sizeBytes } = readDeclaredFile((request.body as GetUploadEndpointRequest).filenameToSize);
       const key = uploadKey(dataset);
-      await objects.putFile(key, file, { digest });
-      const upload = { key, filename, ...digest };
-      if (!(await recordUpload(database, dataset.uid, upload))) throw immutable(dataset);
+      if (!(await recordUpload(database, dataset.uid, { key, filename, sizeBytes }))) throw immutable(dataset);
+      return { filenameToSignedUrls: { [filename]: await objects.signUpload(key, sizeBytes, UPLOAD_URL_SECONDS) } };
+    },
+  );
+
+  server.post(
+    `${one}::validateUpload`,
+    { config: { access: 'user' }, schema: { params, body: Type.Object({}), response: { 200: Empty } } },
+    async (request) => {
+      const dataset = await requireDataset(database, request.params);
+      if (dataset.state === 'READY') return {};
+      const { upload } = dataset;
+      if (!upload)
+        throw new TemperError(
+          'UPLOAD_MISSING',
+          `${datasetName(dataset)} has no upload yet. Call :getUploadEndpoint and PUT the file to its URL, or send it with :upload.`,
+        );
+      const found = await objects.head(upload.key);
+      if (!found)
+        throw new TemperError(
+          'UPLOAD_MISSING',
+          `${upload.filename} has not arrived. PUT it to the URL that :getUploadEndpoint gave, then call :validateUpload again.`,
+        );
+      if (upload.sizeBytes !== undefined && found.sizeBytes !== upload.sizeBytes) {
+        throw new TemperError(
+          'UPLOAD_INCOMPLETE',
+          `${found.sizeBytes} of ${upload.sizeBytes} bytes of ${upload.filename} have arrived. ` +
+            'Call :getUploadEndpoint and PUT the whole file again.',
+        );
+      }
       await startValidation(temporal, dataset.account_id, validationInput(dataset, upload));
-      return { id: dataset.id, bytes: digest.sizeBytes, created_at: Math.floor(Date.now() / 1000), filename, object: 'file', purpose: 'fine-tune' };
-    } finally {
-      await rm(folder, { recursive: true, force: true });
-    }
-  });
-
-  server.post(`${one}::getUploadEndpoint`, { config: { access: 'user' }, schema: { params, body: GetUploadEndpointRequest, response: { 200: SignedUrls } } }, async (request) => {
-    const dataset = requireOpen(await requireDataset(database, request.params));
-    const { filename, sizeBytes } = readDeclaredFile((request.body as GetUploadEndpointRequest).filenameToSize);
-    const key = uploadKey(dataset);
-    if (!(await recordUpload(database, dataset.uid, { key, filename, sizeBytes }))) throw immutable(dataset);
-    return { filenameToSignedUrls: { [filename]: await objects.signUpload(key, sizeBytes, UPLOAD_URL_SECONDS) } };
-  });
-
-  server.post(`${one}::validateUpload`, { config: { access: 'user' }, schema: { params, body: Type.Object({}), response: { 200: Empty } } }, async (request) => {
-    const dataset = await requireDataset(database, request.params);
-    if (dataset.state === 'READY') return {};
-    const { upload } = dataset;
-    if (!upload) throw new TemperError('UPLOAD_MISSING', `${datasetName(dataset)} has no upload yet. Call :getUploadEndpoint and PUT the file to its URL, or send it with :upload.`);
-    const found = await objects.head(upload.key);
-    if (!found) throw new TemperError('UPLOAD_MISSING', `${upload.filename} has not arrived. PUT it to the URL that :getUploadEndpoint gave, then call :validateUpload again.`);
-    if (upload.sizeBytes !== undefined && found.sizeBytes !== upload.sizeBytes) {
-      throw new TemperError('UPLOAD_INCOMPLETE', `${found.sizeBytes} of ${upload.sizeBytes} bytes of ${upload.filename} have arrived. Call :getUploadEndpoint and PUT the whole file again.`);
-    }
-    await startValidation(temporal, dataset.account_id, validationInput(dataset, upload));
-    return {};
-  });
+      return {};
+    },
+  );
 }
 
 function requireOpen(dataset: DatasetRecord): DatasetRecord {
@@ -80,7 +111,10 @@ function requireOpen(dataset: DatasetRecord): DatasetRecord {
 }
 
 function immutable(dataset: DatasetRecord): TemperError {
-  return new TemperError('DATASET_IMMUTABLE', `${datasetName(dataset)} is READY, and its content never changes. Create a new dataset for other content.`);
+  return new TemperError(
+    'DATASET_IMMUTABLE',
+    `${datasetName(dataset)} is READY, and its content never changes. Create a new dataset for other content.`,
+  );
 }
 
 /** A new place for every upload: one that is cut short, or that a later one overtakes, is never read for another. */
@@ -89,11 +123,21 @@ function uploadKey(dataset: DatasetRecord): string {
 }
 
 function validationInput(dataset: DatasetRecord, upload: Upload): DatasetInput {
-  return { uid: dataset.uid, name: datasetName(dataset), uploadKey: upload.key, declaredSizeBytes: upload.sizeBytes, declaredSha256: upload.sha256 };
+  return {
+    uid: dataset.uid,
+    name: datasetName(dataset),
+    uploadKey: upload.key,
+    declaredSizeBytes: upload.sizeBytes,
+    declaredSha256: upload.sha256,
+  };
 }
 
 function tooLarge(): TemperError {
-  return new TemperError('BODY_TOO_LARGE', `The file is larger than ${MAX_DIRECT_UPLOAD_BYTES / 1024 / 1024} MiB. Upload it by signed URL: call :getUploadEndpoint, PUT the file there, then call :validateUpload.`);
+  return new TemperError(
+    'BODY_TOO_LARGE',
+    `The file is larger than ${MAX_DIRECT_UPLOAD_BYTES / 1024 / 1024} MiB. ` +
+      'Upload it by signed URL: call :getUploadEndpoint, PUT the file there, then call :validateUpload.',
+  );
 }
 
 /** From the header alone, before a byte of the body is read. */
@@ -103,10 +147,11 @@ function requireSmallEnough(request: FastifyRequest): void {
 
 /** Writes the form's one file to disk and hashes it on the way. A connection that breaks off leaves an error, never a shorter file. */
 async function spoolFile(request: FastifyRequest, file: string): Promise<{ filename: string; digest: FileDigest }> {
-  if (!request.isMultipart()) throw new TemperError('UNSUPPORTED_MEDIA_TYPE', 'Send the file as multipart/form-data, in a part named "file".');
+  if (!request.isMultipart())
+    throw new TemperError('UNSUPPORTED_MEDIA_TYPE', 'Send the file as multipart/form-data, in a part named "file".');
   let spooled: { filename: string; digest: FileDigest } | null = null;
   const limits = { files: 1, fields: 10, fieldSize: 10_000, parts: 12, headerPairs: 50, fileSize: MAX_DIRECT_UPLOAD_BYTES };
-  for await (const part of request.parts({ limits })) {
+  for await (const part of request.parts({ limits, preservePath: true })) {
     if (part.type === 'file') spooled = await spoolPart(part, file);
   }
   if (!spooled) throw new TemperError('INVALID_UPLOAD', 'The form has no file. Send it in a part named "file", with a file name.');
@@ -123,18 +168,34 @@ async function spoolPart(part: MultipartFile, file: string): Promise<{ filename:
 
 function readDeclaredFile(filenameToSize: Record<string, string>): { filename: string; sizeBytes: number } {
   const [first, ...more] = Object.entries(filenameToSize);
-  if (!first || more.length > 0) throw fieldError('INVALID_UPLOAD', 'filenameToSize', `filenameToSize must name exactly one file, not ${more.length + (first ? 1 : 0)}: a dataset is one JSONL file.`);
+  if (!first || more.length > 0)
+    throw fieldError(
+      'INVALID_UPLOAD',
+      'filenameToSize',
+      `filenameToSize must name exactly one file, not ${more.length + (first ? 1 : 0)}: a dataset is one JSONL file.`,
+    );
   const [filename, size] = first;
   const sizeBytes = Number(size);
   if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 1 || sizeBytes > MAX_SIGNED_UPLOAD_BYTES) {
-    throw fieldError('INVALID_UPLOAD', 'filenameToSize', `The size of a file must be 1 to ${MAX_SIGNED_UPLOAD_BYTES} bytes, not ${size.slice(0, 40)}.`);
+    throw fieldError(
+      'INVALID_UPLOAD',
+      'filenameToSize',
+      `The size of a file must be 1 to ${MAX_SIGNED_UPLOAD_BYTES} bytes, not ${size.slice(0, 40)}.`,
+    );
   }
   return { filename: requireFilename(filename), sizeBytes };
 }
 
 /** A plain name: shown to people and given to downloads, so no folders, control characters or marks that reorder text. */
 function requireFilename(filename: string | undefined): string {
-  const isPlain = filename !== undefined && filename.length > 0 && Buffer.byteLength(filename) <= MAX_FILENAME_BYTES && !/[/\\\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/.test(filename);
+  const isPlain =
+    filename !== undefined &&
+    filename.length > 0 &&
+    Buffer.byteLength(filename) <= MAX_FILENAME_BYTES &&
+    !/[/\\\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/.test(filename);
   if (isPlain && filename !== '.' && filename !== '..') return filename;
-  throw new TemperError('INVALID_UPLOAD', `The file's name must be 1 to ${MAX_FILENAME_BYTES} bytes of plain text without slashes, for example data.jsonl.`);
+  throw new TemperError(
+    'INVALID_UPLOAD',
+    `The file's name must be 1 to ${MAX_FILENAME_BYTES} bytes of plain text without slashes, for example data.jsonl.`,
+  );
 }

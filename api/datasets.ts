@@ -9,7 +9,15 @@ import { DOWNLOAD_URL_SECONDS } from '../schemas/limits.js';
 import { resourceName } from '../schemas/names.js';
 import { Empty, GetQuery, Id, listReply, ListQuery, SignedUrls } from '../schemas/wire.js';
 import type { Database } from '../stores/database.js';
-import { createDataset, deleteDataset, findDataset, jobsUsingDataset, renameDataset, withdrawDataset, type DatasetRecord } from '../stores/datasets.js';
+import {
+  createDataset,
+  deleteDataset,
+  findDataset,
+  jobsUsingDataset,
+  renameDataset,
+  withdrawDataset,
+  type DatasetRecord,
+} from '../stores/datasets.js';
 import { notFound } from './auth.js';
 import { readIdempotencyKey, requestHash, requireSameRequest } from './idempotency.js';
 import { name, number, text, time, type ListFields } from './listFields.js';
@@ -41,15 +49,23 @@ export function datasetRoutes(server: FastifyInstance, { database, objects, temp
 
   server.post(
     collection,
-    { config: { access: 'user' }, schema: { params: Type.Object({ account: Id() }), body: CreateDatasetRequest, response: { 200: Dataset } } },
+    {
+      config: { access: 'user' },
+      schema: { params: Type.Object({ account: Id() }), body: CreateDatasetRequest, response: { 200: Dataset } },
+    },
     async (request) => {
       const body = request.body as CreateDatasetRequest;
       const { accountId, email } = request.caller;
       const hash = requestHash(config.secretKey, 'datasets', body);
       await readIdempotencyKey(request, database, hash);
       const dataset = await createDataset(database, {
-        uid: randomUUID(), accountId, id: body.datasetId, displayName: body.dataset?.displayName ?? '',
-        request: { ...body }, requestHash: hash, createdBy: email,
+        uid: randomUUID(),
+        accountId,
+        id: body.datasetId,
+        displayName: body.dataset?.displayName ?? '',
+        request: { ...body },
+        requestHash: hash,
+        createdBy: email,
       });
       requireSameRequest(dataset.request_hash, hash, datasetName(dataset));
       return viewDataset(dataset);
@@ -58,31 +74,47 @@ export function datasetRoutes(server: FastifyInstance, { database, objects, temp
 
   server.get(
     collection,
-    { config: { access: 'user' }, schema: { params: Type.Object({ account: Id() }), querystring: ListQuery, response: { 200: listReply('datasets', Dataset) } } },
+    {
+      config: { access: 'user' },
+      schema: { params: Type.Object({ account: Id() }), querystring: ListQuery, response: { 200: listReply('datasets', Dataset) } },
+    },
     (request) =>
       answerList(database, config.secretKey, request.caller.accountId, request.query as Static<typeof ListQuery>, {
-        table: 'datasets', collection: 'datasets', fields: FIELDS, schema: Dataset, view: viewDataset,
+        table: 'datasets',
+        collection: 'datasets',
+        fields: FIELDS,
+        schema: Dataset,
+        view: viewDataset,
       }),
   );
 
-  server.get(one, { config: { access: 'user' }, schema: { params: DatasetPath, querystring: GetQuery, response: { 200: Dataset } } }, async (request) => {
-    const dataset = await requireDataset(database, request.params);
-    return compileReadMask((request.query as Static<typeof GetQuery>).readMask, Dataset)(viewDataset(dataset));
-  });
+  server.get(
+    one,
+    { config: { access: 'user' }, schema: { params: DatasetPath, querystring: GetQuery, response: { 200: Dataset } } },
+    async (request) => {
+      const dataset = await requireDataset(database, request.params);
+      return compileReadMask((request.query as Static<typeof GetQuery>).readMask, Dataset)(viewDataset(dataset));
+    },
+  );
 
-  server.patch(one, { config: { access: 'user' }, schema: { params: DatasetPath, body: Dataset, response: { 200: Dataset } } }, async (request) => {
-    const dataset = await requireDataset(database, request.params);
-    const { displayName } = request.body as Dataset;
-    return viewDataset(displayName === undefined ? dataset : await renameDataset(database, dataset.account_id, dataset.id, displayName));
-  });
+  server.patch(
+    one,
+    { config: { access: 'user' }, schema: { params: DatasetPath, body: Dataset, response: { 200: Dataset } } },
+    async (request) => {
+      const dataset = await requireDataset(database, request.params);
+      const { displayName } = request.body as Dataset;
+      return viewDataset(displayName === undefined ? dataset : await renameDataset(database, dataset.account_id, dataset.id, displayName));
+    },
+  );
 
   server.delete(one, { config: { access: 'user' }, schema: { params: DatasetPath, response: { 200: Empty } } }, async (request) => {
     const dataset = await requireDataset(database, request.params);
     const jobs = await jobsUsingDataset(database, dataset.uid);
     if (jobs.length > 0) {
+      const names = `${jobs.slice(0, 5).join(', ')}${jobs.length > 5 ? ` and ${jobs.length - 5} more` : ''}`;
       throw new TemperError(
         'RESOURCE_IN_USE',
-        `${datasetName(dataset)} is in use by ${jobs.slice(0, 5).join(', ')}${jobs.length > 5 ? ` and ${jobs.length - 5} more` : ''}. Wait for them to end, or cancel them.`,
+        `${datasetName(dataset)} is in use by ${names}. Wait for them to end, or cancel them.`,
         jobs.slice(0, 20).map((job) => ({ reason: 'RESOURCE_IN_USE', message: job })),
       );
     }
@@ -96,19 +128,35 @@ export function datasetRoutes(server: FastifyInstance, { database, objects, temp
   });
 
   const Download = Type.Object({ ...GetQuery.properties, downloadLineage: Type.Optional(Type.String()) });
-  server.get(`${one}::getDownloadEndpoint`, { config: { access: 'user' }, schema: { params: DatasetPath, querystring: Download, response: { 200: SignedUrls } } }, async (request) => {
-    const dataset = await requireDataset(database, request.params);
-    if (dataset.state !== 'READY' || !dataset.object_key) throw new TemperError('DATASET_NOT_READY', `${datasetName(dataset)} is ${dataset.state}: there is nothing to download yet.`);
-    const filename = dataset.upload?.filename ?? `${dataset.id}.jsonl`;
-    return { filenameToSignedUrls: { [filename]: await objects.signDownload(dataset.object_key, filename, DOWNLOAD_URL_SECONDS) } };
-  });
+  server.get(
+    `${one}::getDownloadEndpoint`,
+    { config: { access: 'user' }, schema: { params: DatasetPath, querystring: Download, response: { 200: SignedUrls } } },
+    async (request) => {
+      const dataset = await requireDataset(database, request.params);
+      if (dataset.state !== 'READY' || !dataset.object_key)
+        throw new TemperError('DATASET_NOT_READY', `${datasetName(dataset)} is ${dataset.state}: there is nothing to download yet.`);
+      const filename = dataset.upload?.filename ?? `${dataset.id}.jsonl`;
+      return { filenameToSignedUrls: { [filename]: await objects.signDownload(dataset.object_key, filename, DOWNLOAD_URL_SECONDS) } };
+    },
+  );
 
   const Report = Type.Object({}, { additionalProperties: true, description: 'schemas/validationReport.ts' });
-  server.get(`${one}::getValidationReport`, { config: { access: 'user' }, schema: { params: DatasetPath, response: { 200: Report } } }, async (request, reply) => {
-    const dataset = await requireDataset(database, request.params);
-    if (!dataset.report_key) throw new TemperError('DATASET_NOT_READY', `${datasetName(dataset)} has no validation report yet. Upload a file first, then wait for its validation.`);
-    return reply.type('application/json').serializer((text: string) => text).send(await objects.getText(dataset.report_key));
-  });
+  server.get(
+    `${one}::getValidationReport`,
+    { config: { access: 'user' }, schema: { params: DatasetPath, response: { 200: Report } } },
+    async (request, reply) => {
+      const dataset = await requireDataset(database, request.params);
+      if (!dataset.report_key)
+        throw new TemperError(
+          'DATASET_NOT_READY',
+          `${datasetName(dataset)} has no validation report yet. Upload a file first, then wait for its validation.`,
+        );
+      return reply
+        .type('application/json')
+        .serializer((text: string) => text)
+        .send(await objects.getText(dataset.report_key));
+    },
+  );
 }
 
 /** @throws TemperError DATASET_NOT_FOUND */

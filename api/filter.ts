@@ -9,7 +9,7 @@ import { fieldError } from '../schemas/errors.js';
 import { MAX_FILTER_LENGTH } from '../schemas/limits.js';
 import { toCamelCase } from './body.js';
 import type { ListField, ListFields } from './listFields.js';
-import { nearest } from './suggest.js';
+import { didYouMean } from './suggest.js';
 
 const MAX_DEPTH = 10;
 const MAX_COMPARISONS = 50;
@@ -75,10 +75,12 @@ class FilterParser {
     if (start.kind !== 'word' || RESERVED.has(start.value)) throw this.unexpected('a field');
     if (++this.comparisons > MAX_COMPARISONS) throw filterError(`it has more than ${MAX_COMPARISONS} comparisons`);
     this.index += 1;
-    if (this.isSign('(')) throw filterError(`functions such as ${start.value.slice(0, 40)}(…) are not supported; compare a field with a value`);
+    if (this.isSign('('))
+      throw filterError(`functions such as ${start.value.slice(0, 40)}(…) are not supported; compare a field with a value`);
     const field = this.findField(start.value);
     const operator = this.peek();
-    if (operator.kind !== 'sign' || !OPERATORS.has(operator.value)) throw this.unexpected(`${[...OPERATORS].join(' ')} after ${start.value}`);
+    if (operator.kind !== 'sign' || !OPERATORS.has(operator.value))
+      throw this.unexpected(`${[...OPERATORS].join(' ')} after ${start.value}`);
     this.index += 1;
     const minus = this.takeSign('-') ? '-' : '';
     const value = this.peek();
@@ -92,8 +94,9 @@ class FilterParser {
     const name = written.split('.').map(toCamelCase).join('.');
     if (Object.hasOwn(this.fields, name)) return this.fields[name]!;
     const names = Object.keys(this.fields);
-    const suggestion = nearest(name, names);
-    throw filterError(`there is no field ${written.slice(0, 60)} to filter by${suggestion ? `, did you mean ${suggestion}` : ''}; the fields are ${names.join(', ')}`);
+    throw filterError(
+      `there is no field ${written.slice(0, 60)} to filter by${didYouMean(name, names)}; the fields are ${names.join(', ')}`,
+    );
   }
 
   private peek(): Token {
@@ -128,7 +131,7 @@ const TIME_WORD = /[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.]+(?:[Zz]|[+-][0-9]{2}:[0
 
 function tokenize(filter: string): Token[] {
   const tokens: Token[] = [];
-  for (let at = 0; at < filter.length; ) {
+  for (let at = 0; at < filter.length;) {
     const character = filter[at]!;
     if (/\s/.test(character)) {
       at += 1;
@@ -172,7 +175,8 @@ function readQuoted(filter: string, start: number): { value: string; end: number
 
 function compare(name: string, field: ListField, operator: string, value: string, quoted: boolean): Condition {
   if (value.includes('\0')) throw filterError('NUL has no meaning here');
-  if (operator === ':' && value === '*') return field.type === 'text' ? sql<boolean>`${field.expression} <> ''` : sql<boolean>`${field.expression} is not null`;
+  if (operator === ':' && value === '*')
+    return field.type === 'text' ? sql<boolean>`${field.expression} <> ''` : sql<boolean>`${field.expression} is not null`;
   switch (field.type) {
     case 'text':
       return compareText(name, field, operator, value, quoted);
@@ -193,10 +197,11 @@ function compareText(name: string, field: ListField, operator: string, value: st
   if (operator === ':') return sql<boolean>`position(lower(${literal}) in lower(${field.expression})) > 0`;
   const isEquality = operator === '=' || operator === '!=';
   const pattern = isEquality ? likePattern(value) : null;
-  if (pattern !== null) return operator === '=' ? sql<boolean>`${field.expression} like ${pattern}` : sql<boolean>`${field.expression} not like ${pattern}`;
+  if (pattern !== null)
+    return operator === '=' ? sql<boolean>`${field.expression} like ${pattern}` : sql<boolean>`${field.expression} not like ${pattern}`;
   if (field.values && isEquality && !field.values.includes(literal)) {
-    const suggestion = nearest(literal, field.values);
-    throw filterError(`${name} is never ${literal.slice(0, 60)}${suggestion ? `, did you mean ${suggestion}` : ''}; its values are ${field.values.join(', ')}`);
+    const hint = didYouMean(literal, field.values);
+    throw filterError(`${name} is never ${literal.slice(0, 60)}${hint}; its values are ${field.values.join(', ')}`);
   }
   return compareBy(field, operator, sql`${literal}::text`);
 }
@@ -230,13 +235,15 @@ function compareBy(field: ListField, operator: string, value: RawBuilder<unknown
 
 function parseNumber(name: string, value: string): number {
   const number = Number(value);
-  if (!/^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$/.test(value) || !Number.isFinite(number)) throw filterError(`${name} is a number, not ${value.slice(0, 40)}`);
+  if (!/^-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$/.test(value) || !Number.isFinite(number))
+    throw filterError(`${name} is a number, not ${value.slice(0, 40)}`);
   return number;
 }
 
 function parseTime(name: string, value: string): string {
   const isTime = /^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$/.test(value);
-  if (!isTime || Number.isNaN(Date.parse(value))) throw filterError(`${name} is a time such as "2026-01-31T12:00:00Z", not ${value.slice(0, 40)}`);
+  if (!isTime || Number.isNaN(Date.parse(value)))
+    throw filterError(`${name} is a time such as "2026-01-31T12:00:00Z", not ${value.slice(0, 40)}`);
   return value.length === 10 ? `${value}T00:00:00Z` : value;
 }
 

@@ -11,16 +11,29 @@ export function healthRoutes(server: FastifyInstance, { database, objects, tempo
   const checks: Record<string, () => Promise<unknown>> = {
     database: () => sql`select 1`.execute(database),
     objectStore: () => objects.list('readiness/'),
-    temporal: () => temporal.withDeadline(Date.now() + CHECK_TIMEOUT_MS, () => temporal.workflowService.describeNamespace({ namespace: config.temporalNamespace })),
+    temporal: () =>
+      temporal.withDeadline(Date.now() + CHECK_TIMEOUT_MS, () =>
+        temporal.workflowService.describeNamespace({ namespace: config.temporalNamespace }),
+      ),
   };
   const Health = Type.Object({ status: Type.Literal('ok') });
   server.get('/healthz', { config: { access: 'public' }, schema: { response: { 200: Health } } }, async () => ({ status: 'ok' }));
-  server.get('/readyz', { config: { access: 'public' }, schema: { response: { 200: Health, 503: ErrorBody } } }, async (_request, reply) => {
-    const failed = (await Promise.all(Object.entries(checks).map(async ([name, check]) => ((await answers(check)) ? null : name)))).filter((name) => name !== null);
-    if (failed.length === 0) return { status: 'ok' };
-    void reply.status(503).header('retry-after', '2');
-    return { code: 14, message: `Not ready: ${failed.join(', ')} does not answer.`, details: failed.map((name) => ({ reason: 'UNAVAILABLE', field: name })) };
-  });
+  server.get(
+    '/readyz',
+    { config: { access: 'public' }, schema: { response: { 200: Health, 503: ErrorBody } } },
+    async (_request, reply) => {
+      const failed = (
+        await Promise.all(Object.entries(checks).map(async ([name, check]) => ((await answers(check)) ? null : name)))
+      ).filter((name) => name !== null);
+      if (failed.length === 0) return { status: 'ok' };
+      void reply.status(503).header('retry-after', '2');
+      return {
+        code: 14,
+        message: `Not ready: ${failed.join(', ')} does not answer.`,
+        details: failed.map((name) => ({ reason: 'UNAVAILABLE', field: name })),
+      };
+    },
+  );
 }
 
 async function answers(check: () => Promise<unknown>): Promise<boolean> {
@@ -28,7 +41,10 @@ async function answers(check: () => Promise<unknown>): Promise<boolean> {
   const timeout = new Promise<false>((resolve) => {
     timer = setTimeout(() => resolve(false), CHECK_TIMEOUT_MS);
   });
-  const answered = check().then(() => true, () => false);
+  const answered = check().then(
+    () => true,
+    () => false,
+  );
   try {
     return await Promise.race([answered, timeout]);
   } finally {

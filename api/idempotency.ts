@@ -12,7 +12,9 @@ const HEADER = 'idempotency-key';
 
 /** A keyed hash of the request's canonical JSON: bodies may hold secrets, and a plain hash would let them be guessed offline. */
 export function requestHash(secretKey: string, collection: string, body: unknown): string {
-  return createHmac('sha256', Buffer.from(secretKey, 'base64')).update(`request ${collection} ${canonicalJson(body)}`).digest('hex');
+  return createHmac('sha256', Buffer.from(secretKey, 'base64'))
+    .update(`request ${collection} ${canonicalJson(body)}`)
+    .digest('hex');
 }
 
 /**
@@ -22,7 +24,8 @@ export function requestHash(secretKey: string, collection: string, body: unknown
 export async function readIdempotencyKey(request: FastifyRequest, database: Database, hash: string): Promise<string | null> {
   const key = request.headers[HEADER];
   if (key === undefined) return null;
-  if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key)) throw fieldError('INVALID_FIELD', 'Idempotency-Key', 'Idempotency-Key must be 1 to 255 printable ASCII characters without spaces.');
+  if (typeof key !== 'string' || !/^[\x21-\x7e]{1,255}$/.test(key))
+    throw fieldError('INVALID_FIELD', 'Idempotency-Key', 'Idempotency-Key must be 1 to 255 printable ASCII characters without spaces.');
   if (!(await claimIdempotencyKey(database, request.caller.accountId, key, hash))) {
     throw new TemperError('IDEMPOTENCY_KEY_REUSED', 'This Idempotency-Key was used with another request. Use a new key for a new request.');
   }
@@ -31,18 +34,28 @@ export async function readIdempotencyKey(request: FastifyRequest, database: Data
 
 /** An ID for a resource whose creator gave none: random, or, with an idempotency key, always the same. */
 export function makeId(prefix: string, idempotencyKey: string | null, accountId: string, secretKey: string): string {
-  const bytes = idempotencyKey === null ? randomBytes(8) : createHmac('sha256', Buffer.from(secretKey, 'base64')).update(`id ${accountId} ${idempotencyKey}`).digest().subarray(0, 8);
-  return `${prefix}-${BigInt(`0x${bytes.toString('hex')}`).toString(36).padStart(13, '0')}`;
+  const bytes =
+    idempotencyKey === null
+      ? randomBytes(8)
+      : createHmac('sha256', Buffer.from(secretKey, 'base64')).update(`id ${accountId} ${idempotencyKey}`).digest().subarray(0, 8);
+  return `${prefix}-${BigInt(`0x${bytes.toString('hex')}`)
+    .toString(36)
+    .padStart(13, '0')}`;
 }
 
 /** @throws TemperError RESOURCE_ALREADY_EXISTS when what is there was made by another request */
 export function requireSameRequest(existingHash: string | null, hash: string, name: string): void {
   if (existingHash === hash) return;
-  throw new TemperError('RESOURCE_ALREADY_EXISTS', `${name} already exists, made by a different request. Choose another ID, or delete it first.`);
+  throw new TemperError(
+    'RESOURCE_ALREADY_EXISTS',
+    `${name} already exists, made by a different request. Choose another ID, or delete it first.`,
+  );
 }
 
 function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) =>
-    typeof inner === 'object' && inner !== null && !Array.isArray(inner) ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1))) : inner,
+    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
   );
 }

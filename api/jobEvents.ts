@@ -27,31 +27,45 @@ export function jobEventRoutes(server: FastifyInstance, dependencies: ApiDepende
     const one = `/v1/accounts/:account/${family.collection}/:id(^[^:/]+$)`;
     const Query = Type.Pick(ListQuery, ['pageSize', 'pageToken']);
 
-    server.get(`${one}::listEvents`, { config: { access: 'user' }, schema: { params: JobPath, querystring: Query, response: { 200: listReply('events', JobEvent) } } }, async (request) => {
-      const job = await requireJob(database, family, request.params);
-      const { pageSize, pageToken } = request.query as Static<typeof Query>;
-      const limit = parsePageSize(pageSize);
-      const binding = [job.uid, 'events'];
-      const after = pageToken ? Number(openPageToken(config.secretKey, binding, pageToken)[0]) : 0;
-      const found = await listEvents(database, job.uid, { after, limit: limit + 1 });
-      const page = found.slice(0, limit);
-      const last = page.at(-1);
-      return {
-        events: page.map(viewEvent),
-        nextPageToken: last && found.length > limit ? sealPageToken(config.secretKey, binding, [String(last.sequence)]) : '',
-        totalSize: await countEvents(database, job.uid),
-      };
-    });
+    server.get(
+      `${one}::listEvents`,
+      { config: { access: 'user' }, schema: { params: JobPath, querystring: Query, response: { 200: listReply('events', JobEvent) } } },
+      async (request) => {
+        const job = await requireJob(database, family, request.params);
+        const { pageSize, pageToken } = request.query as Static<typeof Query>;
+        const limit = parsePageSize(pageSize);
+        const binding = [job.uid, 'events'];
+        const after = pageToken ? Number(openPageToken(config.secretKey, binding, pageToken)[0]) : 0;
+        const found = await listEvents(database, job.uid, { after, limit: limit + 1 });
+        const page = found.slice(0, limit);
+        const last = page.at(-1);
+        return {
+          events: page.map(viewEvent),
+          nextPageToken: last && found.length > limit ? sealPageToken(config.secretKey, binding, [String(last.sequence)]) : '',
+          totalSize: await countEvents(database, job.uid),
+        };
+      },
+    );
 
     server.get(
       `${one}::streamEvents`,
-      { config: { access: 'user' }, schema: { params: JobPath, produces: ['text/event-stream'], description: 'Server-sent events; the ID of each is its sequence. Resumes after Last-Event-ID; ends after the event of a final state.' } },
+      {
+        config: { access: 'user' },
+        schema: {
+          params: JobPath,
+          produces: ['text/event-stream'],
+          description:
+            'Server-sent events; the ID of each is its sequence. Resumes after Last-Event-ID; ends after the event of a final state.',
+        },
+      },
       async (request, reply) => {
         const job = await requireJob(database, family, request.params);
         const after = readLastEventId(request.headers['last-event-id']);
         reply.hijack();
         request.log.info({ job: job.id, after }, 'event stream begins');
-        await streamEvents(dependencies, job, after, reply.raw, closing.signal).catch((error: Error) => request.log.warn({ cause: error.message }, 'event stream ended'));
+        await streamEvents(dependencies, job, after, reply.raw, closing.signal).catch((error: Error) =>
+          request.log.warn({ cause: error.message }, 'event stream ended'),
+        );
         reply.raw.end();
       },
     );
@@ -65,7 +79,13 @@ function readLastEventId(header: string | string[] | undefined): number {
 }
 
 /** Writes events until the job's last, the client's leave or the server's end. An error ends the stream: the client comes again. */
-async function streamEvents({ database, events }: ApiDependencies, job: JobRecord, after: number, response: ServerResponse, closing: AbortSignal): Promise<void> {
+async function streamEvents(
+  { database, events }: ApiDependencies,
+  job: JobRecord,
+  after: number,
+  response: ServerResponse,
+  closing: AbortSignal,
+): Promise<void> {
   response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' });
   response.write(`retry: 1000\n\n`);
   const waiter = makeWaiter();
@@ -81,7 +101,8 @@ async function streamEvents({ database, events }: ApiDependencies, job: JobRecor
       const found = await listEvents(database, job.uid, { after, limit: BATCH });
       for (const event of found) {
         after = event.sequence;
-        if (!response.write(`id: ${event.sequence}\nevent: ${event.type}\ndata: ${JSON.stringify(viewEvent(event))}\n\n`)) await drained(response, () => gone);
+        if (!response.write(`id: ${event.sequence}\nevent: ${event.type}\ndata: ${JSON.stringify(viewEvent(event))}\n\n`))
+          await drained(response, () => gone);
         if (isLastEvent(event)) return;
       }
       if (gone || closing.aborted) return;

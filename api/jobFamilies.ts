@@ -23,7 +23,10 @@ const STATES = Object.keys(JOB_TRANSITIONS) as JobState[];
 
 /** The state in the family's own words, in SQL: what a filter compares is what the resource shows. */
 function stateField(word: (state: JobState) => string) {
-  const cases = sql.join(STATES.map((state) => sql`when ${state} then ${word(state)}`), sql` `);
+  const cases = sql.join(
+    STATES.map((state) => sql`when ${state} then ${word(state)}`),
+    sql` `,
+  );
   return { type: 'text' as const, expression: sql`(case state ${cases} else state end)`, values: [...new Set(STATES.map(word))] };
 }
 
@@ -57,11 +60,19 @@ function familyFields(collection: JobFamily['collection'], word: (state: JobStat
 
 export const JOB_FAMILIES: readonly JobFamily[] = [
   {
-    collection: 'fineTuningJobs', schema: FineTuningJob, idParameter: 'fineTuningJobId', fields: familyFields('fineTuningJobs', legacyJobState),
-    read: (body, accountId) => readFineTuningJob(body as FineTuningJob, accountId), view: viewFineTuningJob,
+    collection: 'fineTuningJobs',
+    schema: FineTuningJob,
+    idParameter: 'fineTuningJobId',
+    fields: familyFields('fineTuningJobs', legacyJobState),
+    read: (body, accountId) => readFineTuningJob(body as FineTuningJob, accountId),
+    view: viewFineTuningJob,
   },
   {
-    collection: 'supervisedFineTuningJobs', schema: SupervisedFineTuningJob, idParameter: 'supervisedFineTuningJobId', fields: familyFields('supervisedFineTuningJobs', supervisedJobState),
-    read: (body, accountId) => readSupervisedJob(body as SupervisedFineTuningJob, accountId), view: viewSupervisedJob,
+    collection: 'supervisedFineTuningJobs',
+    schema: SupervisedFineTuningJob,
+    idParameter: 'supervisedFineTuningJobId',
+    fields: familyFields('supervisedFineTuningJobs', supervisedJobState),
+    read: (body, accountId) => readSupervisedJob(body as SupervisedFineTuningJob, accountId),
+    view: viewSupervisedJob,
   },
 ];

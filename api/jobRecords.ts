@@ -15,29 +15,45 @@ export function jobRecordRoutes(server: FastifyInstance, { database, objects }: 
   for (const family of JOB_FAMILIES) {
     const one = `/v1/accounts/:account/${family.collection}/:id(^[^:/]+$)`;
 
-    server.get(`${one}::listAttempts`, { config: access, schema: { params: JobPath, response: { 200: listReply('attempts', JobAttempt) } } }, async (request) => {
-      const { uid } = await requireJob(database, family, request.params);
-      return whole('attempts', (await listAttempts(database, uid)).map(viewAttempt));
-    });
+    server.get(
+      `${one}::listAttempts`,
+      { config: access, schema: { params: JobPath, response: { 200: listReply('attempts', JobAttempt) } } },
+      async (request) => {
+        const { uid } = await requireJob(database, family, request.params);
+        return whole('attempts', (await listAttempts(database, uid)).map(viewAttempt));
+      },
+    );
 
-    server.get(`${one}/checkpoints`, { config: access, schema: { params: JobPath, response: { 200: listReply('checkpoints', JobCheckpoint) } } }, async (request) => {
-      const { uid } = await requireJob(database, family, request.params);
-      return whole('checkpoints', (await listCheckpoints(database, uid)).map(viewCheckpoint));
-    });
+    server.get(
+      `${one}/checkpoints`,
+      { config: access, schema: { params: JobPath, response: { 200: listReply('checkpoints', JobCheckpoint) } } },
+      async (request) => {
+        const { uid } = await requireJob(database, family, request.params);
+        return whole('checkpoints', (await listCheckpoints(database, uid)).map(viewCheckpoint));
+      },
+    );
 
-    server.get(`${one}/metrics`, { config: access, schema: { params: JobPath, response: { 200: listReply('metrics', JobMetric) } } }, async (request) => {
-      const { uid } = await requireJob(database, family, request.params);
-      return whole('metrics', (await listMetrics(database, uid)).map(viewMetric));
-    });
+    server.get(
+      `${one}/metrics`,
+      { config: access, schema: { params: JobPath, response: { 200: listReply('metrics', JobMetric) } } },
+      async (request) => {
+        const { uid } = await requireJob(database, family, request.params);
+        return whole('metrics', (await listMetrics(database, uid)).map(viewMetric));
+      },
+    );
 
     const SignedUrl = Type.Object({ signedUrl: Type.String({ description: 'One JSON object a line, a line a step' }) });
-    server.get(`${one}::getMetricsFileEndpoint`, { config: access, schema: { params: JobPath, response: { 200: SignedUrl } } }, async (request) => {
-      const job = await requireJob(database, family, request.params);
-      const rows = await listMetrics(database, job.uid);
-      const key = `jobs/${job.uid}/metrics.jsonl`;
-      await objects.putBytes(key, rows.map((row) => `${JSON.stringify(viewMetric(row))}\n`).join(''));
-      return { signedUrl: await objects.signDownload(key, `${job.id}-metrics.jsonl`, DOWNLOAD_URL_SECONDS) };
-    });
+    server.get(
+      `${one}::getMetricsFileEndpoint`,
+      { config: access, schema: { params: JobPath, response: { 200: SignedUrl } } },
+      async (request) => {
+        const job = await requireJob(database, family, request.params);
+        const rows = await listMetrics(database, job.uid);
+        const key = `jobs/${job.uid}/metrics.jsonl`;
+        await objects.putBytes(key, rows.map((row) => `${JSON.stringify(viewMetric(row))}\n`).join(''));
+        return { signedUrl: await objects.signDownload(key, `${job.id}-metrics.jsonl`, DOWNLOAD_URL_SECONDS) };
+      },
+    );
   }
 }
 

@@ -47,7 +47,10 @@ export function readFineTuningJob(body: FineTuningJob, accountId: string): JobRe
     batchSize: body.batchSize,
     evaluation: body.evaluation,
     evaluationSplit: body.evaluationSplit,
-    wandb: readWandb({ apiKey: body.wandbApiKey, project: body.wandbProject, entity: body.wandbEntity }, { apiKey: 'wandbApiKey', project: 'wandbProject', entity: 'wandbEntity' }),
+    wandb: readWandb(
+      { apiKey: body.wandbApiKey, project: body.wandbProject, entity: body.wandbEntity },
+      { apiKey: 'wandbApiKey', project: 'wandbProject', entity: 'wandbEntity' },
+    ),
     modelId: body.modelId ?? readModelId(body.outputModel, accountId),
     warnings: [],
   };
@@ -65,7 +68,15 @@ export function readSupervisedJob(body: SupervisedFineTuningJob, accountId: stri
     weightDecay: body.optimizerWeightDecay,
     maxContextLength: body.maxContextLength,
     evaluation: body.evaluationDataset === undefined ? body.evalAutoCarveout : undefined,
-    wandb: enabled === false ? null : readWandb(wandb, { apiKey: 'wandbConfig.apiKey', project: 'wandbConfig.project', entity: 'wandbConfig.entity', runId: 'wandbConfig.runId' }),
+    wandb:
+      enabled === false
+        ? null
+        : readWandb(wandb, {
+            apiKey: 'wandbConfig.apiKey',
+            project: 'wandbConfig.project',
+            entity: 'wandbConfig.entity',
+            runId: 'wandbConfig.runId',
+          }),
     modelId: readModelId(body.outputModel, accountId),
     warnings,
   };
@@ -75,16 +86,37 @@ export function readSupervisedJob(body: SupervisedFineTuningJob, accountId: stri
 function sharedFields(body: FineTuningJob | SupervisedFineTuningJob) {
   const { dataset, baseModel, warmStartFrom, epochs, learningRate, loraRank, seed, priority, evaluationDataset } = body;
   const quantization = body.quantization as JobRequest['quantization'];
-  return { displayName: body.displayName ?? '', dataset, baseModel, warmStartFrom, epochs, learningRate, loraRank, quantization, seed, priority, evaluationDataset };
+  return {
+    displayName: body.displayName ?? '',
+    dataset,
+    baseModel,
+    warmStartFrom,
+    epochs,
+    learningRate,
+    loraRank,
+    quantization,
+    seed,
+    priority,
+    evaluationDataset,
+  };
 }
 
 function readTask({ textCompletion, textClassification, conversation }: FineTuningJob): Task {
-  const given = Object.entries({ textCompletion, textClassification, conversation }).filter(([, block]) => block !== undefined).map(([name]) => name);
+  const given = Object.entries({ textCompletion, textClassification, conversation })
+    .filter(([, block]) => block !== undefined)
+    .map(([name]) => name);
   if (given.length === 0) {
-    throw new TemperError('JOB_KIND_MISSING', 'Say what kind of job it is: give one of textCompletion, textClassification and conversation (an empty conversation {} is enough).');
+    throw new TemperError(
+      'JOB_KIND_MISSING',
+      'Say what kind of job it is: give one of textCompletion, textClassification and conversation (an empty conversation {} is enough).',
+    );
   }
   if (given.length > 1) {
-    throw new TemperError('JOB_KIND_AMBIGUOUS', `A job is of one kind: give only one of ${given.join(' and ')}.`, given.map((field) => ({ reason: 'JOB_KIND_AMBIGUOUS', field })));
+    throw new TemperError(
+      'JOB_KIND_AMBIGUOUS',
+      `A job is of one kind: give only one of ${given.join(' and ')}.`,
+      given.map((field) => ({ reason: 'JOB_KIND_AMBIGUOUS', field })),
+    );
   }
   if (textCompletion) return { kind: 'textCompletion', ...textCompletion };
   if (textClassification) return { kind: 'textClassification', ...textClassification };
@@ -95,13 +127,27 @@ function readTask({ textCompletion, textClassification, conversation }: FineTuni
 function readSupervisedBatchSize({ batchSize, batchSizeSamples }: SupervisedFineTuningJob): { batchSize?: number; warnings: string[] } {
   if (batchSize === undefined) return { batchSize: batchSizeSamples, warnings: [] };
   if (batchSize > 2 * MAX_BATCH_SIZE - 1) {
-    return { batchSize: batchSizeSamples, warnings: [`batchSize ${batchSize} counts tokens of a pack and has no effect: the trainer packs as its memory allows. Use batchSizeSamples for the examples of a step.`] };
+    return {
+      batchSize: batchSizeSamples,
+      warnings: [
+        `batchSize ${batchSize} counts tokens of a pack and has no effect: the trainer packs as its memory allows. ` +
+          'Use batchSizeSamples for the examples of a step.',
+      ],
+    };
   }
   if (!Number.isInteger(Math.log2(batchSize))) {
-    throw fieldError('BATCH_SIZE_NOT_POWER_OF_TWO', 'batchSize', `batchSize must be a power of two from 1 to ${MAX_BATCH_SIZE}, not ${batchSize}. Use batchSizeSamples for the examples of a step.`);
+    throw fieldError(
+      'BATCH_SIZE_NOT_POWER_OF_TWO',
+      'batchSize',
+      `batchSize must be a power of two from 1 to ${MAX_BATCH_SIZE}, not ${batchSize}. Use batchSizeSamples for the examples of a step.`,
+    );
   }
   if (batchSizeSamples !== undefined && batchSizeSamples !== batchSize) {
-    throw fieldError('BATCH_SIZE_NOT_POWER_OF_TWO', 'batchSize', `batchSize ${batchSize} and batchSizeSamples ${batchSizeSamples} both count examples: give one of them.`);
+    throw fieldError(
+      'BATCH_SIZE_NOT_POWER_OF_TWO',
+      'batchSize',
+      `batchSize ${batchSize} and batchSizeSamples ${batchSizeSamples} both count examples: give one of them.`,
+    );
   }
   return { batchSize, warnings: [] };
 }
@@ -110,13 +156,17 @@ function readSupervisedBatchSize({ batchSize, batchSizeSamples }: SupervisedFine
 function readWandb(given: Partial<WandbRequest>, fields: Partial<Record<keyof WandbRequest, string>>): WandbRequest | null {
   const { apiKey, project, entity, runId } = given;
   if (!apiKey && !project && !entity && !runId) return null;
-  const invalid = (field: keyof WandbRequest, problem: string) => fieldError('WANDB_CONFIG_INVALID', fields[field] ?? field, `${fields[field] ?? field} ${problem}`);
-  if (!apiKey) throw invalid('apiKey', 'is missing: reporting to Weights & Biases needs a key. Leave the other fields out if no report is wanted.');
+  const invalid = (field: keyof WandbRequest, problem: string) =>
+    fieldError('WANDB_CONFIG_INVALID', fields[field] ?? field, `${fields[field] ?? field} ${problem}`);
+  if (!apiKey)
+    throw invalid('apiKey', 'is missing: reporting to Weights & Biases needs a key. Leave the other fields out if no report is wanted.');
   if (!project) throw invalid('project', 'is missing: a report to Weights & Biases needs the project to go to.');
   // Neither the key itself nor a part of it may be in the answer.
-  if (!/^[\x21-\x7e]{8,256}$/.test(apiKey)) throw invalid('apiKey', 'is not a key: it must be 8 to 256 printable characters without spaces or line breaks.');
+  if (!/^[\x21-\x7e]{8,256}$/.test(apiKey))
+    throw invalid('apiKey', 'is not a key: it must be 8 to 256 printable characters without spaces or line breaks.');
   if (!/^[^/\\#?%:]{1,128}$/.test(project)) throw invalid('project', 'must be 1 to 128 characters without / \\ # ? % :');
-  if (entity !== undefined && !/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/.test(entity)) throw invalid('entity', 'must be the name of a user or team: letters, digits, - _ and .');
+  if (entity !== undefined && !/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/.test(entity))
+    throw invalid('entity', 'must be the name of a user or team: letters, digits, - _ and .');
   if (runId !== undefined && !/^[A-Za-z0-9_-]{1,128}$/.test(runId)) throw invalid('runId', 'must be 1 to 128 letters, digits, - or _');
   return { apiKey, project, ...(entity ? { entity } : {}), ...(runId ? { runId } : {}) };
 }
@@ -126,7 +176,11 @@ function readModelId(outputModel: string | undefined, accountId: string): string
   if (outputModel === undefined || outputModel === '') return undefined;
   const parsed = parseName(outputModel, 'models', accountId);
   if (parsed?.accountId === accountId) return parsed.id;
-  throw fieldError('INVALID_ID', 'outputModel', `outputModel must be a model ID (1 to 63 characters of a-z, 0-9 and hyphen), or accounts/${accountId}/models/ID.`);
+  throw fieldError(
+    'INVALID_ID',
+    'outputModel',
+    `outputModel must be a model ID (1 to 63 characters of a-z, 0-9 and hyphen), or accounts/${accountId}/models/ID.`,
+  );
 }
 
 /** The request as it is stored and hashed: without secrets. */

@@ -44,7 +44,9 @@ export function viewSupervisedJob(job: JobRecord): SupervisedFineTuningJob {
     maxContextLength: settings.cutoffLength,
     optimizerWeightDecay: settings.weightDecay,
     ...(settings.warmupSteps !== null ? { learningRateWarmupSteps: settings.warmupSteps } : {}),
-    ...(wandb ? { wandbConfig: { enabled: true, project: wandb.project, entity: wandb.entity ?? '', runId: wandb.runId, url: wandb.url ?? '' } } : {}),
+    ...(wandb
+      ? { wandbConfig: { enabled: true, project: wandb.project, entity: wandb.entity ?? '', runId: wandb.runId, url: wandb.url ?? '' } }
+      : {}),
     jobProgress: {
       percent: percentDone(job),
       epoch: Math.floor(progress.epoch ?? 0),
@@ -65,13 +67,17 @@ function commonFields(job: JobRecord, collection: 'fineTuningJobs' | 'supervised
     ...(job.started_time ? { startedTime: job.started_time.toISOString() } : {}),
     ...(job.completed_time ? { completedTime: job.completed_time.toISOString() } : {}),
     createdBy: job.created_by,
-    status: failure ? { code: isErrorCode(failure.code) ? errorRow(failure.code).status : 'UNKNOWN', message: failure.message } : { code: 'OK', message: '' },
+    status: failure
+      ? { code: isErrorCode(failure.code) ? errorRow(failure.code).status : 'UNKNOWN', message: failure.message }
+      : { code: 'OK', message: '' },
     kind: job.kind,
     stage: job.stage,
     attempt: job.attempt,
     ...(failure ? { failure: { ...failure } } : {}),
     progress: { ...job.progress, percent: percentDone(job) },
-    ...(evaluation ? { evaluationResult: { metric: evaluation.metric, base: evaluation.base, tuned: evaluation.tuned, examples: evaluation.examples } } : {}),
+    ...(evaluation
+      ? { evaluationResult: { metric: evaluation.metric, base: evaluation.base, tuned: evaluation.tuned, examples: evaluation.examples } }
+      : {}),
     settings: { ...settings },
     settingOrigins: { ...job.setting_origins },
     ...(wandb ? { wandbState: wandb.state ?? 'PENDING', wandbReason: wandb.reason ?? '' } : {}),
@@ -96,7 +102,10 @@ function percentDone({ state, progress }: JobRecord): number {
 
 export function viewEvent(event: EventRecord): JobEvent {
   return {
-    sequence: event.sequence, time: event.time.toISOString(), type: event.type, message: event.message,
+    sequence: event.sequence,
+    time: event.time.toISOString(),
+    type: event.type,
+    message: event.message,
     ...(event.state ? { state: event.state } : {}),
     ...(Object.keys(event.data).length > 0 ? { data: event.data } : {}),
   };
@@ -109,7 +118,11 @@ export function isLastEvent(event: EventRecord): boolean {
 
 export function viewAttempt(attempt: AttemptRecord): JobAttempt {
   return {
-    attempt: attempt.attempt, worker: attempt.worker, reason: attempt.reason, startStep: attempt.start_step, startTime: attempt.start_time.toISOString(),
+    attempt: attempt.attempt,
+    worker: attempt.worker,
+    reason: attempt.reason,
+    startStep: attempt.start_step,
+    startTime: attempt.start_time.toISOString(),
     ...(attempt.device ? { device: attempt.device } : {}),
     ...(attempt.resumed_from ? { resumedFrom: attempt.resumed_from } : {}),
     ...(attempt.end_step !== null ? { endStep: attempt.end_step } : {}),
@@ -121,15 +134,25 @@ export function viewAttempt(attempt: AttemptRecord): JobAttempt {
 
 export function viewCheckpoint(checkpoint: CheckpointRecord): JobCheckpoint {
   return {
-    step: checkpoint.step, attempt: checkpoint.attempt, createTime: checkpoint.create_time.toISOString(), sizeBytes: String(checkpoint.size_bytes),
+    step: checkpoint.step,
+    attempt: checkpoint.attempt,
+    createTime: checkpoint.create_time.toISOString(),
+    sizeBytes: String(checkpoint.size_bytes),
     ...(checkpoint.loss !== null ? { loss: checkpoint.loss } : {}),
   };
 }
 
 export function viewMetric(metric: MetricRecord): JobMetric {
   return {
-    step: metric.step, attempt: metric.attempt, epoch: metric.epoch, loss: metric.loss, learningRate: metric.learning_rate,
+    step: metric.step,
+    attempt: metric.attempt,
+    epoch: metric.epoch,
+    loss: metric.loss,
+    learningRate: metric.learning_rate,
     ...(metric.grad_norm !== null ? { gradNorm: metric.grad_norm } : {}),
-    tokens: metric.tokens, trainedTokens: metric.trained_tokens, tokensPerSecond: metric.tokens_per_second, time: metric.time.toISOString(),
+    tokens: metric.tokens,
+    trainedTokens: metric.trained_tokens,
+    tokensPerSecond: metric.tokens_per_second,
+    time: metric.time.toISOString(),
   };
 }

@@ -31,27 +31,44 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
   const access = { access: 'user' as const };
   const account = Type.Object({ account: Id() });
   const CreateQuery = Type.Object({ [family.idParameter]: Type.Optional(Id()) });
-  const Update = Type.Object({ displayName: DisplayName(), priority: Type.Optional(Type.Integer({ minimum: 1, maximum: 5, 'x-expected': 'a whole number from 1 (first) to 5' })) });
-
-  server.post(collection, { config: access, schema: { params: account, querystring: CreateQuery, body: family.schema, response: { 200: family.schema } } }, async (request) =>
-    family.view(await answerCreateJob(dependencies, family, request)),
-  );
-
-  server.get(collection, { config: access, schema: { params: account, querystring: ListQuery, response: { 200: listReply(family.collection, family.schema) } } }, (request) =>
-    answerList(database, config.secretKey, request.caller.accountId, request.query as Static<typeof ListQuery>, {
-      table: 'jobs', collection: family.collection, fields: family.fields, schema: family.schema, view: family.view,
-    }),
-  );
-
-  server.get(one, { config: access, schema: { params: JobPath, querystring: GetQuery, response: { 200: family.schema } } }, async (request) => {
-    const mask = compileReadMask((request.query as Static<typeof GetQuery>).readMask, family.schema);
-    return mask(family.view(await requireJob(database, family, request.params)));
+  const Update = Type.Object({
+    displayName: DisplayName(),
+    priority: Type.Optional(Type.Integer({ minimum: 1, maximum: 5, 'x-expected': 'a whole number from 1 (first) to 5' })),
   });
+
+  server.post(
+    collection,
+    { config: access, schema: { params: account, querystring: CreateQuery, body: family.schema, response: { 200: family.schema } } },
+    async (request) => family.view(await answerCreateJob(dependencies, family, request)),
+  );
+
+  server.get(
+    collection,
+    { config: access, schema: { params: account, querystring: ListQuery, response: { 200: listReply(family.collection, family.schema) } } },
+    (request) =>
+      answerList(database, config.secretKey, request.caller.accountId, request.query as Static<typeof ListQuery>, {
+        table: 'jobs',
+        collection: family.collection,
+        fields: family.fields,
+        schema: family.schema,
+        view: family.view,
+      }),
+  );
+
+  server.get(
+    one,
+    { config: access, schema: { params: JobPath, querystring: GetQuery, response: { 200: family.schema } } },
+    async (request) => {
+      const mask = compileReadMask((request.query as Static<typeof GetQuery>).readMask, family.schema);
+      return mask(family.view(await requireJob(database, family, request.params)));
+    },
+  );
 
   server.patch(one, { config: access, schema: { params: JobPath, body: Update, response: { 200: family.schema } } }, async (request) => {
     const job = await requireJob(database, family, request.params);
     const { displayName, priority } = request.body as Static<typeof Update>;
-    if (priority !== undefined) await ask(dependencies, job, 'moved in the queue', setPriorityUpdate, { priority, by: request.caller.email });
+    if (priority !== undefined)
+      await ask(dependencies, job, 'moved in the queue', setPriorityUpdate, { priority, by: request.caller.email });
     return family.view(await updateJobFields(database, job.account_id, job.id, { displayName, priority }));
   });
 
@@ -68,11 +85,15 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
     ['resume', 'resumed', resumeUpdate],
     ['cancel', 'cancelled', cancelUpdate],
   ] as const) {
-    server.post(`${one}::${verb}`, { config: access, schema: { params: JobPath, body: Empty, response: { 200: family.schema } } }, async (request) => {
-      const job = await requireJob(database, family, request.params);
-      await ask(dependencies, job, done, update, { by: request.caller.email });
-      return family.view((await findJobByUid(database, job.uid)) ?? job);
-    });
+    server.post(
+      `${one}::${verb}`,
+      { config: access, schema: { params: JobPath, body: Empty, response: { 200: family.schema } } },
+      async (request) => {
+        const job = await requireJob(database, family, request.params);
+        await ask(dependencies, job, done, update, { by: request.caller.email });
+        return family.view((await findJobByUid(database, job.uid)) ?? job);
+      },
+    );
   }
 }
 
@@ -86,7 +107,11 @@ export async function requireJob(database: Database, family: JobFamily, params: 
 
 /** Asks the job's workflow, started first if that was missed. A job without a running workflow has nothing left to steer. */
 async function ask<Result, Request>(
-  { temporal, database }: ApiDependencies, job: JobRecord, done: string, definition: UpdateDefinition<Result, [Request]>, request: Request,
+  { temporal, database }: ApiDependencies,
+  job: JobRecord,
+  done: string,
+  definition: UpdateDefinition<Result, [Request]>,
+  request: Request,
 ): Promise<void> {
   if (!job.workflow_started) await startJob(temporal, database, job);
   if ((await updateJob(temporal, job, definition, request)) !== null) return;

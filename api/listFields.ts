@@ -16,7 +16,11 @@ export interface ListField {
 }
 export type ListFields = Record<string, ListField>;
 
-export const text = (column: string, values?: readonly string[]): ListField => ({ type: 'text', expression: sql`coalesce(${sql.ref(column)}, '')`, values });
+export const text = (column: string, values?: readonly string[]): ListField => ({
+  type: 'text',
+  expression: sql`coalesce(${sql.ref(column)}, '')`,
+  values,
+});
 export const time = (column: string): ListField => ({ type: 'time', expression: sql.ref(column) });
 export const optionalTime = (column: string): ListField => ({ type: 'time', expression: sql.ref(column), orderable: false });
 export const number = (expression: RawBuilder<unknown>): ListField => ({ type: 'number', expression: sql`(${expression})::float8` });

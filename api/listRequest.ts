@@ -26,7 +26,11 @@ export interface ListOf<T extends ListedTable, Resource extends object> {
 }
 
 export async function answerList<T extends ListedTable, Resource extends object>(
-  database: Database, secretKey: string, accountId: string, query: Static<typeof ListQuery>, list: ListOf<T, Resource>,
+  database: Database,
+  secretKey: string,
+  accountId: string,
+  query: Static<typeof ListQuery>,
+  list: ListOf<T, Resource>,
 ): Promise<Record<string, unknown>> {
   const limit = parsePageSize(query.pageSize);
   const filter = parseFilter(query.filter ?? '', list.fields);

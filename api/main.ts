@@ -33,10 +33,16 @@ const temporal = new Client({ connection, namespace });
 await prepareDatabase(database);
 await removeStaleUploads(tmpFolder);
 const server = await buildServer({
-  database, objects, temporal, events,
+  database,
+  objects,
+  temporal,
+  events,
   config: {
-    secretKey: required('TEMPER_SECRET_KEY'), temporalNamespace: namespace, temporalUiUrl: process.env['TEMPORAL_UI_URL'] || undefined,
-    tmpFolder, logLevel: process.env['TEMPER_LOG_LEVEL'] || 'info',
+    secretKey: required('TEMPER_SECRET_KEY'),
+    temporalNamespace: namespace,
+    temporalUiUrl: process.env['TEMPORAL_UI_URL'] || undefined,
+    tmpFolder,
+    logLevel: process.env['TEMPER_LOG_LEVEL'] || 'info',
   },
 });
 await server.listen({ host: process.env['TEMPER_HOST'] || '127.0.0.1', port: Number(process.env['TEMPER_PORT'] || 8420) });
@@ -60,7 +66,9 @@ function reconcile(): { stop(): void } {
   let stopped = false;
   const round = async (): Promise<void> => {
     try {
-      await startPendingWorkflows(temporal, database, RECONCILE_OLDER_THAN_SECONDS, (error, job) => server.log.warn({ job: job.id, cause: (error as Error).message }, 'workflow not started yet'));
+      await startPendingWorkflows(temporal, database, RECONCILE_OLDER_THAN_SECONDS, (error, job) =>
+        server.log.warn({ job: job.id, cause: (error as Error).message }, 'workflow not started yet'),
+      );
     } catch (error) {
       server.log.warn({ cause: (error as Error).message }, 'looking for workflows to start failed');
     }

@@ -41,15 +41,26 @@ export function modelRoutes(server: FastifyInstance, { database, objects, config
   const read = { access: 'user' as const, catalogue: true };
   const write = { access: 'user' as const };
 
-  server.get(collection, { config: read, schema: { params: Type.Object({ account: Id() }), querystring: ListQuery, response: { 200: listReply('models', Model) } } }, (request) => {
-    const { account } = request.params as { account: string };
-    return answerList(database, config.secretKey, account, request.query as Static<typeof ListQuery>, {
-      table: 'models', collection: 'models', fields: FIELDS, schema: Model, view: viewListed,
-      moreRows: BASE_MODELS.filter((model) => model.name.startsWith(`accounts/${account}/`)).map(catalogueRow),
-      // The catalogue's rows have no uid: of another account, only these.
-      where: account === request.caller.accountId ? undefined : sql<boolean>`uid is null`,
-    });
-  });
+  server.get(
+    collection,
+    {
+      config: read,
+      schema: { params: Type.Object({ account: Id() }), querystring: ListQuery, response: { 200: listReply('models', Model) } },
+    },
+    (request) => {
+      const { account } = request.params as { account: string };
+      return answerList(database, config.secretKey, account, request.query as Static<typeof ListQuery>, {
+        table: 'models',
+        collection: 'models',
+        fields: FIELDS,
+        schema: Model,
+        view: viewListed,
+        moreRows: BASE_MODELS.filter((model) => model.name.startsWith(`accounts/${account}/`)).map(catalogueRow),
+        // The catalogue's rows have no uid: of another account, only these.
+        where: account === request.caller.accountId ? undefined : sql<boolean>`uid is null`,
+      });
+    },
+  );
 
   server.get(one, { config: read, schema: { params: ModelPath, querystring: GetQuery, response: { 200: Model } } }, async (request) => {
     const mask = compileReadMask<Model>((request.query as Static<typeof GetQuery>).readMask, Model);
@@ -67,21 +78,34 @@ export function modelRoutes(server: FastifyInstance, { database, objects, config
   server.delete(one, { config: write, schema: { params: ModelPath, response: { 200: Empty } } }, async (request) => {
     const model = await requireModel(database, request.params, request.caller.accountId);
     const modelName = resourceName(model.account_id, 'models', model.id);
-    if (model.state !== 'READY' && model.job_name) throw new TemperError('RESOURCE_IN_USE', `${modelName} is being made by ${model.job_name}: cancel the job instead.`);
+    if (model.state !== 'READY' && model.job_name)
+      throw new TemperError('RESOURCE_IN_USE', `${modelName} is being made by ${model.job_name}: cancel the job instead.`);
     const jobs = await jobsStartingFrom(database, model.account_id, modelName);
-    if (jobs.length > 0) throw new TemperError('RESOURCE_IN_USE', `${jobs.slice(0, 5).join(', ')} started from ${modelName} and still needs it. Wait for the end, or cancel.`);
+    if (jobs.length > 0)
+      throw new TemperError(
+        'RESOURCE_IN_USE',
+        `${jobs.slice(0, 5).join(', ')} started from ${modelName} and still needs it. Wait for the end, or cancel.`,
+      );
     await objects.removePrefix(`models/${model.uid}/`);
     await deleteModel(database, model.uid);
     return {};
   });
 
-  server.get(`${one}::getDownloadEndpoint`, { config: read, schema: { params: ModelPath, querystring: GetQuery, response: { 200: SignedUrls } } }, async (request) => {
-    const { account, id } = request.params as Static<typeof ModelPath>;
-    const base = findBaseModel(resourceName(account, 'models', id));
-    const files = base ? await listBaseModelFiles(objects, base) : listFiles(await requireModel(database, request.params, request.caller.accountId));
-    const urls = await Promise.all(files.map(async (file) => [file.name, await objects.signDownload(file.key, file.name, DOWNLOAD_URL_SECONDS)] as const));
-    return { filenameToSignedUrls: Object.fromEntries(urls) };
-  });
+  server.get(
+    `${one}::getDownloadEndpoint`,
+    { config: read, schema: { params: ModelPath, querystring: GetQuery, response: { 200: SignedUrls } } },
+    async (request) => {
+      const { account, id } = request.params as Static<typeof ModelPath>;
+      const base = findBaseModel(resourceName(account, 'models', id));
+      const files = base
+        ? await listBaseModelFiles(objects, base)
+        : listFiles(await requireModel(database, request.params, request.caller.accountId));
+      const urls = await Promise.all(
+        files.map(async (file) => [file.name, await objects.signDownload(file.key, file.name, DOWNLOAD_URL_SECONDS)] as const),
+      );
+      return { filenameToSignedUrls: Object.fromEntries(urls) };
+    },
+  );
 
   // Known to published clients; they get an answer that says so rather than a 404 that looks like a wrong address.
   const unavailable = async () => {
@@ -102,14 +126,19 @@ async function requireModel(database: Database, params: unknown, callersAccount:
 
 function listFiles(model: ModelRecord): { name: string; key: string }[] {
   if (model.state === 'READY') return model.files;
-  throw new TemperError('MODEL_NOT_READY', `${resourceName(model.account_id, 'models', model.id)} is ${model.state}: its files are there when its job ${model.job_name ?? ''} has ended.`);
+  throw new TemperError(
+    'MODEL_NOT_READY',
+    `${resourceName(model.account_id, 'models', model.id)} is ${model.state}: its files are there when ${model.job_name} has ended.`,
+  );
 }
 
 async function listBaseModelFiles(objects: ObjectStore, { name: modelName, source }: BaseModel): Promise<{ name: string; key: string }[]> {
-  if ('hub' in source) throw new TemperError('MODEL_NOT_READY', `${modelName} is not stored here: its files are at https://huggingface.co/${source.hub}.`);
+  if ('hub' in source)
+    throw new TemperError('MODEL_NOT_READY', `${modelName} is not stored here: its files are at https://huggingface.co/${source.hub}.`);
   if ('folder' in source) throw new TemperError('MODEL_NOT_READY', `${modelName} is not stored here: its files lie on the workers.`);
   const found = await objects.list(`${source.prefix}/`);
-  if (found.length === 0) throw new TemperError('MODEL_FILES_MISSING', `The files of ${modelName} are not in the object store. \`npm run demo\` makes them.`);
+  if (found.length === 0)
+    throw new TemperError('MODEL_FILES_MISSING', `The files of ${modelName} are not in the object store. \`npm run demo\` makes them.`);
   return found.map(({ key }) => ({ key, name: key.slice(source.prefix.length + 1) }));
 }
 
@@ -159,7 +188,13 @@ function viewBaseModel(model: BaseModel): Model {
     supportsImageInput: false,
     contextLength: model.cutoffLength,
     trainingContextLength: model.cutoffLength,
-    baseModelDetails: { parameterCount: String(model.parameters), checkpointFormat: 'HUGGINGFACE', moe: model.name.includes('mixtral'), tunable: true, worldSize: 1 },
+    baseModelDetails: {
+      parameterCount: String(model.parameters),
+      checkpointFormat: 'HUGGINGFACE',
+      moe: model.name.includes('mixtral'),
+      tunable: true,
+      worldSize: 1,
+    },
     ...('hub' in model.source ? { huggingFaceUrl: `https://huggingface.co/${model.source.hub}` } : {}),
     deployedModelRefs: [],
     tuningDefaults: { batchSize, loraRank, epochs, learningRate, quantization },
@@ -171,7 +206,15 @@ function catalogueRow(model: BaseModel): object {
   const [, account, , id] = model.name.split('/');
   const since = '1970-01-01T00:00:00Z';
   return {
-    account_id: account, id, display_name: model.displayName, description: '', kind: 'HF_BASE_MODEL', state: 'READY', context_length: model.cutoffLength,
-    files: [], create_time: since, update_time: since,
+    account_id: account,
+    id,
+    display_name: model.displayName,
+    description: '',
+    kind: 'HF_BASE_MODEL',
+    state: 'READY',
+    context_length: model.cutoffLength,
+    files: [],
+    create_time: since,
+    update_time: since,
   };
 }

@@ -4,7 +4,7 @@ import { fieldError } from '../schemas/errors.js';
 import type { OrderTerm } from '../stores/lists.js';
 import { toCamelCase } from './body.js';
 import type { ListField, ListFields } from './listFields.js';
-import { nearest } from './suggest.js';
+import { didYouMean } from './suggest.js';
 
 const MAX_TERMS = 5;
 
@@ -17,13 +17,13 @@ export function parseOrderBy(orderBy: string, fields: ListFields, idColumn = 'id
   if (parts.length > MAX_TERMS) throw orderError(`at most ${MAX_TERMS} fields`);
   const terms = parts.map((part) => {
     const [written, direction, ...rest] = part.trim().split(/\s+/);
-    if (!written || rest.length > 0 || (direction !== undefined && !/^(asc|desc)$/i.test(direction))) throw orderError(`"${part.trim().slice(0, 60)}" is not a field, or a field and desc`);
+    if (!written || rest.length > 0 || (direction !== undefined && !/^(asc|desc)$/i.test(direction)))
+      throw orderError(`"${part.trim().slice(0, 60)}" is not a field, or a field and desc`);
     const name = toCamelCase(written);
     const field = Object.hasOwn(fields, name) ? fields[name] : undefined;
     if (!field || field.orderable === false) {
       const orderable = Object.keys(fields).filter((candidate) => fields[candidate]?.orderable !== false);
-      const suggestion = nearest(name, orderable);
-      throw orderError(`${written.slice(0, 60)} is not one of ${orderable.join(', ')}${suggestion ? `; did you mean ${suggestion}` : ''}`);
+      throw orderError(`${written.slice(0, 60)} is not one of ${orderable.join(', ')}${didYouMean(name, orderable)}`);
     }
     return orderTerm(field, direction?.toLowerCase() === 'desc');
   });

@@ -24,7 +24,11 @@ export function openPageToken(secretKey: string, binding: TokenBinding, token: s
   const given = Buffer.from(macText, 'base64url');
   const expected = mac(secretKey, binding, payload);
   if (rest.length > 0 || given.length !== expected.length || !timingSafeEqual(given, expected)) {
-    throw fieldError('INVALID_PAGE_TOKEN', 'pageToken', 'pageToken is not one that a call with the same account, filter and orderBy gave. Start again without it.');
+    throw fieldError(
+      'INVALID_PAGE_TOKEN',
+      'pageToken',
+      'pageToken is not one that a call with the same account, filter and orderBy gave. Start again without it.',
+    );
   }
   return JSON.parse(payload.toString()) as string[];
 }
@@ -32,7 +36,12 @@ export function openPageToken(secretKey: string, binding: TokenBinding, token: s
 /** 50 when absent, more than 200 means 200. @throws TemperError INVALID_PAGE_SIZE */
 export function parsePageSize(pageSize: string | undefined): number {
   if (pageSize === undefined || pageSize === '' || pageSize === '0') return DEFAULT_PAGE_SIZE;
-  if (!/^[0-9]{1,10}$/.test(pageSize)) throw fieldError('INVALID_PAGE_SIZE', 'pageSize', `pageSize must be a whole number from 1 to ${MAX_PAGE_SIZE}, not ${JSON.stringify(pageSize.slice(0, 40))}`);
+  if (!/^[0-9]{1,10}$/.test(pageSize))
+    throw fieldError(
+      'INVALID_PAGE_SIZE',
+      'pageSize',
+      `pageSize must be a whole number from 1 to ${MAX_PAGE_SIZE}, not ${JSON.stringify(pageSize.slice(0, 40))}`,
+    );
   return Math.min(Number(pageSize), MAX_PAGE_SIZE);
 }
 

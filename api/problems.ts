@@ -1,4 +1,4 @@
-/** Every error as the one body that clients see: `{ code, message, details: [{ reason, field?, line?, message? }] }`, with its HTTP status. */
+/** Every error as the one body that clients see, `{ code, message, details: [{ reason, field?, line?, message? }] }`, with its HTTP status. */
 import { isGrpcServiceError, ServiceError } from '@temporalio/client';
 import { errorRow, GRPC_STATUS, TemperError, type ErrorCode, type ErrorDetail } from '../schemas/errors.js';
 
@@ -16,7 +16,13 @@ const RETRY_AFTER_SECONDS = 2;
 export function describeError(error: unknown, requestId: string): Problem {
   const known = knownError(error);
   if (known) return describe(known, false);
-  return describe(new TemperError('INTERNAL', `Something went wrong on our side. Try again; if it persists, tell the operator the request ID ${requestId}.`), true);
+  return describe(
+    new TemperError(
+      'INTERNAL',
+      `Something went wrong on our side. Try again; if it persists, tell the operator the request ID ${requestId}.`,
+    ),
+    true,
+  );
 }
 
 function describe(error: TemperError, unexpected: boolean): Problem {
@@ -50,15 +56,21 @@ function knownError(error: unknown): TemperError | null {
   if (typeof code === 'string' && code.startsWith('FST_') && typeof statusCode === 'number' && statusCode < 500) {
     return new TemperError('INVALID_FIELD', `The request cannot be read: ${message ?? code}`);
   }
-  if ($metadata !== undefined) return new TemperError('OBJECT_STORE_UNAVAILABLE', 'The object store does not answer just now. Try again shortly.');
-  if (isTemporalOutage(error)) return new TemperError('TEMPORAL_UNAVAILABLE', 'The workflow service does not answer just now. Try again shortly.');
-  if (isDatabaseOutage(code, message)) return new TemperError('DATABASE_UNAVAILABLE', 'The database does not answer just now. Try again shortly.');
+  if ($metadata !== undefined)
+    return new TemperError('OBJECT_STORE_UNAVAILABLE', 'The object store does not answer just now. Try again shortly.');
+  if (isTemporalOutage(error))
+    return new TemperError('TEMPORAL_UNAVAILABLE', 'The workflow service does not answer just now. Try again shortly.');
+  if (isDatabaseOutage(code, message))
+    return new TemperError('DATABASE_UNAVAILABLE', 'The database does not answer just now. Try again shortly.');
   return null;
 }
 
 /** Fastify's own refusals, before a handler runs. */
 const FRAMEWORK_ERRORS: Record<string, [ErrorCode, string]> = {
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: ['UNSUPPORTED_MEDIA_TYPE', 'The body must be JSON: send it with Content-Type: application/json (a file upload: multipart/form-data).'],
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: [
+    'UNSUPPORTED_MEDIA_TYPE',
+    'The body must be JSON: send it with Content-Type: application/json (a file upload: multipart/form-data).',
+  ],
   FST_ERR_CTP_BODY_TOO_LARGE: ['BODY_TOO_LARGE', 'The body is too large.'],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['INVALID_JSON', 'The body does not have the length that Content-Length declares.'],
   FST_INVALID_MULTIPART_CONTENT_TYPE: ['UNSUPPORTED_MEDIA_TYPE', 'Send the file as multipart/form-data, in a part with a file name.'],
@@ -69,20 +81,33 @@ const FRAMEWORK_ERRORS: Record<string, [ErrorCode, string]> = {
   FST_PROTO_VIOLATION: ['INVALID_UPLOAD', 'The form has a field with a forbidden name.'],
 };
 
-const CONNECTION_CODES = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH', 'EAI_AGAIN']);
+const CONNECTION_CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'ENOTFOUND',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EAI_AGAIN',
+]);
 /** Postgres: shutting down, starting up, crashed, out of connections. Class 08 is a broken connection. */
 const DATABASE_CODES = new Set(['57P01', '57P02', '57P03', '53300', '08000', '08001', '08003', '08004', '08006']);
 
+/** Of the driver itself, which has no codes. */
+const DATABASE_MESSAGES = /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/;
+
 export function isDatabaseOutage(code: unknown, message = ''): boolean {
   if (typeof code === 'string' && (DATABASE_CODES.has(code) || CONNECTION_CODES.has(code))) return true;
-  return /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error|Cannot use a pool after calling end)/.test(message);
+  return DATABASE_MESSAGES.test(message);
 }
 
 /** gRPC: DEADLINE_EXCEEDED, UNAVAILABLE, and the two that a restarting server answers with. */
 const TEMPORAL_CODES = new Set([4, 14, 1, 8]);
 
 export function isTemporalOutage(error: unknown): boolean {
-  const cause = error instanceof ServiceError || (error as Error).name === 'WorkflowUpdateRPCTimeoutOrCancelledError' ? (error as Error).cause : error;
+  const cause =
+    error instanceof ServiceError || (error as Error).name === 'WorkflowUpdateRPCTimeoutOrCancelledError' ? (error as Error).cause : error;
   if (isGrpcServiceError(cause)) return TEMPORAL_CODES.has(cause.code);
   return (error as Error).name === 'WorkflowUpdateRPCTimeoutOrCancelledError';
 }

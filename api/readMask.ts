@@ -2,7 +2,7 @@
 import { fieldError } from '../schemas/errors.js';
 import type { TSchema } from 'typebox';
 import { toCamelCase } from './body.js';
-import { nearest } from './suggest.js';
+import { didYouMean } from './suggest.js';
 
 const MAX_PATHS = 100;
 
@@ -12,7 +12,10 @@ interface JsonSchema {
 
 /** Gives a function that keeps of a resource what the mask names. Paths are checked against the resource's schema. */
 export function compileReadMask<T extends object>(readMask: string | undefined, schema: TSchema): (resource: T) => Partial<T> {
-  const paths = (readMask ?? '').split(',').map((path) => path.trim()).filter((path) => path !== '');
+  const paths = (readMask ?? '')
+    .split(',')
+    .map((path) => path.trim())
+    .filter((path) => path !== '');
   if (paths.length === 0 || paths.includes('*')) return (resource) => resource;
   if (paths.length > MAX_PATHS) throw maskError(`at most ${MAX_PATHS} fields`);
   const parsed = paths.map((path) => {
@@ -33,8 +36,7 @@ function checkPath(path: string, steps: string[], schema: JsonSchema): void {
     const properties: Record<string, JsonSchema> | undefined = at?.properties;
     if (!properties) return; // an open object: whatever is there
     if (!Object.hasOwn(properties, step)) {
-      const suggestion = nearest(step, Object.keys(properties));
-      throw maskError(`unknown field ${path.slice(0, 60)}${suggestion ? `, did you mean ${suggestion}` : ''}`);
+      throw maskError(`unknown field ${path.slice(0, 60)}${didYouMean(step, Object.keys(properties))}`);
     }
     at = properties[step];
   }

@@ -5,7 +5,13 @@
 import { BASE_MODELS, findBaseModel, type BaseModel } from '../schemas/baseModels.js';
 import { fieldError, TemperError } from '../schemas/errors.js';
 import {
-  ALPHA_PER_RANK, DEFAULT_EVALUATION_SPLIT, DEFAULT_LORA_DROPOUT, DEFAULT_MAX_GRAD_NORM, DEFAULT_SEED, DEFAULT_WEIGHT_DECAY, MAX_EXAMPLES_TIMES_EPOCHS,
+  ALPHA_PER_RANK,
+  DEFAULT_EVALUATION_SPLIT,
+  DEFAULT_LORA_DROPOUT,
+  DEFAULT_MAX_GRAD_NORM,
+  DEFAULT_SEED,
+  DEFAULT_WEIGHT_DECAY,
+  MAX_EXAMPLES_TIMES_EPOCHS,
   MAX_LORA_RANK,
 } from '../schemas/limits.js';
 import { parseName, resourceName } from '../schemas/names.js';
@@ -17,7 +23,7 @@ import type { ObjectStore } from '../stores/objects.js';
 import { notFound } from './auth.js';
 import { checkTaskAgainstDataset } from './checkTask.js';
 import type { JobRequest } from './jobRequest.js';
-import { nearest } from './suggest.js';
+import { didYouMean } from './suggest.js';
 
 export interface ResolvedJob {
   settings: JobSettings;
@@ -64,7 +70,14 @@ export async function resolveSettings(sources: SettingsSources, accountId: strin
     seed: pick('seed', request.seed, DEFAULT_SEED, 'default'),
     ...evaluation,
   };
-  Object.assign(origins, { task: 'given', baseModel: start.warmStartFrom ? 'derived' : 'given', loraAlpha: 'derived', loraDropout: 'default', schedule: 'default', maxGradNorm: 'default' });
+  Object.assign(origins, {
+    task: 'given',
+    baseModel: start.warmStartFrom ? 'derived' : 'given',
+    loraAlpha: 'derived',
+    loraDropout: 'default',
+    schedule: 'default',
+    maxGradNorm: 'default',
+  });
   if (start.warmStartFrom) origins['warmStartFrom'] = 'given';
   checkAmount(settings, dataset);
   const warnings = request.warnings.map((message) => ({ code: 'SETTING_WITHOUT_EFFECT', message }));
@@ -81,20 +94,38 @@ interface Start {
 /** A base model, or an adapter of the account that brings its base model with it. */
 async function resolveStart(database: Database, accountId: string, { baseModel, warmStartFrom }: JobRequest): Promise<Start> {
   if (baseModel !== undefined && warmStartFrom !== undefined) {
-    throw new TemperError('BASE_MODEL_AND_WARM_START', 'Give either baseModel or warmStartFrom, not both: an adapter brings its base model with it.', [
-      { reason: 'BASE_MODEL_AND_WARM_START', field: 'baseModel' },
-      { reason: 'BASE_MODEL_AND_WARM_START', field: 'warmStartFrom' },
-    ]);
+    throw new TemperError(
+      'BASE_MODEL_AND_WARM_START',
+      'Give either baseModel or warmStartFrom, not both: an adapter brings its base model with it.',
+      [
+        { reason: 'BASE_MODEL_AND_WARM_START', field: 'baseModel' },
+        { reason: 'BASE_MODEL_AND_WARM_START', field: 'warmStartFrom' },
+      ],
+    );
   }
   if (warmStartFrom !== undefined) return resolveWarmStart(database, accountId, warmStartFrom);
-  if (baseModel === undefined) throw fieldError('BASE_MODEL_MISSING', 'baseModel', `Say what to tune: give baseModel, for example ${BASE_MODELS[0]!.name}, or warmStartFrom with an adapter of yours.`);
+  if (baseModel === undefined)
+    throw fieldError(
+      'BASE_MODEL_MISSING',
+      'baseModel',
+      `Say what to tune: give baseModel, for example ${BASE_MODELS[0]!.name}, or warmStartFrom with an adapter of yours.`,
+    );
   const model = findBaseModel(baseModel) ?? findById(baseModel);
   if (model) return { model };
   const parsed = parseName(baseModel, 'models', accountId);
   const own = parsed?.accountId === accountId ? await findModel(database, accountId, parsed.id) : undefined;
-  if (own) throw fieldError('BASE_MODEL_NOT_TUNABLE', 'baseModel', `${baseModel} is an adapter, not a base model: to go on from it, give it as warmStartFrom.`);
-  const suggestion = nearest(baseModel, BASE_MODELS.map(({ name }) => name));
-  throw fieldError('BASE_MODEL_NOT_FOUND', 'baseModel', `The base model ${baseModel} was not found${suggestion ? `; did you mean ${suggestion}` : ''}. The list: GET /v1/accounts/fireworks/models and /v1/accounts/temper/models.`);
+  if (own)
+    throw fieldError(
+      'BASE_MODEL_NOT_TUNABLE',
+      'baseModel',
+      `${baseModel} is an adapter, not a base model: to go on from it, give it as warmStartFrom.`,
+    );
+  const hint = didYouMean(
+    baseModel,
+    BASE_MODELS.map(({ name }) => name),
+  );
+  const lists = 'The list: GET /v1/accounts/fireworks/models and /v1/accounts/temper/models.';
+  throw fieldError('BASE_MODEL_NOT_FOUND', 'baseModel', `The base model ${baseModel} was not found${hint}. ${lists}`);
 }
 
 /** A bare ID, where one base model only has it. */
@@ -104,22 +135,43 @@ function findById(id: string): BaseModel | undefined {
 }
 
 async function resolveWarmStart(database: Database, accountId: string, given: string): Promise<Start> {
-  const absent = () => fieldError('WARM_START_NOT_FOUND', 'warmStartFrom', `The model ${given} was not found, or you have no access to it. Your models: GET /v1/accounts/${accountId}/models.`);
-  if (findBaseModel(given) ?? findById(given)) throw fieldError('WARM_START_NOT_READY', 'warmStartFrom', `${given} is a base model, not an adapter: give it as baseModel.`);
+  const absent = () =>
+    fieldError(
+      'WARM_START_NOT_FOUND',
+      'warmStartFrom',
+      `The model ${given} was not found, or you have no access to it. Your models: GET /v1/accounts/${accountId}/models.`,
+    );
+  if (findBaseModel(given) ?? findById(given))
+    throw fieldError('WARM_START_NOT_READY', 'warmStartFrom', `${given} is a base model, not an adapter: give it as baseModel.`);
   const parsed = parseName(given, 'models', accountId);
   const model = parsed?.accountId === accountId ? await findModel(database, accountId, parsed.id) : undefined;
   if (!model) throw absent();
-  if (model.kind !== 'HF_PEFT_ADDON') throw fieldError('WARM_START_NOT_READY', 'warmStartFrom', `${given} is no adapter: give it as baseModel.`);
-  if (model.state !== 'READY' || !model.peft) throw fieldError('WARM_START_NOT_READY', 'warmStartFrom', `${given} is ${model.state}: wait for the job that makes it, and then start this one.`);
+  if (model.kind !== 'HF_PEFT_ADDON')
+    throw fieldError('WARM_START_NOT_READY', 'warmStartFrom', `${given} is no adapter: give it as baseModel.`);
+  if (model.state !== 'READY' || !model.peft)
+    throw fieldError(
+      'WARM_START_NOT_READY',
+      'warmStartFrom',
+      `${given} is ${model.state}: wait for the job that makes it, and then start this one.`,
+    );
   const base = findBaseModel(model.peft.baseModel);
-  if (!base) throw fieldError('WARM_START_MISMATCH', 'warmStartFrom', `${given} was trained on ${model.peft.baseModel}, which is not among the base models here.`);
+  if (!base)
+    throw fieldError(
+      'WARM_START_MISMATCH',
+      'warmStartFrom',
+      `${given} was trained on ${model.peft.baseModel}, which is not among the base models here.`,
+    );
   return { model: base, rank: model.peft.r, warmStartFrom: resourceName(accountId, 'models', model.id) };
 }
 
 function resolveRank({ model, rank, warmStartFrom }: Start, { loraRank }: JobRequest): number {
   if (rank === undefined) return Math.min(loraRank ?? model.loraRank, MAX_LORA_RANK);
   if (loraRank !== undefined && loraRank !== rank) {
-    throw fieldError('WARM_START_MISMATCH', 'loraRank', `loraRank ${loraRank} does not fit ${warmStartFrom}, which has rank ${rank}: an adapter keeps its rank. Leave loraRank out.`);
+    throw fieldError(
+      'WARM_START_MISMATCH',
+      'loraRank',
+      `loraRank ${loraRank} does not fit ${warmStartFrom}, which has rank ${rank}: an adapter keeps its rank. Leave loraRank out.`,
+    );
   }
   return rank;
 }
@@ -127,42 +179,80 @@ function resolveRank({ model, rank, warmStartFrom }: Start, { loraRank }: JobReq
 function resolveCutoff(model: BaseModel, { maxContextLength }: JobRequest, origins: SettingOrigins): number {
   origins['cutoffLength'] = maxContextLength === undefined ? 'baseModel' : 'given';
   if (maxContextLength !== undefined && maxContextLength > model.cutoffLength) {
-    throw fieldError('INVALID_FIELD', 'maxContextLength', `maxContextLength ${maxContextLength} is more than ${model.name} takes: at most ${model.cutoffLength} tokens.`);
+    throw fieldError(
+      'INVALID_FIELD',
+      'maxContextLength',
+      `maxContextLength ${maxContextLength} is more than ${model.name} takes: at most ${model.cutoffLength} tokens.`,
+    );
   }
   return maxContextLength ?? model.cutoffLength;
 }
 
 /** A held-out share by default; a dataset of its own, or nothing, as asked. */
 async function resolveEvaluation(
-  database: Database, accountId: string, request: JobRequest, dataset: DatasetRecord, origins: SettingOrigins,
+  database: Database,
+  accountId: string,
+  request: JobRequest,
+  dataset: DatasetRecord,
+  origins: SettingOrigins,
 ): Promise<Pick<JobSettings, 'evaluation' | 'evaluationSplit' | 'evaluationDataset'>> {
   const { evaluation, evaluationSplit, evaluationDataset } = request;
   origins['evaluation'] = evaluation === undefined ? 'default' : 'given';
   origins['evaluationSplit'] = evaluationSplit === undefined ? 'default' : 'given';
   if (evaluation === false && (evaluationSplit !== undefined || evaluationDataset !== undefined)) {
     const field = evaluationSplit !== undefined ? 'evaluationSplit' : 'evaluationDataset';
-    throw fieldError('EVALUATION_SPLIT_WITHOUT_EVALUATION', field, `${field} has no meaning with evaluation: false. Leave one of them out.`);
+    throw fieldError(
+      'EVALUATION_SPLIT_WITHOUT_EVALUATION',
+      field,
+      `${field} has no meaning with evaluation: false. Leave one of them out.`,
+    );
   }
   if (evaluation === false) return { evaluation: false, evaluationSplit: 0 };
   if (evaluationDataset !== undefined) {
-    if (evaluationSplit !== undefined) throw fieldError('INVALID_FIELD', 'evaluationSplit', 'evaluationSplit has no meaning beside evaluationDataset: leave one of them out.');
+    if (evaluationSplit !== undefined)
+      throw fieldError(
+        'INVALID_FIELD',
+        'evaluationSplit',
+        'evaluationSplit has no meaning beside evaluationDataset: leave one of them out.',
+      );
     const own = await requireReadyDataset(database, accountId, 'evaluationDataset', evaluationDataset);
     origins['evaluationDataset'] = 'given';
     return { evaluation: true, evaluationSplit: 0, evaluationDataset: resourceName(accountId, 'datasets', own.id) };
   }
   if (dataset.examples >= 2) return { evaluation: true, evaluationSplit: evaluationSplit ?? DEFAULT_EVALUATION_SPLIT };
   if (evaluation === undefined && evaluationSplit === undefined) return { evaluation: false, evaluationSplit: 0 };
-  throw fieldError('DATASET_TOO_SMALL_TO_SPLIT', evaluation ? 'evaluation' : 'evaluationSplit', 'The dataset has one example: there is nothing to hold back for evaluation. Add examples, or set evaluation to false.');
+  throw fieldError(
+    'DATASET_TOO_SMALL_TO_SPLIT',
+    evaluation ? 'evaluation' : 'evaluationSplit',
+    'The dataset has one example: there is nothing to hold back for evaluation. Add examples, or set evaluation to false.',
+  );
 }
 
-async function requireReadyDataset(database: Database, accountId: string, field: string, given: string | undefined): Promise<DatasetRecord> {
-  if (given === undefined || given === '') throw fieldError('MISSING_FIELD', field, `${field} is missing: the name of the dataset to train on, accounts/${accountId}/datasets/ID.`);
+async function requireReadyDataset(
+  database: Database,
+  accountId: string,
+  field: string,
+  given: string | undefined,
+): Promise<DatasetRecord> {
+  if (given === undefined || given === '')
+    throw fieldError(
+      'MISSING_FIELD',
+      field,
+      `${field} is missing: the name of the dataset to train on, accounts/${accountId}/datasets/ID.`,
+    );
   const parsed = parseName(given, 'datasets', accountId);
-  if (!parsed) throw fieldError('INVALID_FIELD', field, `${field} must be accounts/${accountId}/datasets/ID, not ${JSON.stringify(given.slice(0, 100))}.`);
+  if (!parsed)
+    throw fieldError(
+      'INVALID_FIELD',
+      field,
+      `${field} must be accounts/${accountId}/datasets/ID, not ${JSON.stringify(given.slice(0, 100))}.`,
+    );
   const dataset = parsed.accountId === accountId ? await findDataset(database, accountId, parsed.id) : undefined;
   if (!dataset) throw notFound(parsed.accountId, 'datasets', parsed.id);
   if (dataset.state !== 'READY') {
-    const reason = dataset.status_message ? `its validation failed: ${dataset.status_message}` : 'upload its file and wait until it is READY.';
+    const reason = dataset.status_message
+      ? `its validation failed: ${dataset.status_message}`
+      : 'upload its file and wait until it is READY.';
     throw fieldError('DATASET_NOT_READY', field, `${given} is not READY; ${reason}`);
   }
   return dataset;
@@ -170,9 +260,14 @@ async function requireReadyDataset(database: Database, accountId: string, field:
 
 function checkAmount({ epochs, evaluationSplit }: JobSettings, { examples }: DatasetRecord): void {
   if (examples * epochs > MAX_EXAMPLES_TIMES_EPOCHS) {
-    const message = `${examples} examples × ${epochs} epochs are ${examples * epochs}, more than ${MAX_EXAMPLES_TIMES_EPOCHS}. Use fewer epochs or a smaller dataset.`;
+    const amount = `${examples} examples × ${epochs} epochs are ${examples * epochs}, more than ${MAX_EXAMPLES_TIMES_EPOCHS}`;
+    const message = `${amount}. Use fewer epochs or a smaller dataset.`;
     throw fieldError('EXAMPLES_TIMES_EPOCHS_TOO_LARGE', 'epochs', message);
   }
   const trained = Math.max(1, examples - Math.round(examples * evaluationSplit));
-  if (trained * epochs < 1) throw fieldError('EPOCHS_NOT_POSITIVE', 'epochs', `${epochs} epochs of ${trained} examples are less than one example: there would be nothing to train on. Use at least ${(1 / trained).toPrecision(3)}.`);
+  if (trained * epochs < 1) {
+    const least = (1 / trained).toPrecision(3);
+    const amount = `${epochs} epochs of ${trained} examples are less than one example`;
+    throw fieldError('EPOCHS_NOT_POSITIVE', 'epochs', `${amount}: there would be nothing to train on. Use at least ${least}.`);
+  }
 }

@@ -15,50 +15,87 @@ import type { ApiDependencies } from './server.js';
 
 const SecretPath = Type.Object({ account: Id(), id: Id() });
 
-const FIELDS: ListFields = { name: name('secrets'), keyName: text('key_name'), createTime: time('create_time'), updateTime: time('update_time') };
+const FIELDS: ListFields = {
+  name: name('secrets'),
+  keyName: text('key_name'),
+  createTime: time('create_time'),
+  updateTime: time('update_time'),
+};
 
 export function secretRoutes(server: FastifyInstance, { database, config }: ApiDependencies): void {
   const collection = '/v1/accounts/:account/secrets';
   const one = `${collection}/:id(^[^:/]+$)`;
 
-  server.post(collection, { config: { access: 'admin' }, schema: { params: Type.Object({ account: Id() }), body: CreateSecretRequest, response: { 200: Secret } } }, async (request) => {
-    const body = request.body as CreateSecretRequest;
-    const { accountId } = request.caller;
-    const parsed = parseName(body.name, 'secrets', accountId);
-    if (parsed?.accountId !== accountId) throw fieldError('INVALID_ID', 'name', `name must be a secret ID (1 to 63 characters of a-z, 0-9 and hyphen), or accounts/${accountId}/secrets/ID.`);
-    if (body.value === undefined) throw fieldError('MISSING_FIELD', 'value', 'value is missing');
-    const existing = await findSecret(database, accountId, parsed.id);
-    if (existing) {
-      const isSame = existing.key_name === (body.keyName ?? '') && (await readSecret(database, config.secretKey, accountId, parsed.id)) === body.value;
-      if (!isSame) throw new TemperError('RESOURCE_ALREADY_EXISTS', `${resourceName(accountId, 'secrets', parsed.id)} already exists with another value. Change it with PATCH.`);
-      return viewSecret(existing);
-    }
-    await putSecret(database, config.secretKey, { accountId, id: parsed.id, keyName: body.keyName, value: body.value });
-    return viewSecret(await requireSecret(database, { account: accountId, id: parsed.id }));
-  });
+  server.post(
+    collection,
+    {
+      config: { access: 'admin' },
+      schema: { params: Type.Object({ account: Id() }), body: CreateSecretRequest, response: { 200: Secret } },
+    },
+    async (request) => {
+      const body = request.body as CreateSecretRequest;
+      const { accountId } = request.caller;
+      const parsed = parseName(body.name, 'secrets', accountId);
+      if (parsed?.accountId !== accountId)
+        throw fieldError(
+          'INVALID_ID',
+          'name',
+          `name must be a secret ID (1 to 63 characters of a-z, 0-9 and hyphen), or accounts/${accountId}/secrets/ID.`,
+        );
+      if (body.value === undefined) throw fieldError('MISSING_FIELD', 'value', 'value is missing');
+      const existing = await findSecret(database, accountId, parsed.id);
+      if (existing) {
+        const isSame =
+          existing.key_name === (body.keyName ?? '') && (await readSecret(database, config.secretKey, accountId, parsed.id)) === body.value;
+        if (!isSame)
+          throw new TemperError(
+            'RESOURCE_ALREADY_EXISTS',
+            `${resourceName(accountId, 'secrets', parsed.id)} already exists with another value. Change it with PATCH.`,
+          );
+        return viewSecret(existing);
+      }
+      await putSecret(database, config.secretKey, { accountId, id: parsed.id, keyName: body.keyName, value: body.value });
+      return viewSecret(await requireSecret(database, { account: accountId, id: parsed.id }));
+    },
+  );
 
   server.get(
     collection,
-    { config: { access: 'user' }, schema: { params: Type.Object({ account: Id() }), querystring: ListQuery, response: { 200: listReply('secrets', Secret) } } },
+    {
+      config: { access: 'user' },
+      schema: { params: Type.Object({ account: Id() }), querystring: ListQuery, response: { 200: listReply('secrets', Secret) } },
+    },
     (request) =>
       answerList(database, config.secretKey, request.caller.accountId, request.query as Static<typeof ListQuery>, {
-        table: 'secrets', collection: 'secrets', fields: FIELDS, schema: Secret, view: viewSecret,
+        table: 'secrets',
+        collection: 'secrets',
+        fields: FIELDS,
+        schema: Secret,
+        view: viewSecret,
       }),
   );
 
-  server.get(one, { config: { access: 'user' }, schema: { params: SecretPath, querystring: GetQuery, response: { 200: Secret } } }, async (request) => {
-    const mask = compileReadMask<object>((request.query as Static<typeof GetQuery>).readMask, Secret);
-    return mask(viewSecret(await requireSecret(database, request.params)));
-  });
+  server.get(
+    one,
+    { config: { access: 'user' }, schema: { params: SecretPath, querystring: GetQuery, response: { 200: Secret } } },
+    async (request) => {
+      const mask = compileReadMask<object>((request.query as Static<typeof GetQuery>).readMask, Secret);
+      return mask(viewSecret(await requireSecret(database, request.params)));
+    },
+  );
 
-  server.patch(one, { config: { access: 'admin' }, schema: { params: SecretPath, body: Secret, response: { 200: Secret } } }, async (request) => {
-    const secret = await requireSecret(database, request.params);
-    const { keyName = secret.key_name, value } = request.body as Secret;
-    const { account_id: accountId, id } = secret;
-    const text = value ?? (await readSecret(database, config.secretKey, accountId, id)) ?? '';
-    await putSecret(database, config.secretKey, { accountId, id, keyName, value: text });
-    return viewSecret(await requireSecret(database, request.params));
-  });
+  server.patch(
+    one,
+    { config: { access: 'admin' }, schema: { params: SecretPath, body: Secret, response: { 200: Secret } } },
+    async (request) => {
+      const secret = await requireSecret(database, request.params);
+      const { keyName = secret.key_name, value } = request.body as Secret;
+      const { account_id: accountId, id } = secret;
+      const text = value ?? (await readSecret(database, config.secretKey, accountId, id)) ?? '';
+      await putSecret(database, config.secretKey, { accountId, id, keyName, value: text });
+      return viewSecret(await requireSecret(database, request.params));
+    },
+  );
 
   server.delete(one, { config: { access: 'admin' }, schema: { params: SecretPath, response: { 200: Empty } } }, async (request) => {
     const secret = await requireSecret(database, request.params);
@@ -77,6 +114,9 @@ async function requireSecret(database: Database, params: unknown): Promise<Secre
 
 function viewSecret(secret: SecretRecord): Secret {
   return {
-    name: resourceName(secret.account_id, 'secrets', secret.id), keyName: secret.key_name, createTime: secret.create_time.toISOString(), updateTime: secret.update_time.toISOString(),
+    name: resourceName(secret.account_id, 'secrets', secret.id),
+    keyName: secret.key_name,
+    createTime: secret.create_time.toISOString(),
+    updateTime: secret.update_time.toISOString(),
   };
 }

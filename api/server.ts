@@ -5,7 +5,7 @@ import swagger from '@fastify/swagger';
 import type { Client } from '@temporalio/client';
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { TSchema } from 'typebox';
-import { TemperError } from '../schemas/errors.js';
+import { type TemperError } from '../schemas/errors.js';
 import { MAX_JSON_BODY_BYTES } from '../schemas/limits.js';
 import type { Database } from '../stores/database.js';
 import type { EventFeed } from '../stores/eventFeed.js';
@@ -52,7 +52,10 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
     genReqId: () => randomUUID(),
     requestIdHeader: false,
     // The query may hold anything a client put there by mistake, a key for example.
-    logger: { level: dependencies.config.logLevel, serializers: { req: (request: FastifyRequest) => ({ method: request.method, path: request.url.split('?')[0] }) } },
+    logger: {
+      level: dependencies.config.logLevel,
+      serializers: { req: (request: FastifyRequest) => ({ method: request.method, path: request.url.split('?')[0] }) },
+    },
     logController: new LogController({ disableRequestLogging: true }),
     routerOptions: { maxParamLength: 500 },
     return503OnClosing: true,
@@ -65,14 +68,27 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
     void reply.header('x-request-id', request.id);
   });
   server.addHook('onResponse', async (request, reply) => {
-    request.log.info({ method: request.method, path: request.url.split('?')[0], status: reply.statusCode, ms: Math.round(reply.elapsedTime), key: request.caller?.keyId }, 'request');
+    request.log.info(
+      {
+        method: request.method,
+        path: request.url.split('?')[0],
+        status: reply.statusCode,
+        ms: Math.round(reply.elapsedTime),
+        key: request.caller?.keyId,
+      },
+      'request',
+    );
   });
   requireKeys(server, dependencies.database);
   answerUnknownRoutes(server);
   await server.register(swagger, {
     openapi: {
       openapi: '3.1.0',
-      info: { title: 'Temper', version: '1', description: 'Fine-tuning: datasets, jobs, models. See `components` for shapes; errors are the same everywhere.' },
+      info: {
+        title: 'Temper',
+        version: '1',
+        description: 'Fine-tuning: datasets, jobs, models. See `components` for shapes; errors are the same everywhere.',
+      },
       components: { securitySchemes: { apiKey: { type: 'http', scheme: 'bearer' } } },
       security: [{ apiKey: [] }],
     },
@@ -118,7 +134,8 @@ function readJsonStrictly(server: FastifyInstance): void {
 function answerError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const problem = describeError(error, request.id);
   if (problem.unexpected) request.log.error({ err: error }, 'unexpected error');
-  else if (problem.status >= 500) request.log.warn({ reason: problem.body.details[0]?.reason, cause: (error as Error).message }, 'unavailable');
+  else if (problem.status >= 500)
+    request.log.warn({ reason: problem.body.details[0]?.reason, cause: (error as Error).message }, 'unavailable');
   if (problem.retryAfterSeconds !== undefined) void reply.header('retry-after', String(problem.retryAfterSeconds));
   return reply.status(problem.status).type('application/json').serializer(JSON.stringify).send(problem.body);
 }

@@ -3,21 +3,34 @@
  * between is started later by `startPendingWorkflows`, and one that was started twice is the same workflow.
  */
 import {
-  ApplicationFailure, WorkflowExecutionAlreadyStartedError, WorkflowNotFoundError, WorkflowUpdateFailedError, type Client, type UpdateDefinition,
+  ApplicationFailure,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowNotFoundError,
+  WorkflowUpdateFailedError,
+  type Client,
+  type UpdateDefinition,
   type WorkflowStartOptions,
 } from '@temporalio/client';
 import type { SearchAttributePair } from '@temporalio/common';
 import type { DatasetInput, JobInput } from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
 import { resourceName } from '../schemas/names.js';
-import { TEMPER_ACCOUNT, TEMPER_BASE_MODEL, TEMPER_DATASET, TEMPER_KIND, TEMPER_MODEL, TEMPER_STAGE, TEMPER_STATE } from '../schemas/searchAttributes.js';
+import {
+  TEMPER_ACCOUNT,
+  TEMPER_BASE_MODEL,
+  TEMPER_DATASET,
+  TEMPER_KIND,
+  TEMPER_MODEL,
+  TEMPER_STAGE,
+  TEMPER_STATE,
+} from '../schemas/searchAttributes.js';
 import { CONTROL_QUEUE } from '../schemas/taskQueues.js';
 import type { Database } from '../stores/database.js';
 import { jobsWithoutWorkflow, markWorkflowStarted, type JobRecord } from '../stores/jobs.js';
 import { DATASET_WORKFLOW, FINE_TUNING_WORKFLOW } from '../workflows/messages.js';
 
 /** A start is a few milliseconds; one that takes this long has found no server. */
-const START_TIMEOUT_MS = 5_000;
+const START_TIMEOUT_MS = 3_000;
 /** An update waits for the state it asks for, the workflow's side for 20 s at most. */
 const UPDATE_TIMEOUT_MS = 25_000;
 
@@ -31,12 +44,25 @@ export async function startJob(client: Client, database: Database, job: JobRecor
   const name = jobName(job);
   const modelName = resourceName(job.account_id, 'models', job.model_id);
   const input: JobInput = {
-    uid: job.uid, name, accountId: job.account_id, datasetName: job.dataset_name, baseModel: job.base_model, kind: job.kind, modelName, priority: job.priority,
+    uid: job.uid,
+    name,
+    accountId: job.account_id,
+    datasetName: job.dataset_name,
+    baseModel: job.base_model,
+    kind: job.kind,
+    modelName,
+    priority: job.priority,
   };
   await startOnce(client, FINE_TUNING_WORKFLOW, name, job.uid, {
     args: [input],
     staticSummary: `${job.kind} on ${job.base_model.split('/').at(-1)}`,
-    staticDetails: [`**Fine-tuning job** \`${name}\``, `- dataset \`${job.dataset_name}\``, `- base model \`${job.base_model}\``, `- model \`${modelName}\``, `- created by ${job.created_by}`].join('\n'),
+    staticDetails: [
+      `**Fine-tuning job** \`${name}\``,
+      `- dataset \`${job.dataset_name}\``,
+      `- base model \`${job.base_model}\``,
+      `- model \`${modelName}\``,
+      `- created by ${job.created_by}`,
+    ].join('\n'),
     typedSearchAttributes: [
       ...attributes({ account: job.account_id, dataset: job.dataset_name, state: 'CREATING', stage: 'created' }),
       { key: TEMPER_BASE_MODEL, value: job.base_model },
@@ -48,7 +74,12 @@ export async function startJob(client: Client, database: Database, job: JobRecor
 }
 
 /** Starts the jobs whose start was missed. A job whose name is still held by the workflow of a deleted one waits for the next round. */
-export async function startPendingWorkflows(client: Client, database: Database, olderThanSeconds: number, onError: (error: unknown, job: JobRecord) => void): Promise<void> {
+export async function startPendingWorkflows(
+  client: Client,
+  database: Database,
+  olderThanSeconds: number,
+  onError: (error: unknown, job: JobRecord) => void,
+): Promise<void> {
   for (const job of await jobsWithoutWorkflow(database, olderThanSeconds)) {
     try {
       await startJob(client, database, job);
@@ -67,12 +98,21 @@ export async function startValidation(client: Client, accountId: string, input: 
     typedSearchAttributes: attributes({ account: accountId, dataset: input.name, state: 'UPLOADING', stage: 'uploaded' }),
   };
   try {
-    await start(client, DATASET_WORKFLOW, input.name, { ...options, memo: { upload: input.uploadKey }, workflowIdReusePolicy: 'ALLOW_DUPLICATE', workflowIdConflictPolicy: 'FAIL' });
+    await start(client, DATASET_WORKFLOW, input.name, {
+      ...options,
+      memo: { upload: input.uploadKey },
+      workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+      workflowIdConflictPolicy: 'FAIL',
+    });
   } catch (error) {
     if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
     const { memo } = await client.workflow.getHandle(input.name).describe();
     if (memo?.['upload'] === input.uploadKey) return;
-    await start(client, DATASET_WORKFLOW, input.name, { ...options, memo: { upload: input.uploadKey }, workflowIdConflictPolicy: 'TERMINATE_EXISTING' });
+    await start(client, DATASET_WORKFLOW, input.name, {
+      ...options,
+      memo: { upload: input.uploadKey },
+      workflowIdConflictPolicy: 'TERMINATE_EXISTING',
+    });
   }
 }
 
@@ -90,12 +130,20 @@ export async function stopValidation(client: Client, name: string): Promise<void
  * @returns the workflow's answer, or null when it has no running workflow
  * @throws TemperError ILLEGAL_STATE, with the workflow's reason, when it refuses
  */
-export async function updateJob<Result, Request>(client: Client, job: JobRecord, definition: UpdateDefinition<Result, [Request]>, request: Request): Promise<Result | null> {
+export async function updateJob<Result, Request>(
+  client: Client,
+  job: JobRecord,
+  definition: UpdateDefinition<Result, [Request]>,
+  request: Request,
+): Promise<Result | null> {
   try {
-    return await client.withDeadline(Date.now() + UPDATE_TIMEOUT_MS, () => client.workflow.getHandle(jobName(job)).executeUpdate(definition, { args: [request] }));
+    return await client.withDeadline(Date.now() + UPDATE_TIMEOUT_MS, () =>
+      client.workflow.getHandle(jobName(job)).executeUpdate(definition, { args: [request] }),
+    );
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return null;
-    if (error instanceof WorkflowUpdateFailedError && error.cause instanceof ApplicationFailure) throw new TemperError('ILLEGAL_STATE', error.cause.message);
+    if (error instanceof WorkflowUpdateFailedError && error.cause instanceof ApplicationFailure)
+      throw new TemperError('ILLEGAL_STATE', error.cause.message);
     throw error;
   }
 }
@@ -103,7 +151,9 @@ export async function updateJob<Result, Request>(client: Client, job: JobRecord,
 type StartOptions = Omit<WorkflowStartOptions, 'taskQueue' | 'workflowId'>;
 
 function start(client: Client, type: string, workflowId: string, options: StartOptions): Promise<unknown> {
-  return client.withDeadline(Date.now() + START_TIMEOUT_MS, () => client.workflow.start(type, { ...options, taskQueue: CONTROL_QUEUE, workflowId } as WorkflowStartOptions));
+  return client.withDeadline(Date.now() + START_TIMEOUT_MS, () =>
+    client.workflow.start(type, { ...options, taskQueue: CONTROL_QUEUE, workflowId } as WorkflowStartOptions),
+  );
 }
 
 /**

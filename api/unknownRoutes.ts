@@ -10,7 +10,8 @@ export function answerUnknownRoutes(server: FastifyInstance): void {
   server.setNotFoundHandler((request, reply) => {
     const path = request.url.split('?')[0] ?? '';
     const allowed = [...new Set(routes.filter((route) => route.path.test(path)).map((route) => route.method))];
-    if (allowed.length === 0) throw new TemperError('ROUTE_NOT_FOUND', `There is nothing at ${path.slice(0, 200)}. The API is described at /openapi.json.`);
+    if (allowed.length === 0)
+      throw new TemperError('ROUTE_NOT_FOUND', `There is nothing at ${path.slice(0, 200)}. The API is described at /openapi.json.`);
     void reply.header('allow', allowed.join(', '));
     throw new TemperError('METHOD_NOT_ALLOWED', `${request.method} is not possible here; use ${allowed.join(' or ')}.`);
   });

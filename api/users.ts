@@ -30,25 +30,47 @@ export function userRoutes(server: FastifyInstance, { database, config }: ApiDep
   const account = Type.Object({ account: Id() });
   const CreateQuery = Type.Object({ userId: Type.Optional(Id()) });
 
-  server.post(collection, { config: { access: 'admin' }, schema: { params: account, querystring: CreateQuery, body: CreateUserRequest, response: { 200: User } } }, async (request) => {
-    const body = request.body as CreateUserRequest;
-    const wanted = { email: body.email ?? '', displayName: body.displayName ?? '', role: body.role };
-    const id = (request.query as Static<typeof CreateQuery>).userId ?? body.userId ?? idFromEmail(body.email);
-    const user = await createUser(database, { accountId: request.caller.accountId, id, ...wanted });
-    requireSameRequest(JSON.stringify({ email: user.email, displayName: user.display_name, role: user.role }), JSON.stringify(wanted), userName(user));
-    return viewUser(user);
-  });
-
-  server.get(collection, { config: { access: 'user' }, schema: { params: account, querystring: ListQuery, response: { 200: listReply('users', User) } } }, (request) =>
-    answerList(database, config.secretKey, request.caller.accountId, request.query as Static<typeof ListQuery>, {
-      table: 'users', collection: 'users', fields: FIELDS, schema: User, view: viewUser,
-    }),
+  server.post(
+    collection,
+    {
+      config: { access: 'admin' },
+      schema: { params: account, querystring: CreateQuery, body: CreateUserRequest, response: { 200: User } },
+    },
+    async (request) => {
+      const body = request.body as CreateUserRequest;
+      const wanted = { email: body.email ?? '', displayName: body.displayName ?? '', role: body.role };
+      const id = (request.query as Static<typeof CreateQuery>).userId ?? body.userId ?? idFromEmail(body.email);
+      const user = await createUser(database, { accountId: request.caller.accountId, id, ...wanted });
+      requireSameRequest(
+        JSON.stringify({ email: user.email, displayName: user.display_name, role: user.role }),
+        JSON.stringify(wanted),
+        userName(user),
+      );
+      return viewUser(user);
+    },
   );
 
-  server.get(one, { config: { access: 'user' }, schema: { params: UserPath, querystring: GetQuery, response: { 200: User } } }, async (request) => {
-    const mask = compileReadMask<object>((request.query as Static<typeof GetQuery>).readMask, User);
-    return mask(viewUser(await requireUser(database, request.params)));
-  });
+  server.get(
+    collection,
+    { config: { access: 'user' }, schema: { params: account, querystring: ListQuery, response: { 200: listReply('users', User) } } },
+    (request) =>
+      answerList(database, config.secretKey, request.caller.accountId, request.query as Static<typeof ListQuery>, {
+        table: 'users',
+        collection: 'users',
+        fields: FIELDS,
+        schema: User,
+        view: viewUser,
+      }),
+  );
+
+  server.get(
+    one,
+    { config: { access: 'user' }, schema: { params: UserPath, querystring: GetQuery, response: { 200: User } } },
+    async (request) => {
+      const mask = compileReadMask<object>((request.query as Static<typeof GetQuery>).readMask, User);
+      return mask(viewUser(await requireUser(database, request.params)));
+    },
+  );
 
   server.patch(one, { config: { access: 'admin' }, schema: { params: UserPath, body: User, response: { 200: User } } }, async (request) => {
     const user = await requireUser(database, request.params);
@@ -72,7 +94,12 @@ export async function requireUser(database: Database, params: unknown): Promise<
 }
 
 function idFromEmail(email: string | undefined): string {
-  const id = (email ?? '').split('@')[0]!.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-+|-+$/g, '').slice(0, 63);
+  const id = (email ?? '')
+    .split('@')[0]!
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-+|-+$/g, '')
+    .slice(0, 63);
   if (isId(id)) return id;
   throw fieldError('MISSING_FIELD', 'userId', 'userId is missing, and there is no e-mail address to make one from.');
 }
@@ -83,5 +110,14 @@ function userName(user: UserRecord): string {
 
 function viewUser(user: UserRecord): User {
   const createTime = user.create_time.toISOString();
-  return { name: userName(user), role: user.role, email: user.email, displayName: user.display_name, createTime, updateTime: createTime, state: 'READY', status: { code: 'OK', message: '' } };
+  return {
+    name: userName(user),
+    role: user.role,
+    email: user.email,
+    displayName: user.display_name,
+    createTime,
+    updateTime: createTime,
+    state: 'READY',
+    status: { code: 'OK', message: '' },
+  };
 }

@@ -48,7 +48,8 @@ export type CreateApiKeyRequest = Static<typeof CreateApiKeyRequest>;
 export const DeleteApiKeyRequest = Type.Object({ keyId: Type.String({ maxLength: 100 }) });
 export type DeleteApiKeyRequest = Static<typeof DeleteApiKeyRequest>;
 
-const SecretValue = () => Type.Optional(Type.String({ minLength: 1, maxLength: 16_384, writeOnly: true, 'x-expected': 'text of 1 to 16384 characters' }));
+const SecretValue = () =>
+  Type.Optional(Type.String({ minLength: 1, maxLength: 16_384, writeOnly: true, 'x-expected': 'text of 1 to 16384 characters' }));
 export const Secret = Type.Object({
   name: Type.Optional(ResourceName()),
   keyName: Type.Optional(PlainText(128)),

@@ -10,7 +10,12 @@ export const Dataset = Type.Object({
   createTime: ReadOnly(Time()),
   updateTime: ReadOnly(Time()),
   createdBy: ReadOnly(Type.String({ description: 'E-mail of the user' })),
-  state: ReadOnly(Type.String({ enum: ['STATE_UNSPECIFIED', 'UPLOADING', 'READY'], description: 'A dataset that failed validation stays UPLOADING, and `status` says why' })),
+  state: ReadOnly(
+    Type.String({
+      enum: ['STATE_UNSPECIFIED', 'UPLOADING', 'READY'],
+      description: 'A dataset that failed validation stays UPLOADING, and `status` says why',
+    }),
+  ),
   status: ReadOnly(Status),
   exampleCount: ReadOnly(Int64()),
   estimatedTokenCount: ReadOnly(Int64()),
@@ -19,7 +24,11 @@ export const Dataset = Type.Object({
   userUploaded: Type.Optional(Type.Object({}, { additionalProperties: true })),
   sizeBytes: ReadOnly(Int64()),
   sha256: ReadOnly(Type.String()),
-  statusDetails: ReadOnly(Type.Array(Type.Object({}, { additionalProperties: true }), { description: 'The first problems found; the full list: `:getValidationReport`' })),
+  statusDetails: ReadOnly(
+    Type.Array(Type.Object({}, { additionalProperties: true }), {
+      description: 'The first problems found; the full list: `:getValidationReport`',
+    }),
+  ),
   externalUrl: Type.Optional(Type.String({ maxLength: 0, 'x-expected': 'left out: upload the file instead' })),
   evalProtocol: Ignored(NOT_FOR_UPLOADS),
   evaluationResult: Ignored(NOT_FOR_UPLOADS),

@@ -7,16 +7,44 @@ import { MAX_BATCH_SIZE, MAX_LEARNING_RATE, MAX_LORA_RANK, MAX_TEMPLATE_BYTES } 
 import { DisplayName, Id, Ignored, Int64, PlainText, ReadOnly, ResourceName, Status, Time } from './wire.js';
 
 const OpenObject = (description: string) => Type.Object({}, { additionalProperties: true, description });
-const TemplateText = () => Type.String({ minLength: 1, maxLength: MAX_TEMPLATE_BYTES, 'x-reason': 'TEMPLATE_INVALID', 'x-expected': `text of 1 to ${MAX_TEMPLATE_BYTES} characters` });
+const TemplateText = () =>
+  Type.String({
+    minLength: 1,
+    maxLength: MAX_TEMPLATE_BYTES,
+    'x-reason': 'TEMPLATE_INVALID',
+    'x-expected': `text of 1 to ${MAX_TEMPLATE_BYTES} characters`,
+  });
 const FieldName = () => Type.String({ minLength: 1, maxLength: 1000 });
 
 const BATCH_SIZES = Array.from({ length: Math.log2(MAX_BATCH_SIZE) + 1 }, (_, power) => 2 ** power);
 const BatchSize = () =>
-  Type.Integer({ enum: BATCH_SIZES, 'x-reason': 'BATCH_SIZE_NOT_POWER_OF_TWO', 'x-expected': `a power of two from 1 to ${MAX_BATCH_SIZE}`, description: 'Examples of one optimizer step: the global batch' });
-const Epochs = () => Type.Number({ exclusiveMinimum: 0, maximum: 3_000_000, 'x-reason': 'EPOCHS_NOT_POSITIVE', 'x-expected': 'a number above 0; it may be a fraction' });
+  Type.Integer({
+    enum: BATCH_SIZES,
+    'x-reason': 'BATCH_SIZE_NOT_POWER_OF_TWO',
+    'x-expected': `a power of two from 1 to ${MAX_BATCH_SIZE}`,
+    description: 'Examples of one optimizer step: the global batch',
+  });
+const Epochs = () =>
+  Type.Number({
+    exclusiveMinimum: 0,
+    maximum: 3_000_000,
+    'x-reason': 'EPOCHS_NOT_POSITIVE',
+    'x-expected': 'a number above 0; it may be a fraction',
+  });
 const LearningRate = () =>
-  Type.Number({ exclusiveMinimum: 0, maximum: MAX_LEARNING_RATE, 'x-reason': 'LEARNING_RATE_OUT_OF_RANGE', 'x-expected': `a number above 0 and at most ${MAX_LEARNING_RATE}, such as 0.0001` });
-const LoraRank = () => Type.Integer({ minimum: 1, maximum: MAX_LORA_RANK, 'x-reason': 'LORA_RANK_OUT_OF_RANGE', 'x-expected': `a whole number from 1 to ${MAX_LORA_RANK}` });
+  Type.Number({
+    exclusiveMinimum: 0,
+    maximum: MAX_LEARNING_RATE,
+    'x-reason': 'LEARNING_RATE_OUT_OF_RANGE',
+    'x-expected': `a number above 0 and at most ${MAX_LEARNING_RATE}, such as 0.0001`,
+  });
+const LoraRank = () =>
+  Type.Integer({
+    minimum: 1,
+    maximum: MAX_LORA_RANK,
+    'x-reason': 'LORA_RANK_OUT_OF_RANGE',
+    'x-expected': `a whole number from 1 to ${MAX_LORA_RANK}`,
+  });
 
 /** Settings of Temper's own, in both shapes. */
 const ownSettings = {
@@ -62,7 +90,12 @@ export const FineTuningJob = Type.Object({
   jobId: Type.Optional(Id()),
   evaluation: Type.Optional(Type.Boolean()),
   evaluationSplit: Type.Optional(
-    Type.Number({ exclusiveMinimum: 0, exclusiveMaximum: 1, 'x-reason': 'EVALUATION_SPLIT_OUT_OF_RANGE', 'x-expected': 'a share of the examples above 0 and below 1, such as 0.15' }),
+    Type.Number({
+      exclusiveMinimum: 0,
+      exclusiveMaximum: 1,
+      'x-reason': 'EVALUATION_SPLIT_OUT_OF_RANGE',
+      'x-expected': 'a share of the examples above 0 and below 1, such as 0.15',
+    }),
   ),
   evaluationDataset: Type.Optional(ResourceName()),
   epochs: Type.Optional(Epochs()),
@@ -103,8 +136,10 @@ export const SupervisedFineTuningJob = Type.Object({
   batchSizeSamples: Type.Optional(BatchSize()),
   batchSize: Type.Optional(
     Type.Integer({
-      minimum: 1, maximum: 2 ** 31 - 1,
-      description: 'Below 1024: examples, like batchSizeSamples. From 1024: tokens of a pack, accepted and ignored, because the trainer packs as its memory allows',
+      minimum: 1,
+      maximum: 2 ** 31 - 1,
+      description:
+        'Below 1024: examples, like batchSizeSamples. From 1024: tokens of a pack, ignored, for the trainer packs as its memory allows',
     }),
   ),
   optimizerWeightDecay: Type.Optional(Type.Number({ minimum: 0, maximum: 1 })),

@@ -22,7 +22,12 @@ export const Model = Type.Object({
   contextLength: ReadOnly(Type.Integer()),
   trainingContextLength: ReadOnly(Type.Integer()),
   peftDetails: ReadOnly(
-    Type.Object({ baseModel: Type.String(), r: Type.Integer(), targetModules: Type.Array(Type.String()), baseModelType: Type.Optional(Type.String()) }),
+    Type.Object({
+      baseModel: Type.String(),
+      r: Type.Integer(),
+      targetModules: Type.Array(Type.String()),
+      baseModelType: Type.Optional(Type.String()),
+    }),
   ),
   baseModelDetails: ReadOnly(
     Type.Object({
@@ -33,7 +38,9 @@ export const Model = Type.Object({
       worldSize: Type.Integer(),
     }),
   ),
-  conversationConfig: ReadOnly(Type.Object({ style: Type.String(), system: Type.Optional(Type.String()), template: Type.Optional(Type.String()) })),
+  conversationConfig: ReadOnly(
+    Type.Object({ style: Type.String(), system: Type.Optional(Type.String()), template: Type.Optional(Type.String()) }),
+  ),
   fineTuningJob: ReadOnly(ResourceName({ description: 'The job that made it' })),
   importedFrom: ReadOnly(Type.String()),
   huggingFaceUrl: ReadOnly(Type.String()),

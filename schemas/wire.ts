@@ -13,8 +13,15 @@ export const Time = (options: Record<string, unknown> = {}) => Type.String({ for
 export const Id = (options: Record<string, unknown> = {}) => Type.String({ pattern: ID_PATTERN, ...options });
 export const ResourceName = (options: Record<string, unknown> = {}) => Type.String({ maxLength: 200, ...options });
 export const DisplayName = () =>
-  Type.Optional(Type.String({ maxLength: MAX_DISPLAY_NAME_LENGTH, pattern: PLAIN_TEXT, 'x-expected': `plain text of at most ${MAX_DISPLAY_NAME_LENGTH} characters` }));
-export const PlainText = (maxLength: number) => Type.String({ maxLength, pattern: PLAIN_TEXT, 'x-expected': `plain text of at most ${maxLength} characters` });
+  Type.Optional(
+    Type.String({
+      maxLength: MAX_DISPLAY_NAME_LENGTH,
+      pattern: PLAIN_TEXT,
+      'x-expected': `plain text of at most ${MAX_DISPLAY_NAME_LENGTH} characters`,
+    }),
+  );
+export const PlainText = (maxLength: number) =>
+  Type.String({ maxLength, pattern: PLAIN_TEXT, 'x-expected': `plain text of at most ${maxLength} characters` });
 
 /** Output only: accepted from clients that send back what they got, and ignored. */
 export const ReadOnly = <T extends TSchema>(schema: T) => Type.Optional({ ...schema, readOnly: true } as T);
@@ -44,7 +51,9 @@ export const Empty = Type.Object({});
 export const ListQuery = Type.Object({
   pageSize: Type.Optional(Type.String({ description: 'At most this many resources; 50 when absent, more than 200 means 200' })),
   pageToken: Type.Optional(Type.String({ maxLength: 4096, description: 'The nextPageToken of a call with the same filter and order' })),
-  filter: Type.Optional(Type.String({ description: 'AIP-160: field = "value", <, <=, >, >=, !=, : (has), AND, OR, NOT, parentheses, * in text' })),
+  filter: Type.Optional(
+    Type.String({ description: 'AIP-160: field = "value", <, <=, >, >=, !=, : (has), AND, OR, NOT, parentheses, * in text' }),
+  ),
   orderBy: Type.Optional(Type.String({ maxLength: 500, description: '"createTime desc, name"; by name when absent' })),
   readMask: Type.Optional(Type.String({ maxLength: 2000, description: 'Comma-separated fields to return; all when absent or *' })),
 });
@@ -52,7 +61,9 @@ export const GetQuery = Type.Pick(ListQuery, ['readMask']);
 
 /** `{ "<resources>": [...], "nextPageToken": "", "totalSize": n }` */
 export function listReply<Key extends string, T extends TSchema>(key: Key, item: T) {
-  return Type.Object({ [key]: Type.Array(item), nextPageToken: Type.String(), totalSize: Type.Integer() } as { [K in Key]: ReturnType<typeof Type.Array<T>> } & {
+  return Type.Object({ [key]: Type.Array(item), nextPageToken: Type.String(), totalSize: Type.Integer() } as {
+    [K in Key]: ReturnType<typeof Type.Array<T>>;
+  } & {
     nextPageToken: ReturnType<typeof Type.String>;
     totalSize: ReturnType<typeof Type.Integer>;
   });

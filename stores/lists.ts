@@ -34,10 +34,16 @@ export interface Page<Row> {
   next: string[] | null;
 }
 
-export async function listPage<T extends ListedTable>(database: Database, table: T, request: PageRequest): Promise<Page<Selectable<Tables[T]>>> {
+export async function listPage<T extends ListedTable>(
+  database: Database,
+  table: T,
+  request: PageRequest,
+): Promise<Page<Selectable<Tables[T]>>> {
   const own = sql.table(table);
   const more = JSON.stringify(request.moreRows ?? []);
-  const source = request.moreRows?.length ? sql`(select * from ${own} union all select * from jsonb_populate_recordset(null::${own}, ${more}::jsonb)) as ${own}` : own;
+  const source = request.moreRows?.length
+    ? sql`(select * from ${own} union all select * from jsonb_populate_recordset(null::${own}, ${more}::jsonb)) as ${own}`
+    : own;
   const matches = sql<boolean>`account_id = ${request.accountId} and (${request.where ?? sql`true`})`;
   const cursor = sql.join(request.order.map((term) => sql`(${term.expression})::text`));
   const order = sql.join(request.order.map((term) => sql`${term.expression} ${term.descending ? sql`desc` : sql`asc`}`));

@@ -7,7 +7,9 @@ import { Id, Int64, ReadOnly } from '../../../schemas/wire.js';
 const read = compileReader(
   Type.Object({
     jobId: Type.Optional(Id()),
-    loraRank: Type.Optional(Type.Integer({ minimum: 1, maximum: 32, 'x-reason': 'LORA_RANK_OUT_OF_RANGE', 'x-expected': 'a whole number from 1 to 32' })),
+    loraRank: Type.Optional(
+      Type.Integer({ minimum: 1, maximum: 32, 'x-reason': 'LORA_RANK_OUT_OF_RANGE', 'x-expected': 'a whole number from 1 to 32' }),
+    ),
     state: ReadOnly(Type.String()),
     inner: Type.Optional(Type.Object({ jinjaTemplate: Type.Optional(Type.String()) })),
     sizes: Type.Optional(Type.Record(Type.String(), Int64())),
@@ -72,20 +74,16 @@ describe('parseJsonBody', () => {
     expect(parseJsonBody(Buffer.from(''))).toEqual({});
   });
 
-  it.each([
-    ['{"a": 1, "a": 2}'],
-    ['{"a": "\\u0000"}'],
-    ['{"a": "\\ud83d"}'],
-    ['{"a": NaN}'],
-    ['[]'],
-    ['null'],
-    ['{'],
-  ])('refuses %s', (text) => {
-    expect(() => parseJsonBody(Buffer.from(text))).toThrow(expect.objectContaining({ code: 'INVALID_JSON' }) as Error);
-  });
+  it.each([['{"a": 1, "a": 2}'], ['{"a": "\\u0000"}'], ['{"a": "\\ud83d"}'], ['{"a": NaN}'], ['[]'], ['null'], ['{']])(
+    'refuses %s',
+    (text) => {
+      expect(() => parseJsonBody(Buffer.from(text))).toThrow(expect.objectContaining({ code: 'INVALID_JSON' }) as Error);
+    },
+  );
 
   it('refuses what is nested too deeply', () => {
-    for (const text of [`${'{"a":'.repeat(100)}1${'}'.repeat(100)}`, '['.repeat(100_000)]) expect(() => parseJsonBody(Buffer.from(text))).toThrow(expect.objectContaining({ code: 'INVALID_JSON' }) as Error);
+    for (const text of [`${'{"a":'.repeat(100)}1${'}'.repeat(100)}`, '['.repeat(100_000)])
+      expect(() => parseJsonBody(Buffer.from(text))).toThrow(expect.objectContaining({ code: 'INVALID_JSON' }) as Error);
   });
 
   it('refuses what is not UTF-8', () => {

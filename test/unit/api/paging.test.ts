@@ -21,14 +21,32 @@ describe('page tokens', () => {
   it('are refused when any byte of them was changed, or another key made them', () => {
     const token = sealPageToken(KEY, BINDING, ['some-id']);
     const forged = `${Buffer.from('["other"]').toString('base64url')}.${token.split('.')[1]}`;
-    for (const bad of [forged, `${token}.x`, token.slice(0, -4), '', '.', 'x', 'null', '2', sealPageToken(randomBytes(32).toString('base64'), BINDING, ['some-id'])]) {
+    for (const bad of [
+      forged,
+      `${token}.x`,
+      token.slice(0, -4),
+      '',
+      '.',
+      'x',
+      'null',
+      '2',
+      sealPageToken(randomBytes(32).toString('base64'), BINDING, ['some-id']),
+    ]) {
       expect(() => openPageToken(KEY, BINDING, bad)).toThrow(INVALID);
     }
   });
 });
 
 describe('parsePageSize', () => {
-  it.each([[undefined, 50], ['', 50], ['0', 50], ['7', 7], ['200', 200], ['201', 200], ['1000000000', 200]])('reads %j as %i', (given, size) => {
+  it.each([
+    [undefined, 50],
+    ['', 50],
+    ['0', 50],
+    ['7', 7],
+    ['200', 200],
+    ['201', 200],
+    ['1000000000', 200],
+  ])('reads %j as %i', (given, size) => {
     expect(parsePageSize(given)).toBe(size);
   });
 

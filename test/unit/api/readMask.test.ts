@@ -2,7 +2,11 @@ import { Type } from 'typebox';
 import { describe, expect, it } from 'vitest';
 import { compileReadMask } from '../../../api/readMask.js';
 
-const SCHEMA = Type.Object({ name: Type.String(), createTime: Type.String(), status: Type.Object({ code: Type.String(), message: Type.String() }) });
+const SCHEMA = Type.Object({
+  name: Type.String(),
+  createTime: Type.String(),
+  status: Type.Object({ code: Type.String(), message: Type.String() }),
+});
 const RESOURCE = { name: 'n', createTime: 't', status: { code: 'OK', message: '' } };
 
 describe('compileReadMask', () => {

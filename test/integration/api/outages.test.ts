@@ -1,0 +1,146 @@
+/** What the API answers while something it needs is away: a server of its own here, with one address that nobody answers. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { Client, Connection } from '@temporalio/client';
+import type { FastifyInstance } from 'fastify';
+import { afterEach, describe, expect, it } from 'vitest';
+import { buildServer } from '../../../api/server.js';
+import { loadSecrets } from '../../../dev/secrets.js';
+import { openDatabase } from '../../../stores/database.js';
+import { openEventFeed } from '../../../stores/eventFeed.js';
+import { openObjectStore } from '../../../stores/objects.js';
+import { freshId, jobState, ok, stack, toJsonl, until, uploadDataset } from '../../temper.js';
+
+/** A port that refuses: nothing listens on it. */
+const NOWHERE = '127.0.0.1:9';
+
+const closers: (() => Promise<unknown>)[] = [];
+
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+async function serverWithout(missing: 'temporal' | 'database' | 'objects' | null): Promise<FastifyInstance> {
+  const { databaseUrl, temporalAddress, temporalNamespace, s3Endpoint, s3Bucket, home } = stack();
+  const secrets = loadSecrets(home);
+  process.env['AWS_ACCESS_KEY_ID'] = secrets.s3AccessKeyId;
+  process.env['AWS_SECRET_ACCESS_KEY'] = secrets.s3SecretAccessKey;
+  const url = missing === 'database' ? `postgres://x:y@${NOWHERE}/z` : databaseUrl;
+  const database = openDatabase(url);
+  const events = openEventFeed(url);
+  const connection = Connection.lazy({ address: missing === 'temporal' ? NOWHERE : temporalAddress });
+  const objects = openObjectStore({
+    endpoint: missing === 'objects' ? `http://${NOWHERE}` : s3Endpoint,
+    region: 'us-east-1',
+    bucket: s3Bucket,
+  });
+  const tmpFolder = mkdtempSync(path.join(tmpdir(), 'temper-api-'));
+  const server = await buildServer({
+    database,
+    events,
+    objects,
+    temporal: new Client({ connection, namespace: temporalNamespace }),
+    config: { secretKey: secrets.secretKey, temporalNamespace, tmpFolder, logLevel: 'silent' },
+  });
+  closers.push(
+    async () => rmSync(tmpFolder, { recursive: true }),
+    () => database.destroy(),
+    () => events.close(),
+    async () => objects.close(),
+  );
+  // Closing a connection that is still being tried throws in the client's own timer.
+  if (missing !== 'temporal') closers.push(() => connection.close());
+  closers.push(() => server.close());
+  return server;
+}
+
+async function request(server: FastifyInstance, method: 'GET' | 'POST', route: string, payload?: object) {
+  const { accountId, apiKey } = stack();
+  const reply = await server.inject({
+    method,
+    url: `/v1/accounts/${accountId}/${route}`,
+    headers: { authorization: `Bearer ${apiKey}` },
+    payload,
+  });
+  return { status: reply.statusCode, body: reply.json<Record<string, any>>(), retryAfter: reply.headers['retry-after'] };
+}
+
+describe('without Temporal', () => {
+  it('a job is accepted, and begins when Temporal is back', async () => {
+    const id = freshId('outage');
+    await uploadDataset(
+      id,
+      toJsonl([
+        { text: 'a', label: 'x' },
+        { text: 'b', label: 'y' },
+      ]),
+    );
+    const server = await serverWithout('temporal');
+    const body = { jobId: id, dataset: id, baseModel: 'temper-tiny', textClassification: { text: 'text', label: 'label' } };
+    const created = await request(server, 'POST', 'fineTuningJobs', body);
+    expect([created.status, created.body['state']]).toEqual([200, 'CREATING']);
+    // The stack's own API looks for such jobs.
+    await until('the job to begin', async () => (await jobState(id)) !== 'JOB_STATE_CREATING', 20_000);
+    await ok('DELETE', `fineTuningJobs/${id}`);
+  });
+
+  it('what needs a workflow now is refused for the moment, and what does not goes on', async () => {
+    const id = freshId('steer');
+    await uploadDataset(
+      id,
+      toJsonl([
+        { text: 'a', label: 'x' },
+        { text: 'b', label: 'y' },
+      ]),
+    );
+    await ok('POST', 'fineTuningJobs', {
+      jobId: id,
+      dataset: id,
+      baseModel: 'accounts/fireworks/models/mistral-7b',
+      textClassification: { text: 'text', label: 'label' },
+    });
+    const server = await serverWithout('temporal');
+    expect((await request(server, 'GET', `fineTuningJobs/${id}`)).status).toBe(200);
+    const refused = await request(server, 'POST', `fineTuningJobs/${id}:cancel`, {});
+    expect([refused.status, refused.body['details'][0].reason, refused.retryAfter]).toEqual([503, 'TEMPORAL_UNAVAILABLE', '2']);
+    await ok('DELETE', `fineTuningJobs/${id}`);
+  });
+});
+
+it('without the database nothing is known, and the answer says to come again', async () => {
+  const server = await serverWithout('database');
+  const refused = await request(server, 'GET', 'datasets');
+  expect([refused.status, refused.body['details'][0].reason, refused.retryAfter]).toEqual([503, 'DATABASE_UNAVAILABLE', '2']);
+  expect(JSON.stringify(refused.body)).not.toContain(NOWHERE);
+});
+
+it('without the object store an upload is refused for the moment, and the dataset waits', async () => {
+  const id = freshId('store');
+  await ok('POST', 'datasets', { datasetId: id });
+  const server = await serverWithout('objects');
+  const { accountId, apiKey } = stack();
+  const form = ['--x', 'Content-Disposition: form-data; name="file"; filename="a.jsonl"', '', '{"a": "b"}', '--x--', ''].join('\r\n');
+  const reply = await server.inject({
+    method: 'POST',
+    url: `/v1/accounts/${accountId}/datasets/${id}:upload`,
+    payload: form,
+    headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'multipart/form-data; boundary=x' },
+  });
+  expect([reply.statusCode, reply.json<any>().details[0].reason]).toEqual([503, 'OBJECT_STORE_UNAVAILABLE']);
+  expect(await ok('GET', `datasets/${id}`)).toMatchObject({ state: 'UPLOADING', status: { code: 'OK' } });
+});
+
+it.each(['temporal', 'database', 'objects'] as const)('is not ready without %s, and up all the same', async (missing) => {
+  const server = await serverWithout(missing);
+  const ready = await server.inject({ url: '/readyz' });
+  expect([ready.statusCode, ready.json<any>().details.map((detail: { field: string }) => detail.field)]).toEqual([
+    503,
+    [missing === 'objects' ? 'objectStore' : missing],
+  ]);
+  expect((await server.inject({ url: '/healthz' })).statusCode).toBe(200);
+});
+
+it('is ready when all of them answer', async () => {
+  expect((await (await serverWithout(null)).inject({ url: '/readyz' })).statusCode).toBe(200);
+});
