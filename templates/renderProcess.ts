@@ -176,24 +176,31 @@ async function deal(
   evalPath: string,
 ): Promise<{ trainSha256: string; evalSha256: string }> {
   const input = openSync(source, 'r');
+  const buffer = Buffer.allocUnsafe(BUFFER_BYTES);
   const train = new OutputFile(trainPath);
   const held = new OutputFile(evalPath);
   let reportedAt = 0;
-  const copy = async (index: number, output: OutputFile): Promise<void> => {
-    const bytes = Buffer.allocUnsafe(offsets[index + 1]! - offsets[index]!);
-    for (let filled = 0; filled < bytes.length;) filled += readSync(input, bytes, filled, bytes.length - filled, offsets[index]! + filled);
-    output.writeBytes(bytes);
-    if (Date.now() - reportedAt > REPORT_EVERY_MS) {
-      reportedAt = Date.now();
-      const size = offsets[offsets.length - 1]!;
-      await report({ rows: offsets.length - 1, bytes: size, totalBytes: size }, index);
+  /** Copies the examples from one index up to another, which lie side by side. */
+  const copy = async (from: number, to: number, output: OutputFile): Promise<void> => {
+    const end = offsets[to]!;
+    for (let at = offsets[from]!; at < end;) {
+      const read = readSync(input, buffer, 0, Math.min(buffer.length, end - at), at);
+      output.writeBytes(buffer.subarray(0, read));
+      at += read;
     }
+    if (Date.now() - reportedAt < REPORT_EVERY_MS) return;
+    reportedAt = Date.now();
+    const size = offsets[offsets.length - 1]!;
+    await report({ rows: offsets.length - 1, bytes: size, totalBytes: size }, from);
   };
   try {
-    const isHeld = new Uint8Array(offsets.length - 1);
-    for (const index of evaluation) isHeld[index] = 1;
-    for (let index = 0; index < isHeld.length; index++) if (!isHeld[index]) await copy(index, train);
-    for (const index of evaluation) await copy(index, held);
+    let next = 0;
+    for (const index of evaluation.slice().sort()) {
+      if (index > next) await copy(next, index, train);
+      next = index + 1;
+    }
+    if (next < offsets.length - 1) await copy(next, offsets.length - 1, train);
+    for (const index of evaluation) await copy(index, index + 1, held);
     return { trainSha256: train.close(), evalSha256: held.close() };
   } finally {
     closeSync(input);

@@ -3,6 +3,7 @@ import { findAttribute, getAttribute, getItem, getSlice, isChanging } from './ac
 import { applyBinary, applySign } from './arithmetic.js';
 import { TemplateError, fail } from './errors.js';
 import { FILTERS, type Filter } from './filters.js';
+import { compare } from './ordering.js';
 import { toText } from './printing.js';
 import { readReference, type Frame, type Scope } from './scopes.js';
 import type { Arguments, BlockFilter, CompareOperator, Expression } from './syntax.js';
@@ -14,7 +15,6 @@ import {
   NO_KEYWORDS,
   Tuple,
   checkText,
-  compare,
   contains,
   dictEntries,
   dictSize,
@@ -185,8 +185,10 @@ export function compileArguments(args: Arguments, place: Place): EvaluateArgumen
   const spread = args.spread && compileExpression(args.spread, place);
   const named = args.keywords.map(({ name, value }) => [name, compileExpression(value, place)] as const);
   const keywordSpread = args.keywordSpread && compileExpression(args.keywordSpread, place);
+  const none: Value[] = [];
   return {
     positional: (frame, run) => {
+      if (items.length === 0 && !spread) return none;
       const values = items.map((item) => item(frame, run));
       return spread ? values.concat(itemsOf(run, spread(frame, run))) : values;
     },

@@ -3,7 +3,7 @@ import { exceed, fail, TemplateError } from './errors.js';
 import { MAX_CALL_DEPTH, MAX_TEXT_LENGTH } from './limits.js';
 import { toText } from './printing.js';
 import { compileArguments, compileCall, compileExpression, compileFilter, type Evaluate, type Place } from './compileExpression.js';
-import { Frame, FunctionScope, assignedNames, readReference, targetNames, usedNames, type Scope } from './scopes.js';
+import { Frame, FunctionScope, assignedNames, readReference, targetNames, usedNames } from './scopes.js';
 import type { Expression, Parameter, Statement, Target } from './syntax.js';
 import { Callable, Loop, Namespace, Tuple, isTrue, itemsOf, spend, type Keywords, type Run, type Value } from './values.js';
 
@@ -13,6 +13,9 @@ const BREAK = 1;
 const CONTINUE = 2;
 
 export type Execute = (frame: Frame, run: Run) => Signal;
+/** What calling a macro costs beside the call: a frame, and an output of its own. */
+const MACRO_UNITS = 4;
+
 type Assign = (frame: Frame, run: Run, value: Value) => void;
 
 /** A body in the scope it stands in, which must have declared the names the body assigns. */
@@ -321,6 +324,7 @@ function compileMacro(name: string, parameters: Parameter[], statements: Stateme
       'Macro',
       (run, args, keywords) => {
         if (++run.callDepth > MAX_CALL_DEPTH) exceed(`more than ${MAX_CALL_DEPTH} calls within calls`);
+        spend(run, MACRO_UNITS);
         const { at } = run;
         const text = capture(run, () => {
           const frame = newFrame(fn, defined);

@@ -3,6 +3,7 @@ import { applyBinary, computeNumbers } from './arithmetic.js';
 import { findAttribute, getItem } from './access.js';
 import { TemplateError, exceed, fail } from './errors.js';
 import { bindArguments } from './arguments.js';
+import { compare } from './ordering.js';
 import { escapeHtml } from './safeText.js';
 import { indent, titleCase, truncate } from './textFilters.js';
 import { toFloatValue, toIntegerValue, roundNumber } from './numberFilters.js';
@@ -19,7 +20,6 @@ import {
   Tuple,
   checkListLength,
   checkText,
-  compare,
   dictItems,
   dictKeys,
   isDict,
@@ -46,7 +46,10 @@ export type Filter = (run: Run, value: Value, args: Value[], keywords: Keywords)
 type BoundFilter = (run: Run, value: Value, ...args: Value[]) => Value;
 const bound = (name: string, parameters: string[], apply: BoundFilter): [string, Filter] => [
   name,
-  (run, value, args, keywords) => apply(run, value, ...bindArguments(name, parameters, args, keywords)),
+  (run, value, args, keywords) => {
+    if (args.length === 0 && keywords.size === 0) return apply(run, value);
+    return apply(run, value, ...bindArguments(name, parameters, args, keywords));
+  },
 ];
 /** A filter on text that gives text: a safe string stays one. */
 const onText = (name: string, parameters: string[], apply: (run: Run, text: string, ...args: Value[]) => string): [string, Filter] =>

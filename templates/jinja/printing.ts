@@ -1,5 +1,6 @@
 /** How Python prints values: `str` for what a template prints, `repr` inside lists and dicts, and JSON as `json.dumps` writes it. */
 import { fail } from './errors.js';
+import { compareText } from './ordering.js';
 import {
   Callable,
   DictView,
@@ -11,7 +12,6 @@ import {
   SafeText,
   Tuple,
   checkText,
-  compareText,
   dictEntries,
   isDict,
   spend,

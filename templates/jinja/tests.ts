@@ -1,6 +1,7 @@
 /** Jinja's tests: `value is name(args)`. */
 import { applyBinary } from './arithmetic.js';
 import { fail } from './errors.js';
+import { compare } from './ordering.js';
 import { toText } from './printing.js';
 import { TEXT_METHODS } from './textMethods.js';
 import {
@@ -9,7 +10,6 @@ import {
   NO_KEYWORDS,
   Range,
   SafeText,
-  compare,
   contains,
   isDict,
   isEqual,

@@ -72,7 +72,6 @@ const METHODS: [name: string, maxArguments: number, call: TextMethod['call']][] 
   ['isupper', 0, (text) => isCased(text) && !/[\p{Ll}\p{Lt}]/u.test(text)],
   ['islower', 0, (text) => isCased(text) && !/[\p{Lu}\p{Lt}]/u.test(text)],
   ['istitle', 0, (text) => isCased(text) && text === text.replace(/\p{L}+/gu, capitalize)],
-  // eslint-disable-next-line no-control-regex
   ['isascii', 0, (text) => /^[\x00-\x7f]*$/.test(text)],
   ['isidentifier', 0, (text) => /^[\p{ID_Start}_]\p{ID_Continue}*$/u.test(text)],
   ['zfill', 1, (text, [width], _, run) => zeroFill(run, text, requireIndex(width))],
@@ -217,7 +216,6 @@ function splitBy(run: Run, text: string, separator: Value): string[] {
   return parts;
 }
 
-// eslint-disable-next-line no-control-regex
 const LINE_END = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/g;
 
 function splitLines(run: Run, text: string, keepEnds: boolean): string[] {

@@ -1,7 +1,7 @@
 /** Which text of a conversation is trained, and which rows are refused. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { chooseChatTemplate, readBuiltin } from '../../../templates/chat.js';
+import { checkChatTemplate, chooseChatTemplate, readBuiltin } from '../../../templates/chat.js';
 import { makeConversationRenderer } from '../../../templates/conversation.js';
 
 const { marked } = JSON.parse(readFileSync(new URL('./golden/conversations.json', import.meta.url), 'utf8')) as { marked: string };
@@ -197,6 +197,12 @@ describe('the template of a job', () => {
     expect(chooseChatTemplate({ jobTemplate: '', modelTemplate: 'M', family: 'llama3' })).toEqual({ template: 'M', origin: 'baseModel' });
     expect(chooseChatTemplate({ family: 'chatml' })).toEqual({ template: readBuiltin('chatml'), origin: 'family' });
     expect(chooseChatTemplate({ family: null })).toEqual({ template: readBuiltin('generic'), origin: 'generic' });
+  });
+
+  it('is checked with line and column', () => {
+    expect(checkChatTemplate(marked)).toBeUndefined();
+    const mistake = { code: 'TEMPLATE_SYNTAX', line: 2, column: 7, message: 'expected an expression' };
+    expect(checkChatTemplate('a\n{% if %}')).toEqual(mistake);
   });
 
   it.each(['llama3', 'mistral', 'chatml', 'generic'] as const)('%s trains each answer to its end', (name) => {

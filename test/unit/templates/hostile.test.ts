@@ -124,9 +124,9 @@ const BOMBS: Record<string, string> = {
 
 describe('bombs', () => {
   it.each(Object.entries(BOMBS))('%s', (_name, template) => {
-    const start = performance.now();
+    const start = process.cpuUsage();
     expect(() => run(template)).toThrow(TemplateError);
-    expect(performance.now() - start).toBeLessThan(5000);
+    expect(process.cpuUsage(start).user).toBeLessThan(5_000_000);
   });
 
   it('says the limit and the place', () => {
