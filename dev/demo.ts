@@ -43,9 +43,9 @@ let stack: Stack | null = null;
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => void stopAndExit(130));
 
 try {
-  await prepare(progress);
-  stack = await startStack({ home: homeFolder(), progress });
-  await demonstrate(stack);
+  const { baseModel } = await prepare(progress);
+  stack = await startStack({ home: homeFolder(), progress, baseModel });
+  await demonstrate(stack, baseModel);
   await stopAndExit(0);
 } catch (error) {
   console.error(`\nThe demo failed: ${error instanceof Error ? error.message : String(error)}`);
@@ -58,7 +58,7 @@ async function stopAndExit(code: number): Promise<void> {
   process.exit(code);
 }
 
-async function demonstrate(running: Stack): Promise<void> {
+async function demonstrate(running: Stack, baseModel: string): Promise<void> {
   const dev = running.dev();
   const connection: Connection = { apiUrl: dev.apiUrl, apiKey: dev.apiKey, accountId: dev.accountId } as Connection;
   const readyAt = performance.now();
@@ -79,7 +79,7 @@ async function demonstrate(running: Stack): Promise<void> {
   const folder = path.join(running.home, 'demo', summaries[0]!.model);
   await rm(folder, { recursive: true, force: true });
   await temper('download', 'model', summaries[0]!.model, folder);
-  await loadWithPeft(folder);
+  await askWithPeft(baseModel, folder);
 
   printSummaries(summaries);
   console.log(`\nThe adapter of the first job lies in ${folder}`);
@@ -114,14 +114,23 @@ function execute(command: string, args: string[], environment: NodeJS.ProcessEnv
   });
 }
 
-/** What a user's own program would do with the download. */
-async function loadWithPeft(folder: string): Promise<void> {
-  const lines = [
-    'import sys', 'from peft import PeftConfig', 'from safetensors.torch import load_file',
-    'config = PeftConfig.from_pretrained(sys.argv[1])', 'weights = load_file(sys.argv[1] + "/adapter_model.safetensors")',
-    'print(f"PEFT reads it: {config.peft_type.value}, rank {config.r}, {len(weights)} tensors, {sum(w.numel() for w in weights.values()):,} parameters")',
-  ];
-  await execute(stack!.environment['TEMPER_PYTHON']!, ['-c', lines.join('\n'), folder], process.env, 'loading the adapter with PEFT');
+/** What a user's own program does with the download: plain transformers and PEFT, in a process of its own. */
+const ASK_WITH_PEFT = `
+import sys
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+base, adapter, *requests = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(adapter)
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
+for request in requests:
+    answer = model.generate(**tokenizer(request + chr(10), return_tensors="pt"), max_new_tokens=12, do_sample=False)
+    print(f"  {request} -> {tokenizer.decode(answer[0], skip_special_tokens=True)[len(request):].strip()}")
+`;
+
+async function askWithPeft(baseModel: string, adapter: string): Promise<void> {
+  console.log('\nPlain PEFT loads it and answers:');
+  const requests = ['can you tell me how to say good morning in spanish', 'how much money do i have in my account', 'please set an alarm for seven'];
+  await execute(stack!.environment['TEMPER_PYTHON']!, ['-c', ASK_WITH_PEFT, baseModel, adapter, ...requests], { ...process.env, HF_HUB_OFFLINE: '1' }, 'loading the adapter with PEFT');
 }
 
 async function summarise(connection: Connection, job: DemoJob, id: string): Promise<JobSummary> {
@@ -130,13 +139,13 @@ async function summarise(connection: Connection, job: DemoJob, id: string): Prom
     connection, { method: 'GET', path: base },
   );
   if (resource.state !== 'COMPLETED') throw new Error(`the job ${id} is ${resource.state}`);
-  const { events } = await callApi<{ events: { time: string; type: string; state?: string; data: { stage?: string } }[] }>(connection, { method: 'GET', path: `${base}:listEvents?pageSize=200` });
+  const { events } = await callApi<{ events: { time: string; type: string; state?: string; data?: { stage?: string } }[] }>(connection, { method: 'GET', path: `${base}:listEvents?pageSize=200` });
   const changes = events.filter((event) => event.type === 'state' || event.type === 'stage');
   const stages: Record<string, number> = {};
   changes.forEach((event, index) => {
     const next = changes[index + 1];
     if (!next) return;
-    const stage = event.data.stage ?? 'created';
+    const stage = event.data?.stage ?? 'created';
     stages[stage] = (stages[stage] ?? 0) + (Date.parse(next.time) - Date.parse(event.time)) / 1000;
   });
   const total = (Date.parse(changes.at(-1)!.time) - Date.parse(changes[0]!.time)) / 1000;
