@@ -40,7 +40,6 @@ const server = await buildServer({
   config: {
     secretKey: required('TEMPER_SECRET_KEY'),
     temporalNamespace: namespace,
-    temporalUiUrl: process.env['TEMPORAL_UI_URL'] || undefined,
     tmpFolder,
     logLevel: process.env['TEMPER_LOG_LEVEL'] || 'info',
   },

@@ -1,4 +1,4 @@
-/** Every error as the one body that clients see, `{ code, message, details: [{ reason, field?, line?, message? }] }`, with its HTTP status. */
+/** Every error as the one body that clients see, `{ code, message, details: [{ reason, field?, line?, message? }] }`, and its HTTP status. */
 import { isGrpcServiceError, ServiceError } from '@temporalio/client';
 import { errorRow, GRPC_STATUS, TemperError, type ErrorCode, type ErrorDetail } from '../schemas/errors.js';
 

@@ -7,6 +7,7 @@ import Fastify, { LogController, type FastifyInstance, type FastifyReply, type F
 import type { TSchema } from 'typebox';
 import { type TemperError } from '../schemas/errors.js';
 import { MAX_JSON_BODY_BYTES } from '../schemas/limits.js';
+import { ErrorBody } from '../schemas/wire.js';
 import type { Database } from '../stores/database.js';
 import type { EventFeed } from '../stores/eventFeed.js';
 import type { ObjectStore } from '../stores/objects.js';
@@ -26,12 +27,13 @@ import { secretRoutes } from './secrets.js';
 import { answerUnknownRoutes } from './unknownRoutes.js';
 import { userRoutes } from './users.js';
 
+/** To receive a whole request: a direct upload of the largest size, over a line of 90 KB/s. */
+const REQUEST_TIMEOUT_MS = 30 * 60_000;
+
 export interface ApiConfig {
   /** 32 bytes, base64: encrypts secrets, signs page tokens. */
   secretKey: string;
   temporalNamespace: string;
-  /** Where operators look; shown in workflow details. */
-  temporalUiUrl?: string;
   /** Uploads are spooled here before they are published. */
   tmpFolder: string;
   /** Log lines of this level and above, as JSON on stdout; `silent` for none. */
@@ -59,8 +61,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
     logController: new LogController({ disableRequestLogging: true }),
     routerOptions: { maxParamLength: 500 },
     return503OnClosing: true,
-    requestTimeout: 0,
-    connectionTimeout: 0,
+    requestTimeout: REQUEST_TIMEOUT_MS,
   });
   readJsonStrictly(server);
   server.setErrorHandler((error, request, reply) => answerError(error, request, reply));
@@ -89,9 +90,16 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
         version: '1',
         description: 'Fine-tuning: datasets, jobs, models. See `components` for shapes; errors are the same everywhere.',
       },
-      components: { securitySchemes: { apiKey: { type: 'http', scheme: 'bearer' } } },
-      security: [{ apiKey: [] }],
+      components: {
+        securitySchemes: { bearer: { type: 'http', scheme: 'bearer' }, header: { type: 'apiKey', in: 'header', name: 'X-Api-Key' } },
+      },
+      security: [{ bearer: [] }, { header: [] }],
     },
+    // What every route may answer instead.
+    transform: ({ schema, url }) => ({
+      url,
+      schema: { ...schema, response: { ...(schema?.response as object), '4xx': ErrorBody, '5xx': ErrorBody } },
+    }),
   });
   await server.register(multipart, { throwFileSizeLimit: true });
   server.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, async () => server.swagger());
