@@ -27,8 +27,14 @@ export function requireBaseModel(name: string): BaseModel {
 export async function readTokenizerFiles(source: ModelSource, objects: ObjectStore): Promise<TokenizerFiles> {
   const [config, template] = await Promise.all([readSmallFile(source, 'tokenizer_config.json', objects), readSmallFile(source, 'chat_template.jinja', objects)]);
   const tokenizerConfig = config === null ? null : (JSON.parse(config) as Record<string, unknown>);
-  const inConfig = tokenizerConfig?.['chat_template'];
-  return { tokenizerConfig, chatTemplate: template ?? (typeof inConfig === 'string' ? inConfig : null) };
+  return { tokenizerConfig, chatTemplate: template ?? templateText(tokenizerConfig?.['chat_template']) };
+}
+
+/** One template, or several by name, of which the one for everything is `default`. */
+function templateText(value: unknown): string | null {
+  if (typeof value === 'string') return value;
+  const named = Array.isArray(value) ? (value as { name?: string; template?: string }[]) : [];
+  return named.find(({ name }) => name === 'default')?.template ?? null;
 }
 
 async function readSmallFile(source: ModelSource, name: string, objects: ObjectStore): Promise<string | null> {

@@ -18,8 +18,8 @@ export function makeRecords({ database, objects }: { database: Database; objects
     },
     recordTransition: (transition) => applyTransition(database, transition),
     recordEvent: ({ uid, ...event }) => appendEvent(database, uid, event),
-    async recordAttemptEnd({ uid, attempt, outcome, step, failure }) {
-      await endAttempt(database, uid, attempt, { outcome, step, failure });
+    async recordAttemptEnd({ uid, attempt, outcome, failure }) {
+      const step = await endAttempt(database, uid, attempt, { outcome, failure });
       const data = { attempt, outcome, step, ...(failure ? { failure } : {}) };
       await appendEvent(database, uid, { key: `attempt/${attempt}/ended`, type: 'attempt', message: `Attempt ${attempt} ${outcome} at step ${step}.`, data });
     },

@@ -113,9 +113,9 @@ async function make(deps: Dependencies, making: Making, signal: AbortSignal): Pr
   try {
     const own = await render(deps, dataset, { ...template, seed, evaluationSplit: evaluation && !evaluationDataset ? evaluationSplit : 0 }, path.join(folder, 'train'), signal);
     const apart = evaluationDataset ? await render(deps, evaluationDataset, { ...template, seed, evaluationSplit: 0 }, path.join(folder, 'eval'), signal) : null;
-    const train = await publish(deps.objects, path.join(folder, 'train', 'train.jsonl'), `${key}/train.jsonl`);
+    const train = await deps.objects.putFile(`${key}/train.jsonl`, path.join(folder, 'train', 'train.jsonl'), { writeOnce: true });
     const evaluationFile = apart ? path.join(folder, 'eval', 'train.jsonl') : own.evalExamples > 0 ? path.join(folder, 'train', 'eval.jsonl') : null;
-    const evaluationPart = evaluationFile ? await publish(deps.objects, evaluationFile, `${key}/eval.jsonl`) : null;
+    const evaluationPart = evaluationFile ? await deps.objects.putFile(`${key}/eval.jsonl`, evaluationFile, { writeOnce: true }) : null;
     const manifest: PreparedManifest = {
       version: 1, hash, kind: template.kind, datasetSha256: dataset.sha256,
       train: { examples: own.trainExamples, ...train },
@@ -147,16 +147,13 @@ async function render(
 }
 
 function renderFailure(dataset: ReadyDataset, result: RenderResult): TemperError {
-  const details: ErrorDetail[] = result.problems.flatMap((problem) =>
-    problem.places.slice(0, 3).map((place) => ({ reason: problem.code, field: problem.field, line: place.line, message: problem.message })),
+  // A problem of the template itself has no rows: its place is in its message.
+  const details: ErrorDetail[] = result.problems.flatMap(({ code, field, message, places }) =>
+    places.length === 0 ? [{ reason: code, field, message }] : places.slice(0, 3).map(({ line }) => ({ reason: code, field, line, message })),
   );
-  const told = result.problems.slice(0, 3).map((problem) => {
-    const lines = problem.places.slice(0, 3).map((place) => place.line).join(', ');
-    return `${problem.message} (${problem.count} rows, first at line ${lines})`;
+  const told = result.problems.slice(0, 3).map(({ message, count, places }) => {
+    const lines = places.slice(0, 3).map((place) => place.line);
+    return lines.length === 0 ? message : `${message} (${count} rows, first at line ${lines.join(', ')})`;
   });
   return new TemperError('RENDER_FAILED', `The dataset ${dataset.id} does not fit the job's templates: ${told.join('; ')}. Correct the rows or the templates and start a new job.`, details);
-}
-
-async function publish(objects: ObjectStore, file: string, key: string): Promise<{ sha256: string; sizeBytes: number }> {
-  return objects.putFile(key, file, { writeOnce: true });
 }

@@ -175,12 +175,18 @@ export async function recordAttemptDevice(database: Database, uid: string, attem
   await database.updateTable('job_attempts').set({ device }).where('job_uid', '=', uid).where('attempt', '=', attempt).execute();
 }
 
-export async function endAttempt(database: Database, uid: string, attempt: number, end: { outcome: string; step: number; failure?: Failure }): Promise<void> {
+/** Ends an attempt and gives the last step it made, from its metrics; where it began when it made none. Idempotent. */
+export async function endAttempt(database: Database, uid: string, attempt: number, end: { outcome: string; failure?: Failure }): Promise<number> {
   await database
     .updateTable('job_attempts')
-    .set({ outcome: end.outcome, end_step: end.step, failure: end.failure ? JSON.stringify(end.failure) : null, end_time: sql`now()` })
+    .set({
+      outcome: end.outcome, failure: end.failure ? JSON.stringify(end.failure) : null, end_time: sql`now()`,
+      end_step: sql`coalesce((select max(step) from job_metrics where job_uid = ${uid} and attempt = ${attempt}), start_step)`,
+    })
     .where('job_uid', '=', uid).where('attempt', '=', attempt).where('end_time', 'is', null)
     .execute();
+  const row = await database.selectFrom('job_attempts').select('end_step').where('job_uid', '=', uid).where('attempt', '=', attempt).executeTakeFirst();
+  return row?.end_step ?? 0;
 }
 
 export function listAttempts(database: Database, uid: string): Promise<AttemptRecord[]> {

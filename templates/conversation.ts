@@ -44,8 +44,9 @@ export function makeConversationRenderer(chat: ChatSettings): (row: Record<strin
   const ends = [...chat.specialTokens, chat.eosToken].filter((token) => token !== '');
   const rendering: Rendering = { template, chat, ends, now: new Date(chat.now), nonce: randomBytes(12).toString('hex'), rows: 0 };
   return (row) => {
-    if (!isConversation(row['messages'])) return problem('MESSAGES_MISSING', 'no messages');
-    const hidden = guard.hide({ messages: row['messages'].map(joinParts), tools: row['tools'] ?? null });
+    const said = row['messages'] ?? asConversation(row);
+    if (!isConversation(said)) return problem('MESSAGES_MISSING', 'no messages');
+    const hidden = guard.hide({ messages: said.map(joinParts), tools: row['tools'] ?? null });
     const { messages, tools } = hidden.value as { messages: Message[]; tools: unknown };
     try {
       const pieces = findPieces(rendering, messages, tools);
@@ -72,6 +73,15 @@ function isConversation(messages: unknown): messages is Message[] {
     messages.length > 0 &&
     messages.every((message) => typeof message === 'object' && message !== null && typeof (message as Message).role === 'string')
   );
+}
+
+/** A row of `prompt` and `completion` is a question and its answer. */
+function asConversation({ prompt, completion }: Record<string, unknown>): Message[] | undefined {
+  if (typeof prompt !== 'string' || typeof completion !== 'string') return undefined;
+  return [
+    { role: 'user', content: prompt },
+    { role: 'assistant', content: completion },
+  ];
 }
 
 /** Content given as a list of text parts becomes the text, as templates for text expect. */

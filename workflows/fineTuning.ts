@@ -85,21 +85,20 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
     try {
       const summary = `train, attempt ${attempt}${bestCheckpoint > 0 ? `, from step ${bestCheckpoint}` : ''}`;
       const result = await job.pausable(() => trainActivity(place, summary).train({ uid: input.uid, name: input.name, attempt, prepared, reason }));
-      await recordEnd(input, attempt, 'completed', result.steps);
+      await recordEnd(input, attempt, 'completed');
       if (job.state !== 'RUNNING') await job.move('RUNNING', 'training', 'Training is complete.');
       return result;
     } catch (error) {
-      const progress = progressOf(error);
-      const reached = progress?.checkpointStep ?? 0;
+      const reached = progressOf(error)?.checkpointStep ?? 0;
       if (isCancellation(error)) {
-        await recordEnd(input, attempt, job.ending ? 'cancelled' : 'paused', progress?.step ?? 0);
+        await recordEnd(input, attempt, job.ending ? 'cancelled' : 'paused');
         if (job.ending) throw error;
         if (job.wish !== 'pause') await job.move('RE_QUEUEING', 'requeued', 'Resumed while it was being paused.');
         reason = 'resumed';
         continue;
       }
       const failure = failureOf(error);
-      await recordEnd(input, attempt, 'failed', progress?.step ?? 0, failure);
+      await recordEnd(input, attempt, 'failed', failure);
       if (!failure.retryable) throw error;
       withoutProgress = reached > bestCheckpoint ? 1 : withoutProgress + 1;
       bestCheckpoint = Math.max(bestCheckpoint, reached);
@@ -155,8 +154,8 @@ async function cleanUp(input: JobInput, what: { removeModel: boolean; removeJob:
   }
 }
 
-function recordEnd(input: JobInput, attempt: number, outcome: string, step: number, failure?: Failure): Promise<void> {
-  return CancellationScope.nonCancellable(() => records.recordAttemptEnd({ uid: input.uid, attempt, outcome, step, failure }));
+function recordEnd(input: JobInput, attempt: number, outcome: string, failure?: Failure): Promise<void> {
+  return CancellationScope.nonCancellable(() => records.recordAttemptEnd({ uid: input.uid, attempt, outcome, failure }));
 }
 
 function handleMessages(job: Job): void {

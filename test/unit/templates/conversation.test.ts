@@ -38,6 +38,11 @@ describe('spans', () => {
     });
   });
 
+  it('come from rows of prompt and completion as from a question and its answer', () => {
+    const renderer = makeConversationRenderer({ template: marked, ...settings });
+    expect(renderer({ prompt: 'a', completion: 'b' })).toEqual(renderer({ messages: turns.slice(0, 2) }));
+  });
+
   it('come from generation blocks', () => {
     expect(render(readBuiltin('mistral'), [{ role: 'system', content: 'S' }, ...turns])).toEqual({
       warnings: [],
