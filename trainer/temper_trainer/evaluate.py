@@ -12,6 +12,7 @@ from statistics import fmean
 import numpy as np
 import torch
 
+from temper_trainer.checkpoints import describe_file
 from temper_trainer.data import encode_file, fill_packs, read_chunks, shorten_prompt
 from temper_trainer.events import Events
 from temper_trainer.failures import TrainerFailure
@@ -23,7 +24,7 @@ from temper_trainer.spec import EvaluateSpec
 from temper_trainer.tokens import Encoder
 
 CPU_BATCH_TOKENS = 2048
-GPU_BATCH_TOKENS = 16_384
+GPU_BATCH_TOKENS = 8192
 SAMPLES = 50
 SAMPLE_CHARACTERS = 2000
 Z95 = 1.959963984540054  # two-sided 95 % of the normal distribution
@@ -86,7 +87,7 @@ def evaluate(spec: EvaluateSpec, events: Events, stop: StopRequest, watch: Stopw
         report = perplexity_report(spec, encoded, results)
     with watch.part('save'):
         write_report(spec.outputPath, {'version': REPORT_VERSION, 'kind': spec.data.kind, 'examples': examples, 'tokens': tokens, **report})
-    return {'step': 0, 'files': []}
+    return {'step': 0, 'files': [{'name': os.path.basename(spec.outputPath), **describe_file(Path(spec.outputPath))}]}
 
 
 # --- classification ---

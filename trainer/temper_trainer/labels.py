@@ -93,7 +93,9 @@ class Search:
         open_ends = [node for node in self.score if node not in self.opened and nodes[node].label is None]
         chosen = [node for node in open_ends if node in self.tree.paths[self.expected]]
         rivals = sorted((node for node in open_ends if self.score[node] > found and node not in chosen), key=lambda node: -self.score[node])
-        return [step for node in chosen + rivals[:count] for step in self.tree.chain(node)]
+        # The favourite is followed while there is no choice; the others may be out of the race after one token.
+        followed = [step for node in chosen + rivals[:1] for step in self.tree.chain(node)]
+        return followed + rivals[1:count]
 
     def verdict(self) -> Verdict:
         scores = {label: self.score[path[-1]] for label, path in enumerate(self.tree.paths) if path[-1] in self.score}

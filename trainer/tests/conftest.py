@@ -48,13 +48,13 @@ def classification_rows(count: int, seed: int = 0) -> list[dict]:
     return rows
 
 
-def train_spec(folder: Path, model: Path, rows: list[dict], **changes) -> dict:
+def train_spec(folder: Path, base: Path, rows: list[dict], **changes) -> dict:
     """A spec that trains in a moment; `changes` replace whole fields of its groups, as `training={'epochs': 2}`."""
     folder.mkdir(parents=True, exist_ok=True)
     spec = {
         'version': 1,
         'work': 'train',
-        'model': {'path': str(model), 'quantization': 'none', 'dtype': 'auto'},
+        'model': {'path': str(base), 'quantization': 'none', 'dtype': 'auto'},
         'adapter': {'rank': 8, 'alpha': 16, 'dropout': 0},
         'data': {'kind': 'textCompletion', 'path': str(write_lines(folder / 'train.jsonl', rows)), 'cutoffLength': 128},
         'training': {

@@ -11,7 +11,7 @@ from test_resume import adapter_files, resumed
 
 
 def test_nf4_trains_resumes_bit_for_bit_and_evaluates(models, tmp_path):
-    rows = completion_rows(60)
+    rows = completion_rows(90)
     changes = {'model': {'quantization': 'nf4'}, 'adapter': {'dropout': 0.05}}
     calm = train_spec(tmp_path / 'calm', models(), rows, **changes)
     code, events = run_command(calm)
