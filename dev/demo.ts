@@ -25,6 +25,20 @@ const JOBS: DemoJob[] = [
 /** What the demo promises of the first job: accuracy on rows that neither pretraining nor training saw. */
 const ACCURACY_GAIN = 3;
 
+/** What a user's own program does with the download: plain transformers and PEFT, in a process of its own. */
+const ASK_WITH_PEFT = `
+import logging, sys
+logging.disable()
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+base, adapter, *requests = sys.argv[1:]
+tokenizer = AutoTokenizer.from_pretrained(adapter)
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
+for request in requests:
+    answer = model.generate(**tokenizer(request + chr(10), return_tensors="pt"), max_new_tokens=12, do_sample=False)
+    print(f"  {request} -> {tokenizer.decode(answer[0], skip_special_tokens=True)[len(request):].strip()}")
+`;
+
 interface JobSummary {
   title: string;
   name: string;
@@ -114,23 +128,12 @@ function execute(command: string, args: string[], environment: NodeJS.ProcessEnv
   });
 }
 
-/** What a user's own program does with the download: plain transformers and PEFT, in a process of its own. */
-const ASK_WITH_PEFT = `
-import sys
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
-base, adapter, *requests = sys.argv[1:]
-tokenizer = AutoTokenizer.from_pretrained(adapter)
-model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
-for request in requests:
-    answer = model.generate(**tokenizer(request + chr(10), return_tensors="pt"), max_new_tokens=12, do_sample=False)
-    print(f"  {request} -> {tokenizer.decode(answer[0], skip_special_tokens=True)[len(request):].strip()}")
-`;
-
 async function askWithPeft(baseModel: string, adapter: string): Promise<void> {
   console.log('\nPlain PEFT loads it and answers:');
   const requests = ['can you tell me how to say good morning in spanish', 'how much money do i have in my account', 'please set an alarm for seven'];
-  await execute(stack!.environment['TEMPER_PYTHON']!, ['-c', ASK_WITH_PEFT, baseModel, adapter, ...requests], { ...process.env, HF_HUB_OFFLINE: '1' }, 'loading the adapter with PEFT');
+  const quiet = { HF_HUB_OFFLINE: '1', HF_HUB_DISABLE_PROGRESS_BARS: '1', TRANSFORMERS_VERBOSITY: 'error', PYTHONWARNINGS: 'ignore' };
+  const python = stack!.environment['TEMPER_PYTHON']!;
+  await execute(python, ['-c', ASK_WITH_PEFT, baseModel, adapter, ...requests], { ...process.env, ...quiet }, 'loading the adapter with PEFT');
 }
 
 async function summarise(connection: Connection, job: DemoJob, id: string): Promise<JobSummary> {
