@@ -248,6 +248,8 @@ function makeRecorder(deps: TrainDependencies, recording: Recording) {
   /** Durable only once the record stands: its files are in the store by then, each checked against its hash. */
   async function publishCheckpoint(kept: string, step: number, manifestSha256: string, loss: number | null): Promise<void> {
     if (!(await isCurrentAttempt(database, uid, input.attempt))) throw superseded();
+    // The losses up to a checkpoint are part of it: whoever goes on from here will not make those steps again.
+    await writeSteps();
     const manifest = JSON.parse(await readFile(path.join(kept, 'manifest.json'), 'utf8')) as { files: Record<string, { sha256: string; sizeBytes: number }> };
     const key = `jobs/${uid}/checkpoints/${input.attempt}-${step}`;
     const files: StoredFile[] = [];

@@ -21,6 +21,7 @@ const STREAM: ActivityOptions = {
   taskQueue: DATA_QUEUE,
   startToCloseTimeout: '6h',
   heartbeatTimeout: '15s',
+  cancellationType: 'WAIT_CANCELLATION_COMPLETED',
   retry: { initialInterval: '1s', maximumInterval: '1m' },
 };
 
@@ -44,6 +45,8 @@ const REPORT: ActivityOptions = {
 const GPU: ActivityOptions = {
   startToCloseTimeout: '72h',
   heartbeatTimeout: '15s',
+  // Cancelled is only what has stopped: the trainer is gone and its last checkpoint is stored.
+  cancellationType: 'WAIT_CANCELLATION_COMPLETED',
 };
 
 /** Evaluation starts over after a crash; one that crashes this often does so for a reason of its own. */
