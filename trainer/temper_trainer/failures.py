@@ -9,7 +9,7 @@ RETRYABLE = {
     'MODEL_ARCHITECTURE_UNSUPPORTED': False,
     'WARM_START_MISMATCH': False,
     'CHECKPOINT_CORRUPT': True,  # with the checkpoint before it
-    'CHECKPOINT_MISMATCH': False,
+    'CHECKPOINT_MISMATCH': True,  # without it
     'LOSS_NOT_FINITE': False,
     'TRAINER_OOM_GPU': False,
     'TRAINER_OOM_HOST': True,

@@ -1,6 +1,7 @@
 """A run that was killed, at whatever moment, ends with the bytes of a run that was not."""
 
 import json
+import os
 import random
 import shutil
 import signal
@@ -85,11 +86,12 @@ def test_killed_inside_a_save(models, tmp_path, undisturbed, fault):
     assert sorted(path.name for path in directory.iterdir()) == ['step-15', 'step-18']
 
 
-def test_sigterm_saves_and_leaves(models, tmp_path, undisturbed):
+@pytest.mark.parametrize('sent', [signal.SIGTERM, signal.SIGINT])
+def test_a_request_to_stop_saves_and_leaves(models, tmp_path, undisturbed, sent):
     spec = spec_for(tmp_path, models)
     process = Process(spec)
     process.wait_for('step', 7)
-    process.process.terminate()
+    os.kill(process.process.pid, sent)
     assert process.wait() == 75
     last = process.events()[-1]
     assert last['event'] == 'interrupted'
