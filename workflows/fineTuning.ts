@@ -161,6 +161,7 @@ function recordEnd(input: JobInput, attempt: number, outcome: string, failure?: 
 function handleMessages(job: Job): void {
   const settled = async (reached: () => boolean): Promise<JobState> => {
     await condition(() => reached() || job.terminal, SETTLE_TIMEOUT);
+    await job.written();
     return job.state;
   };
   const refuse = (message: string): never => {

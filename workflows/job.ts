@@ -53,6 +53,11 @@ export class Job {
     await this.recorded;
   }
 
+  /** Every change so far stands in the record: whoever asked for one then reads it there. */
+  written(): Promise<void> {
+    return this.recorded;
+  }
+
   /** Runs work that ends with a cancellation when someone cancels or deletes the job. */
   interruptible<T>(work: () => Promise<T>): Promise<T> {
     return this.run(work, false);
