@@ -5,7 +5,10 @@ const only = (from, allowed, comment) => ({
   comment,
   severity: 'error',
   from: { path: folder(from) },
-  to: { path: '^(api|cli|activities|bench|datasets|dev|schemas|stores|templates|test|workers|workflows)/', pathNot: [from, ...allowed].map(folder) },
+  to: {
+    path: '^(api|cli|activities|bench|datasets|dev|schemas|stores|templates|test|workers|workflows)/',
+    pathNot: [from, ...allowed].map(folder),
+  },
 });
 
 module.exports = {

@@ -19,13 +19,20 @@ export interface TokenizerFiles {
 
 export function requireBaseModel(name: string): BaseModel {
   const model = findBaseModel(name);
-  if (!model) throw new TemperError('BASE_MODEL_NOT_FOUND', `There is no base model ${name}. \`temper list models -a fireworks\` lists those that can be tuned.`);
+  if (!model)
+    throw new TemperError(
+      'BASE_MODEL_NOT_FOUND',
+      `There is no base model ${name}. \`temper list models -a fireworks\` lists those that can be tuned.`,
+    );
   return model;
 }
 
 /** Reads the tokenizer's small files without bringing the weights. */
 export async function readTokenizerFiles(source: ModelSource, objects: ObjectStore): Promise<TokenizerFiles> {
-  const [config, template] = await Promise.all([readSmallFile(source, 'tokenizer_config.json', objects), readSmallFile(source, 'chat_template.jinja', objects)]);
+  const [config, template] = await Promise.all([
+    readSmallFile(source, 'tokenizer_config.json', objects),
+    readSmallFile(source, 'chat_template.jinja', objects),
+  ]);
   const tokenizerConfig = config === null ? null : (JSON.parse(config) as Record<string, unknown>);
   return { tokenizerConfig, chatTemplate: template ?? templateText(tokenizerConfig?.['chat_template']) };
 }
@@ -55,7 +62,10 @@ async function readHubFile(repository: string, revision: string, name: string): 
   if (reply.ok) return reply.text();
   if (reply.status === 404) return null;
   if (reply.status === 401 || reply.status === 403) {
-    throw new TemperError('MODEL_GATED', `The hub does not give ${repository} to this deployment (HTTP ${reply.status}). Accept its licence and set HF_TOKEN on the workers.`);
+    throw new TemperError(
+      'MODEL_GATED',
+      `The hub does not give ${repository} to this deployment (HTTP ${reply.status}). Accept its licence and set HF_TOKEN on the workers.`,
+    );
   }
   throw new TemperError('HUB_UNREACHABLE', `The hub answered ${reply.status} for ${repository}; the step is tried again.`);
 }
@@ -65,15 +75,22 @@ export async function checkModelFiles(model: BaseModel, objects: ObjectStore): P
   const { source } = model;
   if ('hub' in source) return;
   for (const name of ['config.json', 'model.safetensors', 'tokenizer.json']) {
-    const present = 'folder' in source ? await exists(path.join(source.folder, name)) : (await objects.head(`${source.prefix}/${name}`)) !== null;
+    const present =
+      'folder' in source ? await exists(path.join(source.folder, name)) : (await objects.head(`${source.prefix}/${name}`)) !== null;
     const where = 'folder' in source ? source.folder : `the object store under ${source.prefix}`;
-    if (!present) throw new TemperError('MODEL_FILES_MISSING', `The base model ${model.name} has no ${name} in ${where}. Put the model's files there and start the job again.`);
+    if (!present)
+      throw new TemperError(
+        'MODEL_FILES_MISSING',
+        `The base model ${model.name} has no ${name} in ${where}. Put the model's files there and start the job again.`,
+      );
   }
 }
 
 /** Gives the folder of a base model on this worker, bringing it first if need be. */
 export async function ensureModelFolder(
-  model: BaseModel, deps: { objects: ObjectStore; cache: string; trainer: TrainerSettings }, signal: AbortSignal,
+  model: BaseModel,
+  deps: { objects: ObjectStore; cache: string; trainer: TrainerSettings },
+  signal: AbortSignal,
 ): Promise<string> {
   const { source } = model;
   if ('folder' in source) return source.folder;
@@ -95,10 +112,16 @@ export async function ensureModelFolder(
 }
 
 async function bringFromStore(prefix: string, folder: string, objects: ObjectStore, signal: AbortSignal): Promise<void> {
-  for (const { key } of await objects.list(`${prefix}/`)) await objects.getFile(key, path.join(folder, key.slice(prefix.length + 1)), undefined, signal);
+  for (const { key } of await objects.list(`${prefix}/`))
+    await objects.getFile(key, path.join(folder, key.slice(prefix.length + 1)), undefined, signal);
 }
 
-async function bringFromHub(source: { hub: string; revision?: string }, folder: string, trainer: TrainerSettings, signal: AbortSignal): Promise<void> {
+async function bringFromHub(
+  source: { hub: string; revision?: string },
+  folder: string,
+  trainer: TrainerSettings,
+  signal: AbortSignal,
+): Promise<void> {
   const spec = { version: PROTOCOL_VERSION, work: 'fetch', repository: source.hub, revision: source.revision, outputPath: folder } as const;
   await runTrainer(trainer, { name: `fetch-${source.hub.replaceAll('/', '--')}`, spec, signal, network: true });
 }

@@ -12,7 +12,8 @@ export function makeCheckJob({ database, objects }: { database: Database; object
       const job = await requireJob(database, uid);
       const dataset = await requireReadyDataset(database, job);
       await requireEvaluationDataset(database, job);
-      if (!(await objects.head(dataset.object_key))) throw new TemperError('OBJECT_MISSING', `The content of ${job.dataset_name} is gone from the object store.`);
+      if (!(await objects.head(dataset.object_key)))
+        throw new TemperError('OBJECT_MISSING', `The content of ${job.dataset_name} is gone from the object store.`);
       await checkModelFiles(requireBaseModel(job.base_model), objects);
       if (job.settings.warmStartFrom) await requireWarmStartFiles(database, job);
       return { evaluation: job.settings.evaluation, wandb: job.wandb !== null, examples: dataset.examples };

@@ -16,7 +16,8 @@ export function makeCleanUp({ database, objects }: { database: Database; objects
         await releaseModel(database, uid);
       }
       if (removeModel || removeJob) {
-        for (const checkpoint of await listCheckpoints(database, uid)) await deleteCheckpoint(database, uid, checkpoint.attempt, checkpoint.step);
+        for (const checkpoint of await listCheckpoints(database, uid))
+          await deleteCheckpoint(database, uid, checkpoint.attempt, checkpoint.step);
         await objects.removePrefix(`jobs/${uid}/`);
       } else {
         // The model has its own copy of the adapter; checkpoints stay for whoever goes on from one.

@@ -25,16 +25,26 @@ async function evaluate(deps: TrainDependencies, input: EvaluateInput, signal: A
   try {
     await mkdir(folder, { recursive: true });
     const manifest = await readManifest(objects, input.prepared.key);
-    if (!manifest?.eval) throw new TemperError('OBJECT_MISSING', 'The evaluation rows of the job are gone from the object store. Start the job again.');
+    if (!manifest?.eval)
+      throw new TemperError('OBJECT_MISSING', 'The evaluation rows of the job are gone from the object store. Start the job again.');
     const adapterPath = path.join(folder, 'adapter');
-    for (const { key } of await objects.list(`${input.adapterKey}/`)) await objects.getFile(key, path.join(adapterPath, path.basename(key)), undefined, signal);
+    for (const { key } of await objects.list(`${input.adapterKey}/`))
+      await objects.getFile(key, path.join(adapterPath, path.basename(key)), undefined, signal);
 
     const spec: EvaluateSpec = {
       version: PROTOCOL_VERSION,
       work: 'evaluate',
-      model: { path: await ensureModelFolder(requireBaseModel(job.base_model), deps, signal), quantization: job.settings.quantization, dtype: 'auto' },
+      model: {
+        path: await ensureModelFolder(requireBaseModel(job.base_model), deps, signal),
+        quantization: job.settings.quantization,
+        dtype: 'auto',
+      },
       adapterPath,
-      data: { kind: job.settings.task.kind, path: await ensurePart('eval', input.prepared, manifest, deps, signal), cutoffLength: job.settings.cutoffLength },
+      data: {
+        kind: job.settings.task.kind,
+        path: await ensurePart('eval', input.prepared, manifest, deps, signal),
+        cutoffLength: job.settings.cutoffLength,
+      },
       labels: manifest.labels ?? undefined,
       maxExamples: MAX_EVALUATION_EXAMPLES,
       outputPath: path.join(folder, 'evaluation.json'),
@@ -49,11 +59,20 @@ async function evaluate(deps: TrainDependencies, input: EvaluateInput, signal: A
 
     const reportKey = `jobs/${job.uid}/evaluation.json`;
     await objects.putFile(reportKey, spec.outputPath);
-    const result: EvaluationResult = { metric: tuned.metric, base: base.value, tuned: tuned.value, examples: tuned.examples, reportKey, trainerSeconds: seconds };
+    const result: EvaluationResult = {
+      metric: tuned.metric,
+      base: base.value,
+      tuned: tuned.value,
+      examples: tuned.examples,
+      reportKey,
+      trainerSeconds: seconds,
+    };
     await recordEvaluation(database, job.uid, result);
     await updateProgress(database, job.uid, { trainerSeconds: (job.progress.trainerSeconds ?? 0) + seconds });
     await appendEvent(database, job.uid, {
-      key: 'evaluated', type: 'evaluation', data: { base, tuned },
+      key: 'evaluated',
+      type: 'evaluation',
+      data: { base, tuned },
       message: `${tuned.metric} on ${tuned.examples} held-out examples: ${base.value.toFixed(4)} base, ${tuned.value.toFixed(4)} tuned.`,
     });
     return result;

@@ -23,7 +23,10 @@ export function toTemporalFailure(error: unknown, progress?: TrainProgress): unk
   if (error instanceof TemporalFailure || error instanceof CancelledFailure || error instanceof CompleteAsyncError) return error;
   const failure = describeFailure(error);
   return ApplicationFailure.create({
-    type: failure.code, message: failure.message, nonRetryable: !failure.retryable, details: progress ? [failure, progress] : [failure],
+    type: failure.code,
+    message: failure.message,
+    nonRetryable: !failure.retryable,
+    details: progress ? [failure, progress] : [failure],
   });
 }
 
@@ -35,7 +38,13 @@ export function describeFailure(error: unknown): Failure {
   }
   const code = codeOfSystemError(error);
   const { domain, retryable } = errorRow(code);
-  return { code, message: SYSTEM_MESSAGES[code] ?? `An unexpected ${error instanceof Error ? error.name : 'error'} on our side; the step is tried again.`, domain, retryable };
+  return {
+    code,
+    message:
+      SYSTEM_MESSAGES[code] ?? `An unexpected ${error instanceof Error ? error.name : 'error'} on our side; the step is tried again.`,
+    domain,
+    retryable,
+  };
 }
 
 const SYSTEM_MESSAGES: Partial<Record<ErrorCode, string>> = {

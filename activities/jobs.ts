@@ -26,8 +26,13 @@ export async function requireEvaluationDataset(database: Database, job: JobRecor
 }
 
 function ready(dataset: DatasetRecord | undefined, name: string): ReadyDataset {
-  if (!dataset) throw new TemperError('DATASET_NOT_FOUND', `The dataset ${name} was deleted before the job could read it. Create it again and start a new job.`);
-  if (dataset.state !== 'READY' || !dataset.object_key || !dataset.sha256) throw new TemperError('DATASET_NOT_READY', `The dataset ${name} is not READY.`);
+  if (!dataset)
+    throw new TemperError(
+      'DATASET_NOT_FOUND',
+      `The dataset ${name} was deleted before the job could read it. Create it again and start a new job.`,
+    );
+  if (dataset.state !== 'READY' || !dataset.object_key || !dataset.sha256)
+    throw new TemperError('DATASET_NOT_READY', `The dataset ${name} is not READY.`);
   return dataset as ReadyDataset;
 }
 

@@ -29,13 +29,22 @@ export async function readManifest(objects: ObjectStore, key: string): Promise<P
 
 export function asPreparedSet(key: string, manifest: PreparedManifest, reused: boolean): PreparedSet {
   return {
-    key, hash: manifest.hash, trainExamples: manifest.train.examples, evalExamples: manifest.eval?.examples ?? 0, labels: manifest.labels?.length ?? 0, reused,
+    key,
+    hash: manifest.hash,
+    trainExamples: manifest.train.examples,
+    evalExamples: manifest.eval?.examples ?? 0,
+    labels: manifest.labels?.length ?? 0,
+    reused,
   };
 }
 
 /** Gives one part of a set as a local file, from the worker's cache or the store, checked against its hash when it arrives. */
 export async function ensurePart(
-  part: 'train' | 'eval', prepared: PreparedSet, manifest: PreparedManifest, deps: { objects: ObjectStore; cache: string }, signal: AbortSignal,
+  part: 'train' | 'eval',
+  prepared: PreparedSet,
+  manifest: PreparedManifest,
+  deps: { objects: ObjectStore; cache: string },
+  signal: AbortSignal,
 ): Promise<string> {
   const expected = manifest[part]!;
   const file = path.join(deps.cache, 'prepared', prepared.hash, `${part}.jsonl`);

@@ -21,7 +21,12 @@ export function makeRecords({ database, objects }: { database: Database; objects
     async recordAttemptEnd({ uid, attempt, outcome, failure }) {
       const step = await endAttempt(database, uid, attempt, { outcome, failure });
       const data = { attempt, outcome, step, ...(failure ? { failure } : {}) };
-      await appendEvent(database, uid, { key: `attempt/${attempt}/ended`, type: 'attempt', message: `Attempt ${attempt} ${outcome} at step ${step}.`, data });
+      await appendEvent(database, uid, {
+        key: `attempt/${attempt}/ended`,
+        type: 'attempt',
+        message: `Attempt ${attempt} ${outcome} at step ${step}.`,
+        data,
+      });
     },
   };
 }

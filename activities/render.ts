@@ -43,11 +43,18 @@ async function renderJob(deps: Dependencies, uid: string, signal: AbortSignal): 
   const prepared = asPreparedSet(key, manifest, known !== null);
   await updateProgress(database, uid, { trainExamples: prepared.trainExamples, evalExamples: prepared.evalExamples });
   await appendEvent(database, uid, {
-    key: 'rendered', type: 'data', data: { hash, origin, warnings: manifest.warnings },
+    key: 'rendered',
+    type: 'data',
+    data: { hash, origin, warnings: manifest.warnings },
     message: `Rendered ${prepared.trainExamples} examples for training and ${prepared.evalExamples} for evaluation${known ? ' (an equal set was already there)' : ''}.`,
   });
   for (const warning of manifest.warnings) {
-    await appendEvent(database, uid, { key: `warning/${warning.code}`, type: 'warning', message: `${warning.message} (${warning.count} rows)`, data: { ...warning } });
+    await appendEvent(database, uid, {
+      key: `warning/${warning.code}`,
+      type: 'warning',
+      message: `${warning.message} (${warning.count} rows)`,
+      data: { ...warning },
+    });
   }
   return prepared;
 }
@@ -58,13 +65,21 @@ async function resolveTemplate({ objects }: Dependencies, job: JobRecord): Promi
   if (task.kind === 'textCompletion') {
     return { template: { kind: task.kind, inputTemplate: task.inputTemplate, outputTemplate: task.outputTemplate }, origin: 'job' };
   }
-  if (task.kind === 'textClassification') return { template: { kind: task.kind, textField: task.text, labelField: task.label }, origin: 'job' };
+  if (task.kind === 'textClassification')
+    return { template: { kind: task.kind, textField: task.text, labelField: task.label }, origin: 'job' };
   const model = requireBaseModel(job.base_model);
   const files = await readTokenizerFiles(model.source, objects);
-  const chosen = chooseChatTemplate({ jobTemplate: task.jinjaTemplate, modelTemplate: files.chatTemplate ?? undefined, family: model.chatFamily });
+  const chosen = chooseChatTemplate({
+    jobTemplate: task.jinjaTemplate,
+    modelTemplate: files.chatTemplate ?? undefined,
+    family: model.chatFamily,
+  });
   const config = files.tokenizerConfig ?? {};
   const chat = {
-    template: chosen.template, bosToken: tokenText(config['bos_token']), eosToken: tokenText(config['eos_token']), specialTokens: specialTokens(config),
+    template: chosen.template,
+    bosToken: tokenText(config['bos_token']),
+    eosToken: tokenText(config['eos_token']),
+    specialTokens: specialTokens(config),
     now: job.create_time.toISOString(),
   };
   return { template: { kind: task.kind, chat }, origin: chosen.origin };
@@ -80,7 +95,9 @@ function tokenText(value: unknown): string {
 function specialTokens(config: Record<string, unknown>): string[] {
   const added = Object.values((config['added_tokens_decoder'] ?? {}) as Record<string, { content?: string; special?: boolean }>);
   const named = ['bos_token', 'eos_token', 'pad_token', 'unk_token'].map((name) => tokenText(config[name]));
-  const listed = [config['additional_special_tokens'], config['extra_special_tokens']].flatMap((list) => (Array.isArray(list) ? list.map(tokenText) : []));
+  const listed = [config['additional_special_tokens'], config['extra_special_tokens']].flatMap((list) =>
+    Array.isArray(list) ? list.map(tokenText) : [],
+  );
   const all = [...added.filter((token) => token.special !== false).map((token) => token.content ?? ''), ...named, ...listed];
   return [...new Set(all.filter((token) => token !== ''))].sort();
 }
@@ -90,8 +107,12 @@ function hashOf(job: JobRecord, dataset: ReadyDataset, evaluationDataset: ReadyD
   const { evaluation, evaluationSplit, seed } = job.settings;
   const chat = template.chat && !template.chat.template.includes('strftime_now') ? { ...template.chat, now: null } : template.chat;
   const parts = {
-    version: 1, dataset: dataset.sha256, evaluationDataset: evaluationDataset?.sha256 ?? null, template: { ...template, chat },
-    split: evaluation && !evaluationDataset ? evaluationSplit : 0, seed,
+    version: 1,
+    dataset: dataset.sha256,
+    evaluationDataset: evaluationDataset?.sha256 ?? null,
+    template: { ...template, chat },
+    split: evaluation && !evaluationDataset ? evaluationSplit : 0,
+    seed,
   };
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex');
 }
@@ -111,13 +132,28 @@ async function make(deps: Dependencies, making: Making, signal: AbortSignal): Pr
   const { evaluation, evaluationSplit, seed } = job.settings;
   const folder = path.join(deps.scratch, `render-${process.pid}-${job.uid}`);
   try {
-    const own = await render(deps, dataset, { ...template, seed, evaluationSplit: evaluation && !evaluationDataset ? evaluationSplit : 0 }, path.join(folder, 'train'), signal);
-    const apart = evaluationDataset ? await render(deps, evaluationDataset, { ...template, seed, evaluationSplit: 0 }, path.join(folder, 'eval'), signal) : null;
+    const own = await render(
+      deps,
+      dataset,
+      { ...template, seed, evaluationSplit: evaluation && !evaluationDataset ? evaluationSplit : 0 },
+      path.join(folder, 'train'),
+      signal,
+    );
+    const apart = evaluationDataset
+      ? await render(deps, evaluationDataset, { ...template, seed, evaluationSplit: 0 }, path.join(folder, 'eval'), signal)
+      : null;
     const train = await deps.objects.putFile(`${key}/train.jsonl`, path.join(folder, 'train', 'train.jsonl'), { writeOnce: true });
-    const evaluationFile = apart ? path.join(folder, 'eval', 'train.jsonl') : own.evalExamples > 0 ? path.join(folder, 'train', 'eval.jsonl') : null;
+    const evaluationFile = apart
+      ? path.join(folder, 'eval', 'train.jsonl')
+      : own.evalExamples > 0
+        ? path.join(folder, 'train', 'eval.jsonl')
+        : null;
     const evaluationPart = evaluationFile ? await deps.objects.putFile(`${key}/eval.jsonl`, evaluationFile, { writeOnce: true }) : null;
     const manifest: PreparedManifest = {
-      version: 1, hash, kind: template.kind, datasetSha256: dataset.sha256,
+      version: 1,
+      hash,
+      kind: template.kind,
+      datasetSha256: dataset.sha256,
       train: { examples: own.trainExamples, ...train },
       eval: evaluationPart ? { examples: apart ? apart.trainExamples : own.evalExamples, ...evaluationPart } : null,
       labels: own.labels ? [...new Set([...own.labels, ...(apart?.labels ?? [])])].sort() : null,
@@ -132,7 +168,11 @@ async function make(deps: Dependencies, making: Making, signal: AbortSignal): Pr
 }
 
 async function render(
-  deps: Dependencies, dataset: ReadyDataset, request: Omit<RenderRequest, 'datasetPath' | 'outputFolder'>, outputFolder: string, signal: AbortSignal,
+  deps: Dependencies,
+  dataset: ReadyDataset,
+  request: Omit<RenderRequest, 'datasetPath' | 'outputFolder'>,
+  outputFolder: string,
+  signal: AbortSignal,
 ): Promise<RenderResult> {
   await mkdir(outputFolder, { recursive: true });
   const datasetPath = path.join(deps.cache, 'datasets', `${dataset.sha256}.jsonl`);
@@ -149,11 +189,17 @@ async function render(
 function renderFailure(dataset: ReadyDataset, result: RenderResult): TemperError {
   // A problem of the template itself has no rows: its place is in its message.
   const details: ErrorDetail[] = result.problems.flatMap(({ code, field, message, places }) =>
-    places.length === 0 ? [{ reason: code, field, message }] : places.slice(0, 3).map(({ line }) => ({ reason: code, field, line, message })),
+    places.length === 0
+      ? [{ reason: code, field, message }]
+      : places.slice(0, 3).map(({ line }) => ({ reason: code, field, line, message })),
   );
   const told = result.problems.slice(0, 3).map(({ message, count, places }) => {
     const lines = places.slice(0, 3).map((place) => place.line);
     return lines.length === 0 ? message : `${message} (${count} rows, first at line ${lines.join(', ')})`;
   });
-  return new TemperError('RENDER_FAILED', `The dataset ${dataset.id} does not fit the job's templates: ${told.join('; ')}. Correct the rows or the templates and start a new job.`, details);
+  return new TemperError(
+    'RENDER_FAILED',
+    `The dataset ${dataset.id} does not fit the job's templates: ${told.join('; ')}. Correct the rows or the templates and start a new job.`,
+    details,
+  );
 }

@@ -6,16 +6,32 @@ import { link, mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { Context } from '@temporalio/activity';
-import { MILESTONE_SIGNAL, type GpuActivities, type TrainInput, type TrainingMilestone, type TrainProgress, type TrainResult } from '../schemas/activities.js';
+import {
+  MILESTONE_SIGNAL,
+  type GpuActivities,
+  type TrainInput,
+  type TrainingMilestone,
+  type TrainProgress,
+  type TrainResult,
+} from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
 import { CHECKPOINT_EVERY_SECONDS, CHECKPOINTS_KEPT, CHECKPOINTS_PER_RUN, DEFAULT_WARMUP_SHARE } from '../schemas/limits.js';
 import { PROTOCOL_VERSION, type StepEvent, type TrainerEvent, type TrainSpec } from '../schemas/trainerProtocol.js';
 import type { Database, StoredFile } from '../stores/database.js';
 import { appendEvent } from '../stores/events.js';
 import {
-  beginAttempt, deleteCheckpoint, isCurrentAttempt, listCheckpoints, recordAttemptDevice, recordCheckpoint, recordMetrics, sumTokens,
+  beginAttempt,
+  deleteCheckpoint,
+  isCurrentAttempt,
+  listCheckpoints,
+  recordAttemptDevice,
+  recordCheckpoint,
+  recordMetrics,
+  sumTokens,
   updateProgress,
-  type CheckpointRecord, type JobRecord, type NewMetric,
+  type CheckpointRecord,
+  type JobRecord,
+  type NewMetric,
 } from '../stores/jobs.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { ensureModelFolder, requireBaseModel } from './baseModels.js';
@@ -45,7 +61,10 @@ export function makeTrain(deps: TrainDependencies): Pick<GpuActivities, 'train'>
     async train(input) {
       const progress: TrainProgress = { attempt: input.attempt, step: 0, totalSteps: 0, checkpointStep: 0 };
       try {
-        return await withHeartbeats((signal) => train(deps, input, progress, signal), () => progress);
+        return await withHeartbeats(
+          (signal) => train(deps, input, progress, signal),
+          () => progress,
+        );
       } catch (error) {
         throw toTemporalFailure(error, progress);
       }
@@ -62,19 +81,45 @@ async function train(deps: TrainDependencies, input: TrainInput, progress: Train
     await mkdir(folder, { recursive: true });
     const checkpoint = await bringCheckpoint(deps, job, folder, signal);
     progress.step = progress.checkpointStep = checkpoint?.record.step ?? 0;
-    const begin = { attempt: input.attempt, worker, reason: input.reason, startStep: progress.step, resumedFrom: checkpoint?.record.key ?? null };
+    const begin = {
+      attempt: input.attempt,
+      worker,
+      reason: input.reason,
+      startStep: progress.step,
+      resumedFrom: checkpoint?.record.key ?? null,
+    };
     if (!(await beginAttempt(database, job.uid, begin))) throw superseded();
     await appendEvent(database, job.uid, {
-      key: `attempt/${input.attempt}/began`, type: 'attempt', data: { attempt: input.attempt, worker, startStep: progress.step },
+      key: `attempt/${input.attempt}/began`,
+      type: 'attempt',
+      data: { attempt: input.attempt, worker, startStep: progress.step },
       message: `Attempt ${input.attempt} began on ${worker} ${checkpoint ? `from the checkpoint of step ${progress.step}` : 'from the start'}.`,
     });
-    await tellWorkflow({ attempt: input.attempt, kind: 'began', worker, step: progress.step, totalSteps: null, resumedFrom: begin.resumedFrom });
+    await tellWorkflow({
+      attempt: input.attempt,
+      kind: 'began',
+      worker,
+      step: progress.step,
+      totalSteps: null,
+      resumedFrom: begin.resumedFrom,
+    });
 
     const spec = await makeSpec(deps, job, input, folder, checkpoint?.folder, signal);
-    const recorder = makeRecorder(deps, { job, input, worker, folder, progress, before: await sumTokens(database, job.uid, progress.step) });
-    const { completed, seconds } = await runTrainer({ ...deps.trainer, scratch: folder }, { name: 'run', spec, signal, onEvent: recorder.onEvent })
+    const recorder = makeRecorder(deps, {
+      job,
+      input,
+      worker,
+      folder,
+      progress,
+      before: await sumTokens(database, job.uid, progress.step),
+    });
+    const { completed, seconds } = await runTrainer(
+      { ...deps.trainer, scratch: folder },
+      { name: 'run', spec, signal, onEvent: recorder.onEvent },
+    )
       .catch(async (error: unknown) => {
-        if (checkpoint && error instanceof TemperError && UNUSABLE_CHECKPOINT.has(error.code)) await dropCheckpoint(deps, job, checkpoint.record, error.message);
+        if (checkpoint && error instanceof TemperError && UNUSABLE_CHECKPOINT.has(error.code))
+          await dropCheckpoint(deps, job, checkpoint.record, error.message);
         throw error;
       })
       .finally(() => recorder.flush());
@@ -103,7 +148,10 @@ function tellWorkflow(milestone: TrainingMilestone): Promise<void> {
 
 /** The newest checkpoint that is whole. A damaged one is reported and the one before it used. */
 async function bringCheckpoint(
-  deps: TrainDependencies, job: JobRecord, folder: string, signal: AbortSignal,
+  deps: TrainDependencies,
+  job: JobRecord,
+  folder: string,
+  signal: AbortSignal,
 ): Promise<{ record: CheckpointRecord; folder: string } | null> {
   for (const record of await listCheckpoints(deps.database, job.uid)) {
     const target = path.join(folder, 'resume', `step-${record.step}`);
@@ -123,15 +171,25 @@ async function bringCheckpoint(
 async function dropCheckpoint(deps: TrainDependencies, job: JobRecord, record: CheckpointRecord, why: string): Promise<void> {
   await deleteCheckpoint(deps.database, job.uid, record.attempt, record.step);
   await appendEvent(deps.database, job.uid, {
-    key: `checkpoint/${record.attempt}/${record.step}/dropped`, type: 'warning', data: { step: record.step },
+    key: `checkpoint/${record.attempt}/${record.step}/dropped`,
+    type: 'warning',
+    data: { step: record.step },
     message: `The checkpoint of step ${record.step} cannot be used; the one before it is. ${why}`,
   });
 }
 
-async function makeSpec(deps: TrainDependencies, job: JobRecord, input: TrainInput, folder: string, resumeFrom: string | undefined, signal: AbortSignal): Promise<TrainSpec> {
+async function makeSpec(
+  deps: TrainDependencies,
+  job: JobRecord,
+  input: TrainInput,
+  folder: string,
+  resumeFrom: string | undefined,
+  signal: AbortSignal,
+): Promise<TrainSpec> {
   const { settings } = job;
   const manifest = await readManifest(deps.objects, input.prepared.key);
-  if (!manifest) throw new TemperError('OBJECT_MISSING', 'The rendered examples of the job are gone from the object store. Start the job again.');
+  if (!manifest)
+    throw new TemperError('OBJECT_MISSING', 'The rendered examples of the job are gone from the object store. Start the job again.');
   const model = await ensureModelFolder(requireBaseModel(job.base_model), deps, signal);
   const data = await ensurePart('train', input.prepared, manifest, deps, signal);
   const steps = Math.ceil(Math.ceil(manifest.train.examples / settings.batchSize) * settings.epochs);
@@ -140,18 +198,29 @@ async function makeSpec(deps: TrainDependencies, job: JobRecord, input: TrainInp
     work: 'train',
     model: { path: model, quantization: settings.quantization, dtype: 'auto' },
     adapter: {
-      rank: settings.loraRank, alpha: settings.loraAlpha, dropout: settings.loraDropout,
+      rank: settings.loraRank,
+      alpha: settings.loraAlpha,
+      dropout: settings.loraDropout,
       warmStartPath: settings.warmStartFrom ? await bringWarmStart(deps, job, folder, signal) : undefined,
     },
     data: { kind: settings.task.kind, path: data, cutoffLength: settings.cutoffLength },
     training: {
-      epochs: settings.epochs, batchSize: settings.batchSize, learningRate: settings.learningRate,
-      warmupSteps: settings.warmupSteps ?? Math.round(steps * DEFAULT_WARMUP_SHARE), schedule: settings.schedule, weightDecay: settings.weightDecay,
-      maxGradNorm: settings.maxGradNorm, seed: settings.seed, microBatchTokens: null,
+      epochs: settings.epochs,
+      batchSize: settings.batchSize,
+      learningRate: settings.learningRate,
+      warmupSteps: settings.warmupSteps ?? Math.round(steps * DEFAULT_WARMUP_SHARE),
+      schedule: settings.schedule,
+      weightDecay: settings.weightDecay,
+      maxGradNorm: settings.maxGradNorm,
+      seed: settings.seed,
+      microBatchTokens: null,
     },
     checkpoints: {
-      directory: path.join(folder, 'checkpoints'), everySteps: Math.max(1, Math.ceil(steps / CHECKPOINTS_PER_RUN)), everySeconds: CHECKPOINT_EVERY_SECONDS,
-      keep: CHECKPOINTS_KEPT, resumeFrom,
+      directory: path.join(folder, 'checkpoints'),
+      everySteps: Math.max(1, Math.ceil(steps / CHECKPOINTS_PER_RUN)),
+      everySeconds: CHECKPOINT_EVERY_SECONDS,
+      keep: CHECKPOINTS_KEPT,
+      resumeFrom,
     },
     outputPath: path.join(folder, 'adapter'),
   };
@@ -159,7 +228,8 @@ async function makeSpec(deps: TrainDependencies, job: JobRecord, input: TrainInp
 
 async function bringWarmStart(deps: TrainDependencies, job: JobRecord, folder: string, signal: AbortSignal): Promise<string> {
   const target = path.join(folder, 'warm-start');
-  for (const file of await requireWarmStartFiles(deps.database, job)) await deps.objects.getFile(file.key, path.join(target, file.name), file, signal);
+  for (const file of await requireWarmStartFiles(deps.database, job))
+    await deps.objects.getFile(file.key, path.join(target, file.name), file, signal);
   return target;
 }
 
@@ -194,7 +264,10 @@ function makeRecorder(deps: TrainDependencies, recording: Recording) {
       case 'prepared':
         progress.totalSteps = event.totalSteps;
         await updateProgress(database, uid, {
-          totalSteps: event.totalSteps, truncatedExamples: event.truncatedExamples, targetModules: event.targetModules, microBatchTokens: event.microBatchTokens,
+          totalSteps: event.totalSteps,
+          truncatedExamples: event.truncatedExamples,
+          targetModules: event.targetModules,
+          microBatchTokens: event.microBatchTokens,
         });
         return;
       case 'step':
@@ -207,7 +280,12 @@ function makeRecorder(deps: TrainDependencies, recording: Recording) {
         return;
       }
       case 'warning':
-        return appendEvent(database, uid, { key: `warning/${event.code}/${input.attempt}`, type: 'warning', message: event.message, data: { code: event.code } });
+        return appendEvent(database, uid, {
+          key: `warning/${event.code}/${input.attempt}`,
+          type: 'warning',
+          message: event.message,
+          data: { code: event.code },
+        });
       default:
         return;
     }
@@ -219,8 +297,15 @@ function makeRecorder(deps: TrainDependencies, recording: Recording) {
     progress.step = event.step;
     totals = { tokens: totals.tokens + event.tokens, trainedTokens: totals.trainedTokens + event.trainedTokens, finalLoss: event.loss };
     unwritten.push({
-      step: event.step, attempt: input.attempt, epoch: event.epoch, loss: event.loss, learning_rate: event.learningRate, grad_norm: event.gradNorm,
-      tokens: event.tokens, trained_tokens: event.trainedTokens, tokens_per_second: event.tokensPerSecond,
+      step: event.step,
+      attempt: input.attempt,
+      epoch: event.epoch,
+      loss: event.loss,
+      learning_rate: event.learningRate,
+      grad_norm: event.gradNorm,
+      tokens: event.tokens,
+      trained_tokens: event.trainedTokens,
+      tokens_per_second: event.tokensPerSecond,
     });
     const now = performance.now();
     if (now - flushedAt > FLUSH_INTERVAL_MS) await writeSteps();
@@ -228,7 +313,13 @@ function makeRecorder(deps: TrainDependencies, recording: Recording) {
     if (first || (event.step % share === 0 && now - milestoneAt > MILESTONE_INTERVAL_MS)) {
       milestoneAt = now;
       await tellWorkflow({
-        attempt: input.attempt, kind: first ? 'firstStep' : 'step', worker, step: event.step, totalSteps: event.totalSteps, epoch: event.epoch, loss: event.loss,
+        attempt: input.attempt,
+        kind: first ? 'firstStep' : 'step',
+        worker,
+        step: event.step,
+        totalSteps: event.totalSteps,
+        epoch: event.epoch,
+        loss: event.loss,
         etaSeconds: event.etaSeconds,
       });
     }
@@ -241,7 +332,17 @@ function makeRecorder(deps: TrainDependencies, recording: Recording) {
     await recordMetrics(database, uid, metrics);
     if (latest) {
       const { step, totalSteps, epoch, loss, learningRate, tokensPerSecond, etaSeconds } = latest;
-      await updateProgress(database, uid, { step, totalSteps, epoch, loss, learningRate, tokensPerSecond, etaSeconds, tokens: totals.tokens, trainedTokens: totals.trainedTokens });
+      await updateProgress(database, uid, {
+        step,
+        totalSteps,
+        epoch,
+        loss,
+        learningRate,
+        tokensPerSecond,
+        etaSeconds,
+        tokens: totals.tokens,
+        trainedTokens: totals.trainedTokens,
+      });
     }
   }
 
@@ -250,7 +351,9 @@ function makeRecorder(deps: TrainDependencies, recording: Recording) {
     if (!(await isCurrentAttempt(database, uid, input.attempt))) throw superseded();
     // The losses up to a checkpoint are part of it: whoever goes on from here will not make those steps again.
     await writeSteps();
-    const manifest = JSON.parse(await readFile(path.join(kept, 'manifest.json'), 'utf8')) as { files: Record<string, { sha256: string; sizeBytes: number }> };
+    const manifest = JSON.parse(await readFile(path.join(kept, 'manifest.json'), 'utf8')) as {
+      files: Record<string, { sha256: string; sizeBytes: number }>;
+    };
     const key = `jobs/${uid}/checkpoints/${input.attempt}-${step}`;
     const files: StoredFile[] = [];
     for (const [name, digest] of Object.entries(manifest.files)) {

@@ -74,7 +74,10 @@ export async function runTrainer(settings: TrainerSettings, run: TrainerRun): Pr
       watch.resume();
     }
     const { code, signal } = await exit;
-    return { completed: await verdict({ last, code, signal, silent: watch.fired(), logFile }), seconds: (performance.now() - startedAt) / 1000 };
+    return {
+      completed: await verdict({ last, code, signal, silent: watch.fired(), logFile }),
+      seconds: (performance.now() - startedAt) / 1000,
+    };
   } catch (error) {
     child.kill('SIGKILL');
     throw error;
@@ -84,21 +87,36 @@ export async function runTrainer(settings: TrainerSettings, run: TrainerRun): Pr
   }
 }
 
-async function verdict(end: { last: TrainerEvent | null; code: number | null; signal: string | null; silent: boolean; logFile: string }): Promise<CompletedEvent> {
+async function verdict(end: {
+  last: TrainerEvent | null;
+  code: number | null;
+  signal: string | null;
+  silent: boolean;
+  logFile: string;
+}): Promise<CompletedEvent> {
   const { last, code, signal } = end;
   if (last?.event === 'completed') return last;
   if (last?.event === 'failed') throw new TemperError(isErrorCode(last.code) ? last.code : 'TRAINER_CRASHED', last.message);
-  if (end.silent) throw new TemperError('TRAINER_SILENT', 'The trainer said nothing for too long and was stopped; it goes on from its last checkpoint.');
-  if (code === EXIT_INTERRUPTED || last?.event === 'interrupted') throw new TemperError('TRAINER_INTERRUPTED', 'The trainer was stopped after a checkpoint.');
-  if (code === EXIT_GPU_BUSY) throw new TemperError('GPU_BUSY', 'Another trainer still holds the GPU of this worker; the step is tried again.');
+  if (end.silent)
+    throw new TemperError('TRAINER_SILENT', 'The trainer said nothing for too long and was stopped; it goes on from its last checkpoint.');
+  if (code === EXIT_INTERRUPTED || last?.event === 'interrupted')
+    throw new TemperError('TRAINER_INTERRUPTED', 'The trainer was stopped after a checkpoint.');
+  if (code === EXIT_GPU_BUSY)
+    throw new TemperError('GPU_BUSY', 'Another trainer still holds the GPU of this worker; the step is tried again.');
   const how = signal ? `was killed (${signal})` : `ended with exit code ${code}`;
   const said = (await lastLines(end.logFile)).trim();
-  throw new TemperError('TRAINER_CRASHED', `The trainer process ${how}; it goes on from its last checkpoint.${said && !signal ? ` Last lines of its log: ${said}` : ''}`);
+  throw new TemperError(
+    'TRAINER_CRASHED',
+    `The trainer process ${how}; it goes on from its last checkpoint.${said && !signal ? ` Last lines of its log: ${said}` : ''}`,
+  );
 }
 
 function start(settings: TrainerSettings, specFile: string, logFile: string, run: TrainerRun): ChildProcess {
   const command = [...guards(settings.gpuLock), settings.python, '-m', 'temper_trainer', specFile];
-  const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'], env: trainerEnvironment(path.dirname(specFile), run.network ?? false) });
+  const child = spawn(command[0]!, command.slice(1), {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: trainerEnvironment(path.dirname(specFile), run.network ?? false),
+  });
   child.stderr!.pipe(createWriteStream(logFile, { flags: 'a' }));
   return child;
 }
@@ -109,7 +127,9 @@ let guardCommands: string[] | null = null;
 function guards(gpuLock: string): string[] {
   guardCommands ??= [
     ...(available('setpriv') ? ['setpriv', '--pdeathsig', 'KILL'] : []),
-    ...(available('flock') ? ['flock', '--no-fork', '--wait', String(GPU_WAIT_SECONDS), '--conflict-exit-code', String(EXIT_GPU_BUSY)] : []),
+    ...(available('flock')
+      ? ['flock', '--no-fork', '--wait', String(GPU_WAIT_SECONDS), '--conflict-exit-code', String(EXIT_GPU_BUSY)]
+      : []),
   ];
   return guardCommands.includes('flock') ? [...guardCommands, gpuLock] : guardCommands;
 }
@@ -120,9 +140,24 @@ function available(command: string): boolean {
 
 /** Only what training needs: no keys of the database, the object store or anyone. */
 function trainerEnvironment(home: string, network: boolean): NodeJS.ProcessEnv {
-  const passed = ['PATH', 'LANG', 'LC_ALL', 'LD_LIBRARY_PATH', 'CUDA_VISIBLE_DEVICES', 'CUDA_HOME', 'OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'TMPDIR'];
+  const passed = [
+    'PATH',
+    'LANG',
+    'LC_ALL',
+    'LD_LIBRARY_PATH',
+    'CUDA_VISIBLE_DEVICES',
+    'CUDA_HOME',
+    'OMP_NUM_THREADS',
+    'MKL_NUM_THREADS',
+    'TMPDIR',
+  ];
   const forHub = network ? ['HF_ENDPOINT', 'HF_TOKEN', 'HTTP_PROXY', 'HTTPS_PROXY', 'NO_PROXY', 'SSL_CERT_FILE'] : [];
-  const environment: NodeJS.ProcessEnv = { HOME: home, PYTHONUNBUFFERED: '1', TEMPER_PARENT_PID: String(process.pid), ...(network ? {} : { HF_HUB_OFFLINE: '1' }) };
+  const environment: NodeJS.ProcessEnv = {
+    HOME: home,
+    PYTHONUNBUFFERED: '1',
+    TEMPER_PARENT_PID: String(process.pid),
+    ...(network ? {} : { HF_HUB_OFFLINE: '1' }),
+  };
   for (const name of [...passed, ...forHub]) if (process.env[name] !== undefined) environment[name] = process.env[name];
   return environment;
 }

@@ -6,7 +6,7 @@ import { validateFile } from '../datasets/validate.js';
 import type { DataActivities, DatasetInput, DatasetOutcome, Failure } from '../schemas/activities.js';
 import type { ErrorDetail } from '../schemas/errors.js';
 import type { ValidationReport } from '../schemas/validationReport.js';
-import { digestFile, type ObjectStore } from '../stores/objects.js';
+import { type digestFile, type ObjectStore } from '../stores/objects.js';
 import { withHeartbeats } from './heartbeat.js';
 
 export function makeValidate({ objects, scratch }: { objects: ObjectStore; scratch: string }): Pick<DataActivities, 'validateDataset'> {
@@ -24,7 +24,12 @@ export function makeValidate({ objects, scratch }: { objects: ObjectStore; scrat
       const report = await validateFile(file, { signal, sha256: digest.sha256 });
       const reportKey = `datasets/${input.uid}/reports/${digest.sha256}.json`;
       await objects.putBytes(reportKey, JSON.stringify(report));
-      const found = { examples: report.examples, format: report.format, averageTurns: report.conversations?.averageTurnCount ?? null, reportKey };
+      const found = {
+        examples: report.examples,
+        format: report.format,
+        averageTurns: report.conversations?.averageTurnCount ?? null,
+        reportKey,
+      };
       if (!report.valid) return { valid: false, ...found, failure: invalid(report) };
 
       const key = `datasets/${input.uid}/${digest.sha256}.jsonl`;
@@ -40,17 +45,31 @@ export function makeValidate({ objects, scratch }: { objects: ObjectStore; scrat
 function checkDeclared(input: DatasetInput, digest: Awaited<ReturnType<typeof digestFile>>): Failure | null {
   const size = input.declaredSizeBytes;
   if (size !== undefined && size !== digest.sizeBytes) return incompleteUpload(`${digest.sizeBytes} of ${size} bytes arrived`);
-  if (input.declaredSha256 !== undefined && input.declaredSha256 !== digest.sha256) return incompleteUpload('the content does not have the hash it was sent with');
+  if (input.declaredSha256 !== undefined && input.declaredSha256 !== digest.sha256)
+    return incompleteUpload('the content does not have the hash it was sent with');
   return null;
 }
 
 function incompleteUpload(found: string): Failure {
-  return { code: 'UPLOAD_INCOMPLETE', domain: 'DATASET', retryable: true, message: `The upload is not complete: ${found}. Upload the file again.` };
+  return {
+    code: 'UPLOAD_INCOMPLETE',
+    domain: 'DATASET',
+    retryable: true,
+    message: `The upload is not complete: ${found}. Upload the file again.`,
+  };
 }
 
 function invalid(report: ValidationReport): Failure {
   const details: ErrorDetail[] = report.errors.flatMap((problem) =>
-    problem.places.slice(0, 3).map((place) => ({ reason: problem.code, line: place.line, field: place.field, message: problem.message, hint: place.fix })),
+    problem.places
+      .slice(0, 3)
+      .map((place) => ({ reason: problem.code, line: place.line, field: place.field, message: problem.message, hint: place.fix })),
   );
-  return { code: 'DATASET_INVALID', domain: 'DATASET', retryable: false, message: summariseProblems(report), details: details.slice(0, 20) };
+  return {
+    code: 'DATASET_INVALID',
+    domain: 'DATASET',
+    retryable: false,
+    message: summariseProblems(report),
+    details: details.slice(0, 20),
+  };
 }

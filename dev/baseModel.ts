@@ -30,7 +30,9 @@ export async function ensureBaseModel({ home, python, progress }: BaseModelOptio
     for (const entry of readdirSync(folder)) {
       if (entry.startsWith(`${name}.draft-`)) rmSync(join(folder, entry), { recursive: true, force: true }); // of a run that was killed
     }
-    await announce(progress, 'Pretraining the small base model (once, under a minute on two free cores)', () => runCommand(python, [scriptPath, model]));
+    await announce(progress, 'Pretraining the small base model (once, under a minute on two free cores)', () =>
+      runCommand(python, [scriptPath, model]),
+    );
     return model;
   } finally {
     lock.release();
@@ -40,7 +42,10 @@ export async function ensureBaseModel({ home, python, progress }: BaseModelOptio
 /** All that decides what the model becomes, but for the processor. */
 function hashInputs(): string {
   const data = join(rootFolder, 'examples', 'pretraining');
-  const files = readdirSync(data).filter((name) => name.endsWith('.jsonl')).sort().map((name) => join(data, name));
+  const files = readdirSync(data)
+    .filter((name) => name.endsWith('.jsonl'))
+    .sort()
+    .map((name) => join(data, name));
   const hash = createHash('sha256');
   for (const file of [scriptPath, join(rootFolder, 'trainer', 'uv.lock'), ...files]) hash.update(readFileSync(file)).update('\0');
   return hash.digest('hex');

@@ -17,7 +17,12 @@ interface DemoJob {
 }
 
 const JOBS: DemoJob[] = [
-  { title: 'Text classification (150 intents), LoRA', dataset: 'clinc150', file: 'examples/clinc150.jsonl', settings: 'examples/classification.yaml' },
+  {
+    title: 'Text classification (150 intents), LoRA',
+    dataset: 'clinc150',
+    file: 'examples/clinc150.jsonl',
+    settings: 'examples/classification.yaml',
+  },
   { title: 'Text completion, LoRA', dataset: 'alpaca', file: 'examples/alpaca.jsonl', settings: 'examples/completion.yaml' },
   { title: 'Conversation, QLoRA', dataset: 'chat', file: 'examples/chat.jsonl', settings: 'examples/conversation.yaml' },
 ];
@@ -109,7 +114,8 @@ Next:
   if (!(first!.tuned >= ACCURACY_GAIN * first!.base)) {
     throw new Error(`tuning took the accuracy from ${first!.base} to ${first!.tuned}: less than ${ACCURACY_GAIN} times`);
   }
-  for (const other of summaries.slice(1)) if (!(other.tuned < other.base)) throw new Error(`tuning did not lower the perplexity of "${other.title}"`);
+  for (const other of summaries.slice(1))
+    if (!(other.tuned < other.base)) throw new Error(`tuning did not lower the perplexity of "${other.title}"`);
 }
 
 /** Runs the command line as a user would, in the repository. */
@@ -130,19 +136,35 @@ function execute(command: string, args: string[], environment: NodeJS.ProcessEnv
 
 async function askWithPeft(baseModel: string, adapter: string): Promise<void> {
   console.log('\nPlain PEFT loads it and answers:');
-  const requests = ['can you tell me how to say good morning in spanish', 'how much money do i have in my account', 'please set an alarm for seven'];
+  const requests = [
+    'can you tell me how to say good morning in spanish',
+    'how much money do i have in my account',
+    'please set an alarm for seven',
+  ];
   const quiet = { HF_HUB_OFFLINE: '1', HF_HUB_DISABLE_PROGRESS_BARS: '1', TRANSFORMERS_VERBOSITY: 'error', PYTHONWARNINGS: 'ignore' };
   const python = stack!.environment['TEMPER_PYTHON']!;
-  await execute(python, ['-c', ASK_WITH_PEFT, baseModel, adapter, ...requests], { ...process.env, ...quiet }, 'loading the adapter with PEFT');
+  await execute(
+    python,
+    ['-c', ASK_WITH_PEFT, baseModel, adapter, ...requests],
+    { ...process.env, ...quiet },
+    'loading the adapter with PEFT',
+  );
 }
 
 async function summarise(connection: Connection, job: DemoJob, id: string): Promise<JobSummary> {
   const base = `/v1/accounts/${connection.accountId}/fineTuningJobs/${id}`;
-  const resource = await callApi<Resource & { state: string; evaluationResult?: { metric: string; base: number; tuned: number; examples: number }; progress?: { trainerSeconds?: number } }>(
-    connection, { method: 'GET', path: base },
-  );
+  const resource = await callApi<
+    Resource & {
+      state: string;
+      evaluationResult?: { metric: string; base: number; tuned: number; examples: number };
+      progress?: { trainerSeconds?: number };
+    }
+  >(connection, { method: 'GET', path: base });
   if (resource.state !== 'COMPLETED') throw new Error(`the job ${id} is ${resource.state}`);
-  const { events } = await callApi<{ events: { time: string; type: string; state?: string; data?: { stage?: string } }[] }>(connection, { method: 'GET', path: `${base}:listEvents?pageSize=200` });
+  const { events } = await callApi<{ events: { time: string; type: string; state?: string; data?: { stage?: string } }[] }>(connection, {
+    method: 'GET',
+    path: `${base}:listEvents?pageSize=200`,
+  });
   const changes = events.filter((event) => event.type === 'state' || event.type === 'stage');
   const stages: Record<string, number> = {};
   changes.forEach((event, index) => {
@@ -154,23 +176,42 @@ async function summarise(connection: Connection, job: DemoJob, id: string): Prom
   const total = (Date.parse(changes.at(-1)!.time) - Date.parse(changes[0]!.time)) / 1000;
   const evaluation = resource.evaluationResult;
   if (!evaluation) throw new Error(`the job ${id} has no evaluation`);
-  return { title: job.title, name: String(resource['name']), model: id, ...evaluation, seconds: { total, trainer: resource.progress?.trainerSeconds ?? 0, stages } };
+  return {
+    title: job.title,
+    name: String(resource['name']),
+    model: id,
+    ...evaluation,
+    seconds: { total, trainer: resource.progress?.trainerSeconds ?? 0, stages },
+  };
 }
 
 function printSummaries(summaries: JobSummary[]): void {
   console.log('\nHeld-out examples, base model and tuned model side by side\n');
   const rows = summaries.map(({ title, metric, base, tuned, examples, seconds: time }) => [
-    title, metric, String(examples), format(metric, base), format(metric, tuned), seconds(time.total), seconds(time.trainer), seconds(time.total - time.trainer),
+    title,
+    metric,
+    String(examples),
+    format(metric, base),
+    format(metric, tuned),
+    seconds(time.total),
+    seconds(time.trainer),
+    seconds(time.total - time.trainer),
   ]);
   printTable([['job', 'metric', 'examples', 'base', 'tuned', 'total', 'trainer', 'overhead'], ...rows]);
-  console.log('\nSeconds by stage; overhead is everything from POST to COMPLETED less the running time of the trainer\'s own processes\n');
+  console.log("\nSeconds by stage; overhead is everything from POST to COMPLETED less the running time of the trainer's own processes\n");
   const names = [...new Set(summaries.flatMap((summary) => Object.keys(summary.seconds.stages)))];
-  printTable([['job', ...names], ...summaries.map(({ title, seconds: { stages } }) => [title, ...names.map((name) => (stages[name] ?? 0).toFixed(1))])]);
+  printTable([
+    ['job', ...names],
+    ...summaries.map(({ title, seconds: { stages } }) => [title, ...names.map((name) => (stages[name] ?? 0).toFixed(1))]),
+  ]);
 }
 
 function printTable(rows: string[][]): void {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
-  for (const row of rows) console.log(`  ${row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!))).join('  ')}`);
+  for (const row of rows)
+    console.log(
+      `  ${row.map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!))).join('  ')}`,
+    );
 }
 
 function format(metric: string, value: number): string {

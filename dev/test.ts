@@ -25,14 +25,17 @@ try {
   const { python } = await prepare((line) => console.log(line));
   const total: Counts = { passed: 0, failed: 0, skipped: 0 };
   const add = (counts: Counts) => (Object.keys(total) as (keyof Counts)[]).forEach((key) => (total[key] += counts[key]));
-  if (filters.length === 0) {
+  // Two lanes, one a processor: the TypeScript tests show as they run, the checks and the Python tests each when it is over.
+  const checks = async () => {
+    if (filters.length > 0) return;
     add(await runCheck('types', 'tsc', ['-p', '.', '--noEmit']));
     add(await runCheck('types of the workflows, without Node', 'tsc', ['-p', 'workflows', '--noEmit']));
     add(await runCheck('lint', 'eslint', ['--max-warnings=0', '.']));
+    add(await runCheck('format', 'prettier', ['--check', '--log-level', 'warn', '**/*.{ts,js,mjs,cjs}']));
     add(await runCheck('layers', 'depcruise', ['--config', '.dependency-cruiser.cjs', ...existingFolders()]));
-  }
-  add(await runVitest());
-  if (filters.length === 0) add(await runPytest(python));
+    add(await runPytest(python));
+  };
+  await Promise.all([checks(), runVitest().then(add)]);
   process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;
   console.log(`\n${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`);
 } catch (error) {
@@ -50,7 +53,7 @@ async function runCheck(title: string, tool: string, args: string[]): Promise<Co
 async function runVitest(): Promise<Counts> {
   const report = join(reports, 'vitest.json');
   const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...filters];
-  const exitCode = await run('TypeScript tests', npmTool('vitest'), args);
+  const exitCode = await run('TypeScript tests', npmTool('vitest'), args, { live: true });
   const result = readJson<VitestReport>(report);
   if (!result) return { passed: 0, failed: 1, skipped: 0 };
   // A file that does not load has no tests that could fail.
@@ -74,7 +77,7 @@ interface VitestReport {
 
 async function runPytest(python: string): Promise<Counts> {
   const report = join(reports, 'pytest.xml');
-  const exitCode = await run('Python tests', python, ['-m', 'pytest', `--junitxml=${report}`], join(rootFolder, 'trainer'));
+  const exitCode = await run('Python tests', python, ['-m', 'pytest', '-q', `--junitxml=${report}`], { cwd: join(rootFolder, 'trainer') });
   const suite = existsSync(report) ? /<testsuite [^>]*>/.exec(readFileSync(report, 'utf8'))?.[0] : undefined;
   if (!suite) return { passed: 0, failed: 1, skipped: 0 };
   const count = (name: string) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(suite)?.[1] ?? 0);
@@ -87,10 +90,12 @@ function withExitCode(exitCode: number, counts: Counts): Counts {
   return exitCode !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts;
 }
 
-async function run(title: string, command: string, args: string[], cwd = rootFolder): Promise<number> {
-  console.log(`\n── ${title}`);
+async function run(title: string, command: string, args: string[], { cwd = rootFolder, live = false } = {}): Promise<number> {
   const startedMs = Date.now();
-  const child = spawn(command, args, { cwd, stdio: 'inherit' });
+  console.log(`── ${title}…`);
+  const child = spawn(command, args, { cwd, stdio: live ? 'inherit' : ['ignore', 'pipe', 'pipe'] });
+  const said: Buffer[] = [];
+  for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk: Buffer) => said.push(chunk));
   const stop = (signal: NodeJS.Signals) => child.kill(signal);
   process.on('SIGTERM', stop).on('SIGINT', stop);
   const exitCode = await new Promise<number>((resolve) => {
@@ -98,13 +103,14 @@ async function run(title: string, command: string, args: string[], cwd = rootFol
       console.error(error.message);
       resolve(1);
     });
-    child.on('exit', (code, signal) => {
+    child.on('close', (code, signal) => {
       if (signal) console.error(`ended by ${signal}`);
       resolve(code ?? 1);
     });
   });
   process.off('SIGTERM', stop).off('SIGINT', stop);
-  console.log(`── ${title}: ${exitCode === 0 ? 'ok' : `exit code ${exitCode}`} (${((Date.now() - startedMs) / 1000).toFixed(1)} s)`);
+  const verdict = `── ${title}: ${exitCode === 0 ? 'ok' : `exit code ${exitCode}`} (${((Date.now() - startedMs) / 1000).toFixed(1)} s)`;
+  console.log(`${Buffer.concat(said).toString()}${verdict}\n`);
   return exitCode;
 }
 

@@ -26,7 +26,16 @@ export interface BaseModel {
   quantization: 'none' | 'nf4';
 }
 
-type Row = [id: string, hub: string, billions: number, batchSize: number, loraRank: number, learningRate: number, cutoffLength: number, chatFamily: ChatFamily];
+type Row = [
+  id: string,
+  hub: string,
+  billions: number,
+  batchSize: number,
+  loraRank: number,
+  learningRate: number,
+  cutoffLength: number,
+  chatFamily: ChatFamily,
+];
 
 /* Reference, "Supported base models". One epoch by default for each. Conversation is recommended where a chat family stands. */
 const REFERENCE_ROWS: Row[] = [
@@ -63,7 +72,12 @@ function referenceModel([id, hub, billions, batchSize, loraRank, learningRate, c
     name: `accounts/fireworks/models/${id}`,
     displayName: hub.slice(hub.indexOf('/') + 1),
     source: { hub },
-    batchSize, loraRank, epochs: 1, learningRate, cutoffLength, chatFamily,
+    batchSize,
+    loraRank,
+    epochs: 1,
+    learningRate,
+    cutoffLength,
+    chatFamily,
     conversationRecommended: chatFamily !== null,
     parameters: Math.round(billions * 1e9),
     quantization: billions >= QUANTIZED_FROM_BILLIONS && !id.startsWith('mixtral') ? 'nf4' : 'none',

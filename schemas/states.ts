@@ -33,16 +33,37 @@ export function isTerminal(state: JobState): boolean {
 
 /** What the job is doing inside its state, for people: the words of the Temporal UI, the CLI and the events. */
 export type JobStage =
-  | 'created' | 'checking' | 'rendering' | 'queued' | 'starting' | 'training' | 'requeued' | 'paused'
-  | 'evaluating' | 'reporting' | 'registering' | 'cancelling' | 'done';
+  | 'created'
+  | 'checking'
+  | 'rendering'
+  | 'queued'
+  | 'starting'
+  | 'training'
+  | 'requeued'
+  | 'paused'
+  | 'evaluating'
+  | 'reporting'
+  | 'registering'
+  | 'cancelling'
+  | 'done';
 
 /** States of `/fineTuningJobs`: its published clients throw on any other. */
 export type LegacyJobState = 'CREATING' | 'PENDING' | 'RUNNING' | 'COMPLETED' | 'FAILED' | 'DELETING';
 
 const LEGACY: Record<JobState, LegacyJobState> = {
-  CREATING: 'CREATING', VALIDATING: 'CREATING', PENDING: 'PENDING', RUNNING: 'RUNNING', RE_QUEUEING: 'RUNNING', PAUSED: 'PENDING',
-  WRITING_RESULTS: 'RUNNING', COMPLETED: 'COMPLETED', EARLY_STOPPED: 'COMPLETED', FAILED: 'FAILED', CANCELLING: 'RUNNING',
-  CANCELLED: 'FAILED', DELETING: 'DELETING',
+  CREATING: 'CREATING',
+  VALIDATING: 'CREATING',
+  PENDING: 'PENDING',
+  RUNNING: 'RUNNING',
+  RE_QUEUEING: 'RUNNING',
+  PAUSED: 'PENDING',
+  WRITING_RESULTS: 'RUNNING',
+  COMPLETED: 'COMPLETED',
+  EARLY_STOPPED: 'COMPLETED',
+  FAILED: 'FAILED',
+  CANCELLING: 'RUNNING',
+  CANCELLED: 'FAILED',
+  DELETING: 'DELETING',
 };
 
 export function legacyJobState(state: JobState): LegacyJobState {

@@ -34,11 +34,7 @@ export const RenderedExample = Type.Object({
 });
 export type RenderedExample = Static<typeof RenderedExample>;
 
-export const TaskKind = Type.Union([
-  Type.Literal('textCompletion'),
-  Type.Literal('textClassification'),
-  Type.Literal('conversation'),
-]);
+export const TaskKind = Type.Union([Type.Literal('textCompletion'), Type.Literal('textClassification'), Type.Literal('conversation')]);
 export type TaskKind = Static<typeof TaskKind>;
 
 const ModelSpec = Type.Object({
@@ -215,8 +211,17 @@ export const CompletedEvent = Type.Object({
 });
 
 export const TrainerEvent = Type.Union([
-  StartedEvent, ProgressEvent, PreparedEvent, ResumedEvent, StepEvent, CheckpointEvent, WarningEvent,
-  EvaluatedEvent, FailedEvent, InterruptedEvent, CompletedEvent,
+  StartedEvent,
+  ProgressEvent,
+  PreparedEvent,
+  ResumedEvent,
+  StepEvent,
+  CheckpointEvent,
+  WarningEvent,
+  EvaluatedEvent,
+  FailedEvent,
+  InterruptedEvent,
+  CompletedEvent,
 ]);
 export type TrainerEvent = Static<typeof TrainerEvent>;
 export type StepEvent = Static<typeof StepEvent>;

@@ -14,14 +14,28 @@ export interface Caller {
 /** Makes sure the first account, its admin and the given key exist; an existing key stays as it is. */
 export async function bootstrapAccount(database: Database, accountId: string, apiKey: string): Promise<void> {
   const email = `admin@${accountId}.local`;
-  await database.insertInto('accounts').values({ id: accountId, display_name: accountId, email }).onConflict((conflict) => conflict.doNothing()).execute();
   await database
-    .insertInto('users').values({ account_id: accountId, id: 'admin', email, display_name: 'Admin', role: 'admin' })
-    .onConflict((conflict) => conflict.doNothing()).execute();
+    .insertInto('accounts')
+    .values({ id: accountId, display_name: accountId, email })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
+  await database
+    .insertInto('users')
+    .values({ account_id: accountId, id: 'admin', email, display_name: 'Admin', role: 'admin' })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
   await database
     .insertInto('api_keys')
-    .values({ key_id: `key-${hashKey(apiKey).slice(0, 16)}`, account_id: accountId, user_id: 'admin', display_name: 'bootstrap', prefix: apiKey.slice(0, 7), hash: hashKey(apiKey) })
-    .onConflict((conflict) => conflict.doNothing()).execute();
+    .values({
+      key_id: `key-${hashKey(apiKey).slice(0, 16)}`,
+      account_id: accountId,
+      user_id: 'admin',
+      display_name: 'bootstrap',
+      prefix: apiKey.slice(0, 7),
+      hash: hashKey(apiKey),
+    })
+    .onConflict((conflict) => conflict.doNothing())
+    .execute();
 }
 
 /** Who a key belongs to; null when it is unknown, revoked or expired. Keys are 256 random bits, so a plain hash is enough. */
@@ -41,7 +55,11 @@ export async function findAccount(database: Database, id: string): Promise<Selec
 }
 
 export async function touchKey(database: Database, keyId: string): Promise<void> {
-  await database.updateTable('api_keys').set({ last_used_time: sql`now()` }).where('key_id', '=', keyId).execute();
+  await database
+    .updateTable('api_keys')
+    .set({ last_used_time: sql`now()` })
+    .where('key_id', '=', keyId)
+    .execute();
 }
 
 /** A new key's text and what is stored of it. */

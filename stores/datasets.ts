@@ -28,8 +28,14 @@ export async function createDataset(database: Database, dataset: NewDataset): Pr
   const inserted = await database
     .insertInto('datasets')
     .values({
-      uid: dataset.uid, account_id: dataset.accountId, id: dataset.id, display_name: dataset.displayName, state: 'UPLOADING',
-      request: JSON.stringify(dataset.request), request_hash: dataset.requestHash, created_by: dataset.createdBy,
+      uid: dataset.uid,
+      account_id: dataset.accountId,
+      id: dataset.id,
+      display_name: dataset.displayName,
+      state: 'UPLOADING',
+      request: JSON.stringify(dataset.request),
+      request_hash: dataset.requestHash,
+      created_by: dataset.createdBy,
     })
     .onConflict((conflict) => conflict.columns(['account_id', 'id']).doNothing())
     .returningAll()
@@ -39,8 +45,12 @@ export async function createDataset(database: Database, dataset: NewDataset): Pr
 
 export function renameDataset(database: Database, accountId: string, id: string, displayName: string): Promise<DatasetRecord> {
   return database
-    .updateTable('datasets').set({ display_name: displayName, update_time: sql`now()` })
-    .where('account_id', '=', accountId).where('id', '=', id).returningAll().executeTakeFirstOrThrow();
+    .updateTable('datasets')
+    .set({ display_name: displayName, update_time: sql`now()` })
+    .where('account_id', '=', accountId)
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
 }
 
 /** Remembers an upload in progress. False when the dataset is READY by now: it cannot change. */
@@ -48,7 +58,8 @@ export async function recordUpload(database: Database, uid: string, upload: Uplo
   const result = await database
     .updateTable('datasets')
     .set({ upload: JSON.stringify(upload), update_time: sql`now()`, status_code: 'OK', status_message: '' })
-    .where('uid', '=', uid).where('state', '=', 'UPLOADING')
+    .where('uid', '=', uid)
+    .where('state', '=', 'UPLOADING')
     .executeTakeFirst();
   return result.numUpdatedRows > 0n;
 }
@@ -62,17 +73,28 @@ export async function recordOutcome(database: Database, uid: string, uploadKey: 
       status_code: outcome.failure ? 'INVALID_ARGUMENT' : 'OK',
       status_message: outcome.failure?.message ?? '',
       status_details: JSON.stringify(outcome.failure?.details ?? []),
-      format: outcome.format, average_turns: outcome.averageTurns,
-      examples: outcome.examples, size_bytes: outcome.object?.sizeBytes ?? 0, sha256: outcome.object?.sha256 ?? null,
-      object_key: outcome.object?.key ?? null, report_key: outcome.reportKey ?? null, update_time: sql`now()`,
+      format: outcome.format,
+      average_turns: outcome.averageTurns,
+      examples: outcome.examples,
+      size_bytes: outcome.object?.sizeBytes ?? 0,
+      sha256: outcome.object?.sha256 ?? null,
+      object_key: outcome.object?.key ?? null,
+      report_key: outcome.reportKey ?? null,
+      update_time: sql`now()`,
     })
-    .where('uid', '=', uid).where('state', '=', 'UPLOADING').where(sql<boolean>`upload->>'key' = ${uploadKey}`)
+    .where('uid', '=', uid)
+    .where('state', '=', 'UPLOADING')
+    .where(sql<boolean>`upload->>'key' = ${uploadKey}`)
     .execute();
 }
 
 /** The first step of a deletion: from here on nothing can be read or trained from it. */
 export async function withdrawDataset(database: Database, uid: string): Promise<void> {
-  await database.updateTable('datasets').set({ state: 'UPLOADING', object_key: null, upload: null, update_time: sql`now()` }).where('uid', '=', uid).execute();
+  await database
+    .updateTable('datasets')
+    .set({ state: 'UPLOADING', object_key: null, upload: null, update_time: sql`now()` })
+    .where('uid', '=', uid)
+    .execute();
 }
 
 export async function deleteDataset(database: Database, uid: string): Promise<void> {
@@ -82,7 +104,10 @@ export async function deleteDataset(database: Database, uid: string): Promise<vo
 /** Names of the jobs that still need the dataset. */
 export async function jobsUsingDataset(database: Database, uid: string): Promise<string[]> {
   const rows = await database
-    .selectFrom('jobs').select(['account_id', 'id'])
-    .where('dataset_uid', '=', uid).where('state', 'not in', ['COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED']).execute();
+    .selectFrom('jobs')
+    .select(['account_id', 'id'])
+    .where('dataset_uid', '=', uid)
+    .where('state', 'not in', ['COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED'])
+    .execute();
   return rows.map((row) => `accounts/${row.account_id}/fineTuningJobs/${row.id}`);
 }

@@ -29,11 +29,17 @@ export async function appendEventIn(transaction: Transaction<Tables>, uid: strin
     .columns(['job_uid', 'sequence', 'key', 'type', 'message', 'state', 'data', 'time'])
     .expression((builder) =>
       builder
-        .selectFrom('job_events').where('job_uid', '=', uid)
+        .selectFrom('job_events')
+        .where('job_uid', '=', uid)
         .select([
-          sql<string>`${uid}::uuid`.as('job_uid'), sql<number>`coalesce(max(sequence), 0) + 1`.as('sequence'), sql<string>`${event.key}::text`.as('key'),
-          sql<string>`${event.type}::text`.as('type'), sql<string>`${event.message}::text`.as('message'), sql<string | null>`${event.state ?? null}::text`.as('state'),
-          sql<string>`${JSON.stringify(event.data ?? {})}::jsonb`.as('data'), sql<Date>`clock_timestamp()`.as('time'),
+          sql<string>`${uid}::uuid`.as('job_uid'),
+          sql<number>`coalesce(max(sequence), 0) + 1`.as('sequence'),
+          sql<string>`${event.key}::text`.as('key'),
+          sql<string>`${event.type}::text`.as('type'),
+          sql<string>`${event.message}::text`.as('message'),
+          sql<string | null>`${event.state ?? null}::text`.as('state'),
+          sql<string>`${JSON.stringify(event.data ?? {})}::jsonb`.as('data'),
+          sql<Date>`clock_timestamp()`.as('time'),
         ]),
     )
     .onConflict((conflict) => conflict.columns(['job_uid', 'key']).doNothing())
@@ -43,12 +49,20 @@ export async function appendEventIn(transaction: Transaction<Tables>, uid: strin
 
 export function listEvents(database: Database, uid: string, options: { after?: number; limit?: number } = {}): Promise<EventRecord[]> {
   return database
-    .selectFrom('job_events').selectAll()
-    .where('job_uid', '=', uid).where('sequence', '>', options.after ?? 0)
-    .orderBy('sequence').limit(options.limit ?? 1000).execute();
+    .selectFrom('job_events')
+    .selectAll()
+    .where('job_uid', '=', uid)
+    .where('sequence', '>', options.after ?? 0)
+    .orderBy('sequence')
+    .limit(options.limit ?? 1000)
+    .execute();
 }
 
 export async function countEvents(database: Database, uid: string): Promise<number> {
-  const row = await database.selectFrom('job_events').select(sql<number>`count(*)`.as('count')).where('job_uid', '=', uid).executeTakeFirstOrThrow();
+  const row = await database
+    .selectFrom('job_events')
+    .select(sql<number>`count(*)`.as('count'))
+    .where('job_uid', '=', uid)
+    .executeTakeFirstOrThrow();
   return row.count;
 }

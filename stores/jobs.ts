@@ -6,7 +6,17 @@ import { TemperError } from '../schemas/errors.js';
 import { resourceName } from '../schemas/names.js';
 import { isTerminal, TERMINAL_JOB_STATES } from '../schemas/states.js';
 import type { JobSettings, SettingOrigins } from '../schemas/task.js';
-import type { Database, JobAttemptsTable, JobCheckpointsTable, JobMetricsTable, JobProgressData, JobsTable, StoredFile, Tables, WandbSettings } from './database.js';
+import type {
+  Database,
+  JobAttemptsTable,
+  JobCheckpointsTable,
+  JobMetricsTable,
+  JobProgressData,
+  JobsTable,
+  StoredFile,
+  Tables,
+  WandbSettings,
+} from './database.js';
 import { appendEventIn } from './events.js';
 import { reserveModel } from './models.js';
 
@@ -49,22 +59,43 @@ export async function createJob(transaction: Transaction<Tables>, job: NewJob): 
   const inserted = await transaction
     .insertInto('jobs')
     .values({
-      uid: job.uid, account_id: job.accountId, id: job.id, collection: job.collection, display_name: job.displayName,
-      request: JSON.stringify(job.request), request_hash: job.requestHash,
-      settings: JSON.stringify(job.settings), setting_origins: JSON.stringify(job.settingOrigins),
-      dataset_name: job.datasetName, dataset_uid: job.datasetUid, base_model: job.settings.baseModel,
-      warm_start_from: job.settings.warmStartFrom ?? null, kind: job.settings.task.kind, model_id: job.modelId, priority: job.priority,
-      wandb: job.wandb ? JSON.stringify(job.wandb) : null, created_by: job.createdBy,
+      uid: job.uid,
+      account_id: job.accountId,
+      id: job.id,
+      collection: job.collection,
+      display_name: job.displayName,
+      request: JSON.stringify(job.request),
+      request_hash: job.requestHash,
+      settings: JSON.stringify(job.settings),
+      setting_origins: JSON.stringify(job.settingOrigins),
+      dataset_name: job.datasetName,
+      dataset_uid: job.datasetUid,
+      base_model: job.settings.baseModel,
+      warm_start_from: job.settings.warmStartFrom ?? null,
+      kind: job.settings.task.kind,
+      model_id: job.modelId,
+      priority: job.priority,
+      wandb: job.wandb ? JSON.stringify(job.wandb) : null,
+      created_by: job.createdBy,
     })
     .onConflict((conflict) => conflict.columns(['account_id', 'id']).doNothing())
     .returningAll()
     .executeTakeFirst();
   if (!inserted) return null;
   const jobName = resourceName(job.accountId, 'fineTuningJobs', job.id);
-  const reserved = await reserveModel(transaction, { uid: randomUUID(), accountId: job.accountId, id: job.modelId, jobName, jobUid: job.uid, createdBy: job.createdBy });
+  const reserved = await reserveModel(transaction, {
+    uid: randomUUID(),
+    accountId: job.accountId,
+    id: job.modelId,
+    jobName,
+    jobUid: job.uid,
+    createdBy: job.createdBy,
+  });
   if (!reserved) {
     const name = resourceName(job.accountId, 'models', job.modelId);
-    throw new TemperError('RESOURCE_ALREADY_EXISTS', `${name} already exists, or another job is making it. Choose another model ID.`, [{ reason: 'RESOURCE_ALREADY_EXISTS', field: 'modelId' }]);
+    throw new TemperError('RESOURCE_ALREADY_EXISTS', `${name} already exists, or another job is making it. Choose another model ID.`, [
+      { reason: 'RESOURCE_ALREADY_EXISTS', field: 'modelId' },
+    ]);
   }
   await appendEventIn(transaction, job.uid, { key: 'created', type: 'state', state: 'CREATING', message: 'The job was accepted.' });
   return inserted;
@@ -73,13 +104,22 @@ export async function createJob(transaction: Transaction<Tables>, job: NewJob): 
 /** Names of the jobs that go on from a model and have not ended. */
 export async function jobsStartingFrom(database: Database, accountId: string, modelName: string): Promise<string[]> {
   const rows = await database
-    .selectFrom('jobs').select('id')
-    .where('account_id', '=', accountId).where('warm_start_from', '=', modelName).where('state', 'not in', [...TERMINAL_JOB_STATES]).execute();
+    .selectFrom('jobs')
+    .select('id')
+    .where('account_id', '=', accountId)
+    .where('warm_start_from', '=', modelName)
+    .where('state', 'not in', [...TERMINAL_JOB_STATES])
+    .execute();
   return rows.map((row) => resourceName(accountId, 'fineTuningJobs', row.id));
 }
 
 /** Changes what may change of a job at any time. */
-export function updateJobFields(database: Database, accountId: string, id: string, fields: { displayName?: string; priority?: number }): Promise<JobRecord> {
+export function updateJobFields(
+  database: Database,
+  accountId: string,
+  id: string,
+  fields: { displayName?: string; priority?: number },
+): Promise<JobRecord> {
   return database
     .updateTable('jobs')
     .set({
@@ -87,7 +127,10 @@ export function updateJobFields(database: Database, accountId: string, id: strin
       ...(fields.displayName !== undefined ? { display_name: fields.displayName } : {}),
       ...(fields.priority !== undefined ? { priority: fields.priority } : {}),
     })
-    .where('account_id', '=', accountId).where('id', '=', id).returningAll().executeTakeFirstOrThrow();
+    .where('account_id', '=', accountId)
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
 }
 
 export async function markWorkflowStarted(database: Database, uid: string): Promise<void> {
@@ -97,9 +140,12 @@ export async function markWorkflowStarted(database: Database, uid: string): Prom
 /** Jobs whose workflow may never have been started, because the process died between the two. */
 export function jobsWithoutWorkflow(database: Database, olderThanSeconds: number): Promise<JobRecord[]> {
   return database
-    .selectFrom('jobs').selectAll()
-    .where('workflow_started', '=', false).where(sql<boolean>`create_time < now() - make_interval(secs => ${olderThanSeconds})`)
-    .limit(100).execute();
+    .selectFrom('jobs')
+    .selectAll()
+    .where('workflow_started', '=', false)
+    .where(sql<boolean>`create_time < now() - make_interval(secs => ${olderThanSeconds})`)
+    .limit(100)
+    .execute();
 }
 
 /** Applies a transition and appends its event, in one transaction, once: a repeat or a late one changes nothing. */
@@ -109,16 +155,23 @@ export async function applyTransition(database: Database, transition: Transition
     const updated = await transaction
       .updateTable('jobs')
       .set({
-        state: transition.to, stage: transition.stage, transition: transition.sequence, update_time: sql`now()`,
+        state: transition.to,
+        stage: transition.stage,
+        transition: transition.sequence,
+        update_time: sql`now()`,
         ...(failure ? { failure: JSON.stringify(failure), status_code: failure.code, status_message: failure.message } : {}),
         ...(transition.to === 'RUNNING' ? { started_time: sql<Date>`coalesce(started_time, now())` } : {}),
         ...(isTerminal(transition.to) ? { completed_time: sql<Date>`now()` } : {}),
       })
-      .where('uid', '=', transition.uid).where('transition', '<', transition.sequence)
+      .where('uid', '=', transition.uid)
+      .where('transition', '<', transition.sequence)
       .executeTakeFirst();
     if (updated.numUpdatedRows === 0n) return;
     await appendEventIn(transaction, transition.uid, {
-      key: `transition/${transition.sequence}`, type: transition.from === transition.to ? 'stage' : 'state', state: transition.to, message: transition.cause,
+      key: `transition/${transition.sequence}`,
+      type: transition.from === transition.to ? 'stage' : 'state',
+      state: transition.to,
+      message: transition.cause,
       data: { from: transition.from, to: transition.to, stage: transition.stage, ...(failure ? { failure } : {}) },
     });
   });
@@ -129,15 +182,24 @@ export async function updateProgress(database: Database, uid: string, progress: 
   await database
     .updateTable('jobs')
     .set({ progress: sql`progress || ${JSON.stringify(progress)}::jsonb`, update_time: sql`now()` })
-    .where('uid', '=', uid).execute();
+    .where('uid', '=', uid)
+    .execute();
 }
 
 export async function recordEvaluation(database: Database, uid: string, evaluation: EvaluationResult): Promise<void> {
-  await database.updateTable('jobs').set({ evaluation: JSON.stringify(evaluation), update_time: sql`now()` }).where('uid', '=', uid).execute();
+  await database
+    .updateTable('jobs')
+    .set({ evaluation: JSON.stringify(evaluation), update_time: sql`now()` })
+    .where('uid', '=', uid)
+    .execute();
 }
 
 export async function updateWandb(database: Database, uid: string, wandb: WandbSettings): Promise<void> {
-  await database.updateTable('jobs').set({ wandb: JSON.stringify(wandb), update_time: sql`now()` }).where('uid', '=', uid).execute();
+  await database
+    .updateTable('jobs')
+    .set({ wandb: JSON.stringify(wandb), update_time: sql`now()` })
+    .where('uid', '=', uid)
+    .execute();
 }
 
 export async function deleteJob(database: Database, uid: string): Promise<void> {
@@ -148,17 +210,32 @@ export async function deleteJob(database: Database, uid: string): Promise<void> 
 
 /** Starts an attempt, and with it takes the job over: a lower attempt may write no more. False when a later one already has. */
 export async function beginAttempt(
-  database: Database, uid: string, attempt: { attempt: number; worker: string; reason: string; startStep: number; resumedFrom: string | null },
+  database: Database,
+  uid: string,
+  attempt: { attempt: number; worker: string; reason: string; startStep: number; resumedFrom: string | null },
 ): Promise<boolean> {
   return database.transaction().execute(async (transaction) => {
     const taken = await transaction
-      .updateTable('jobs').set({ attempt: attempt.attempt }).where('uid', '=', uid).where('attempt', '<=', attempt.attempt).executeTakeFirst();
+      .updateTable('jobs')
+      .set({ attempt: attempt.attempt })
+      .where('uid', '=', uid)
+      .where('attempt', '<=', attempt.attempt)
+      .executeTakeFirst();
     if (taken.numUpdatedRows === 0n) return false;
     await transaction
       .insertInto('job_attempts')
-      .values({ job_uid: uid, attempt: attempt.attempt, worker: attempt.worker, reason: attempt.reason, start_step: attempt.startStep, resumed_from: attempt.resumedFrom })
+      .values({
+        job_uid: uid,
+        attempt: attempt.attempt,
+        worker: attempt.worker,
+        reason: attempt.reason,
+        start_step: attempt.startStep,
+        resumed_from: attempt.resumedFrom,
+      })
       .onConflict((conflict) =>
-        conflict.columns(['job_uid', 'attempt']).doUpdateSet({ worker: attempt.worker, start_step: attempt.startStep, resumed_from: attempt.resumedFrom }),
+        conflict
+          .columns(['job_uid', 'attempt'])
+          .doUpdateSet({ worker: attempt.worker, start_step: attempt.startStep, resumed_from: attempt.resumedFrom }),
       )
       .execute();
     return true;
@@ -176,16 +253,30 @@ export async function recordAttemptDevice(database: Database, uid: string, attem
 }
 
 /** Ends an attempt and gives the last step it made, from its metrics; where it began when it made none. Idempotent. */
-export async function endAttempt(database: Database, uid: string, attempt: number, end: { outcome: string; failure?: Failure }): Promise<number> {
+export async function endAttempt(
+  database: Database,
+  uid: string,
+  attempt: number,
+  end: { outcome: string; failure?: Failure },
+): Promise<number> {
   await database
     .updateTable('job_attempts')
     .set({
-      outcome: end.outcome, failure: end.failure ? JSON.stringify(end.failure) : null, end_time: sql`now()`,
+      outcome: end.outcome,
+      failure: end.failure ? JSON.stringify(end.failure) : null,
+      end_time: sql`now()`,
       end_step: sql`coalesce((select max(step) from job_metrics where job_uid = ${uid} and attempt = ${attempt}), start_step)`,
     })
-    .where('job_uid', '=', uid).where('attempt', '=', attempt).where('end_time', 'is', null)
+    .where('job_uid', '=', uid)
+    .where('attempt', '=', attempt)
+    .where('end_time', 'is', null)
     .execute();
-  const row = await database.selectFrom('job_attempts').select('end_step').where('job_uid', '=', uid).where('attempt', '=', attempt).executeTakeFirst();
+  const row = await database
+    .selectFrom('job_attempts')
+    .select('end_step')
+    .where('job_uid', '=', uid)
+    .where('attempt', '=', attempt)
+    .executeTakeFirst();
   return row?.end_step ?? 0;
 }
 
@@ -207,9 +298,15 @@ export async function recordMetrics(database: Database, uid: string, metrics: Ne
       conflict
         .columns(['job_uid', 'step'])
         .doUpdateSet((row) => ({
-          attempt: row.ref('excluded.attempt'), epoch: row.ref('excluded.epoch'), loss: row.ref('excluded.loss'),
-          learning_rate: row.ref('excluded.learning_rate'), grad_norm: row.ref('excluded.grad_norm'), tokens: row.ref('excluded.tokens'),
-          trained_tokens: row.ref('excluded.trained_tokens'), tokens_per_second: row.ref('excluded.tokens_per_second'), time: row.ref('excluded.time'),
+          attempt: row.ref('excluded.attempt'),
+          epoch: row.ref('excluded.epoch'),
+          loss: row.ref('excluded.loss'),
+          learning_rate: row.ref('excluded.learning_rate'),
+          grad_norm: row.ref('excluded.grad_norm'),
+          tokens: row.ref('excluded.tokens'),
+          trained_tokens: row.ref('excluded.trained_tokens'),
+          tokens_per_second: row.ref('excluded.tokens_per_second'),
+          time: row.ref('excluded.time'),
         }))
         .whereRef('job_metrics.attempt', '<=', 'excluded.attempt'),
     )
@@ -224,21 +321,40 @@ export function listMetrics(database: Database, uid: string): Promise<MetricReco
 export async function sumTokens(database: Database, uid: string, upToStep: number): Promise<{ tokens: number; trainedTokens: number }> {
   const row = await database
     .selectFrom('job_metrics')
-    .select([sql<number>`coalesce(sum(tokens), 0)::int8`.as('tokens'), sql<number>`coalesce(sum(trained_tokens), 0)::int8`.as('trainedTokens')])
-    .where('job_uid', '=', uid).where('step', '<=', upToStep)
+    .select([
+      sql<number>`coalesce(sum(tokens), 0)::int8`.as('tokens'),
+      sql<number>`coalesce(sum(trained_tokens), 0)::int8`.as('trainedTokens'),
+    ])
+    .where('job_uid', '=', uid)
+    .where('step', '<=', upToStep)
     .executeTakeFirstOrThrow();
   return row;
 }
 
 export async function recordCheckpoint(
-  database: Database, uid: string,
-  checkpoint: { step: number; attempt: number; key: string; manifestSha256: string; files: StoredFile[]; sizeBytes: number; loss: number | null },
+  database: Database,
+  uid: string,
+  checkpoint: {
+    step: number;
+    attempt: number;
+    key: string;
+    manifestSha256: string;
+    files: StoredFile[];
+    sizeBytes: number;
+    loss: number | null;
+  },
 ): Promise<void> {
   await database
     .insertInto('job_checkpoints')
     .values({
-      job_uid: uid, step: checkpoint.step, attempt: checkpoint.attempt, key: checkpoint.key, manifest_sha256: checkpoint.manifestSha256,
-      files: JSON.stringify(checkpoint.files), size_bytes: checkpoint.sizeBytes, loss: checkpoint.loss,
+      job_uid: uid,
+      step: checkpoint.step,
+      attempt: checkpoint.attempt,
+      key: checkpoint.key,
+      manifest_sha256: checkpoint.manifestSha256,
+      files: JSON.stringify(checkpoint.files),
+      size_bytes: checkpoint.sizeBytes,
+      loss: checkpoint.loss,
     })
     .onConflict((conflict) => conflict.columns(['job_uid', 'attempt', 'step']).doNothing())
     .execute();
@@ -246,7 +362,13 @@ export async function recordCheckpoint(
 
 /** Newest first: by step, then by attempt. */
 export function listCheckpoints(database: Database, uid: string): Promise<CheckpointRecord[]> {
-  return database.selectFrom('job_checkpoints').selectAll().where('job_uid', '=', uid).orderBy('step', 'desc').orderBy('attempt', 'desc').execute();
+  return database
+    .selectFrom('job_checkpoints')
+    .selectAll()
+    .where('job_uid', '=', uid)
+    .orderBy('step', 'desc')
+    .orderBy('attempt', 'desc')
+    .execute();
 }
 
 export async function deleteCheckpoint(database: Database, uid: string, attempt: number, step: number): Promise<void> {

@@ -25,12 +25,24 @@ export interface TunedModel {
 }
 
 /** Reserves a job's model ID at the job's creation, so that two jobs cannot end in one name. False when it is taken by another. */
-export async function reserveModel(database: Database, model: { uid: string; accountId: string; id: string; jobName: string; jobUid: string; createdBy: string }): Promise<boolean> {
+export async function reserveModel(
+  database: Database,
+  model: { uid: string; accountId: string; id: string; jobName: string; jobUid: string; createdBy: string },
+): Promise<boolean> {
   await database
     .insertInto('models')
     .values({
-      uid: model.uid, account_id: model.accountId, id: model.id, kind: 'HF_PEFT_ADDON', state: 'UPLOADING', job_name: model.jobName, job_uid: model.jobUid,
-      created_by: model.createdBy, base_model: null, context_length: null, request_hash: null,
+      uid: model.uid,
+      account_id: model.accountId,
+      id: model.id,
+      kind: 'HF_PEFT_ADDON',
+      state: 'UPLOADING',
+      job_name: model.jobName,
+      job_uid: model.jobUid,
+      created_by: model.createdBy,
+      base_model: null,
+      context_length: null,
+      request_hash: null,
     })
     .onConflict((conflict) => conflict.columns(['account_id', 'id']).doNothing())
     .execute();
@@ -43,11 +55,19 @@ export async function publishModel(database: Database, model: TunedModel): Promi
   await database
     .updateTable('models')
     .set({
-      display_name: model.displayName, state: 'READY', base_model: model.baseModel, peft: JSON.stringify(model.peft),
-      conversation: model.conversation ? JSON.stringify(model.conversation) : null, files: JSON.stringify(model.files), context_length: model.contextLength,
-      metrics: model.metrics ? JSON.stringify(model.metrics) : null, update_time: sql`now()`,
+      display_name: model.displayName,
+      state: 'READY',
+      base_model: model.baseModel,
+      peft: JSON.stringify(model.peft),
+      conversation: model.conversation ? JSON.stringify(model.conversation) : null,
+      files: JSON.stringify(model.files),
+      context_length: model.contextLength,
+      metrics: model.metrics ? JSON.stringify(model.metrics) : null,
+      update_time: sql`now()`,
     })
-    .where('account_id', '=', model.accountId).where('id', '=', model.id).where('job_uid', '=', model.jobUid)
+    .where('account_id', '=', model.accountId)
+    .where('id', '=', model.id)
+    .where('job_uid', '=', model.jobUid)
     .execute();
 }
 
@@ -56,7 +76,12 @@ export async function releaseModel(database: Database, jobUid: string): Promise<
   await database.deleteFrom('models').where('job_uid', '=', jobUid).execute();
 }
 
-export function updateModelTexts(database: Database, accountId: string, id: string, texts: { displayName?: string; description?: string }): Promise<ModelRecord> {
+export function updateModelTexts(
+  database: Database,
+  accountId: string,
+  id: string,
+  texts: { displayName?: string; description?: string },
+): Promise<ModelRecord> {
   return database
     .updateTable('models')
     .set({
@@ -64,7 +89,10 @@ export function updateModelTexts(database: Database, accountId: string, id: stri
       ...(texts.displayName !== undefined ? { display_name: texts.displayName } : {}),
       ...(texts.description !== undefined ? { description: texts.description } : {}),
     })
-    .where('account_id', '=', accountId).where('id', '=', id).returningAll().executeTakeFirstOrThrow();
+    .where('account_id', '=', accountId)
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirstOrThrow();
 }
 
 export async function deleteModel(database: Database, uid: string): Promise<void> {

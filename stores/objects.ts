@@ -6,10 +6,18 @@ import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { Readable, Transform } from 'node:stream';
+import { type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import {
-  DeleteObjectsCommand, GetObjectCommand, HeadObjectCommand, ListObjectsV2Command, NoSuchKey, NotFound, PutObjectCommand, S3Client, S3ServiceException,
+  DeleteObjectsCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  NoSuchKey,
+  NotFound,
+  PutObjectCommand,
+  S3Client,
+  S3ServiceException,
 } from '@aws-sdk/client-s3';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import { TemperError } from '../schemas/errors.js';
@@ -37,7 +45,10 @@ export function openObjectStore(settings: ObjectStoreSettings) {
   const client = new S3Client({ region: settings.region, endpoint: settings.endpoint, forcePathStyle: true, maxAttempts: 5 });
   // A presigned URL must not carry the checksum of the empty body that the default settings would sign into it.
   const signer = new S3Client({
-    region: settings.region, endpoint: settings.publicEndpoint ?? settings.endpoint, forcePathStyle: true, requestChecksumCalculation: 'WHEN_REQUIRED',
+    region: settings.region,
+    endpoint: settings.publicEndpoint ?? settings.endpoint,
+    forcePathStyle: true,
+    requestChecksumCalculation: 'WHEN_REQUIRED',
   });
 
   /** Publishes a local file under a key. `writeOnce`: an object already there is left as it is (the caller's keys are content-addressed). */
@@ -58,8 +69,12 @@ export function openObjectStore(settings: ObjectStoreSettings) {
     try {
       await client.send(
         new PutObjectCommand({
-          Bucket: bucket, Key: safeKey(key), Body: body(), ContentLength: digest.sizeBytes,
-          ChecksumSHA256: Buffer.from(digest.sha256, 'hex').toString('base64'), IfNoneMatch: writeOnce ? '*' : undefined,
+          Bucket: bucket,
+          Key: safeKey(key),
+          Body: body(),
+          ContentLength: digest.sizeBytes,
+          ChecksumSHA256: Buffer.from(digest.sha256, 'hex').toString('base64'),
+          IfNoneMatch: writeOnce ? '*' : undefined,
         }),
       );
     } catch (error) {
@@ -77,7 +92,10 @@ export function openObjectStore(settings: ObjectStoreSettings) {
       await pipeline(await getStream(key), tap.stream, createWriteStream(partial), { signal });
       const digest = tap.digest();
       if (expected && digest.sha256 !== expected.sha256) {
-        throw new TemperError('OBJECT_CORRUPT', `The object ${key} does not have the content it was stored with (SHA-256 ${digest.sha256}, expected ${expected.sha256}).`);
+        throw new TemperError(
+          'OBJECT_CORRUPT',
+          `The object ${key} does not have the content it was stored with (SHA-256 ${digest.sha256}, expected ${expected.sha256}).`,
+        );
       }
       await rename(partial, file);
       return digest;
@@ -139,7 +157,11 @@ export function openObjectStore(settings: ObjectStoreSettings) {
   }
 
   async function signDownload(key: string, filename: string, expiresInSeconds: number): Promise<string> {
-    const command = new GetObjectCommand({ Bucket: bucket, Key: safeKey(key), ResponseContentDisposition: `attachment; filename="${filename.replace(/[^\w.-]/g, '_')}"` });
+    const command = new GetObjectCommand({
+      Bucket: bucket,
+      Key: safeKey(key),
+      ResponseContentDisposition: `attachment; filename="${filename.replace(/[^\w.-]/g, '_')}"`,
+    });
     return getSignedUrl(signer, command, { expiresIn: expiresInSeconds });
   }
 
@@ -173,7 +195,8 @@ export async function digestFile(file: string): Promise<FileDigest> {
 
 /** Gateways fold `..`, `//` and leading slashes into other people's keys, so ours never have them. */
 function safeKey(key: string): string {
-  if (key.split('/').some((part) => part === '' || part === '.' || part === '..')) throw new TemperError('INTERNAL', `Unsafe object key: ${key}`);
+  if (key.split('/').some((part) => part === '' || part === '.' || part === '..'))
+    throw new TemperError('INTERNAL', `Unsafe object key: ${key}`);
   return key;
 }
 

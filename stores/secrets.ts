@@ -7,12 +7,18 @@ const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
 
 /** @param secretKey 32 bytes, base64 (TEMPER_SECRET_KEY) */
-export async function putSecret(database: Database, secretKey: string, secret: { accountId: string; id: string; keyName?: string; value: string }): Promise<void> {
+export async function putSecret(
+  database: Database,
+  secretKey: string,
+  secret: { accountId: string; id: string; keyName?: string; value: string },
+): Promise<void> {
   const ciphertext = encrypt(secretKey, secret.value, `${secret.accountId}/${secret.id}`);
   await database
     .insertInto('secrets')
     .values({ account_id: secret.accountId, id: secret.id, key_name: secret.keyName ?? '', ciphertext })
-    .onConflict((conflict) => conflict.columns(['account_id', 'id']).doUpdateSet({ ciphertext, key_name: secret.keyName ?? '', update_time: sql`now()` }))
+    .onConflict((conflict) =>
+      conflict.columns(['account_id', 'id']).doUpdateSet({ ciphertext, key_name: secret.keyName ?? '', update_time: sql`now()` }),
+    )
     .execute();
 }
 
@@ -21,12 +27,20 @@ export type SecretRecord = Omit<Selectable<SecretsTable>, 'ciphertext'>;
 /** That it exists, and its names: not the secret itself. */
 export function findSecret(database: Database, accountId: string, id: string): Promise<SecretRecord | undefined> {
   return database
-    .selectFrom('secrets').select(['account_id', 'id', 'key_name', 'create_time', 'update_time'])
-    .where('account_id', '=', accountId).where('id', '=', id).executeTakeFirst();
+    .selectFrom('secrets')
+    .select(['account_id', 'id', 'key_name', 'create_time', 'update_time'])
+    .where('account_id', '=', accountId)
+    .where('id', '=', id)
+    .executeTakeFirst();
 }
 
 export async function readSecret(database: Database, secretKey: string, accountId: string, id: string): Promise<string | null> {
-  const row = await database.selectFrom('secrets').select('ciphertext').where('account_id', '=', accountId).where('id', '=', id).executeTakeFirst();
+  const row = await database
+    .selectFrom('secrets')
+    .select('ciphertext')
+    .where('account_id', '=', accountId)
+    .where('id', '=', id)
+    .executeTakeFirst();
   return row ? decrypt(secretKey, row.ciphertext, `${accountId}/${id}`) : null;
 }
 
@@ -43,7 +57,9 @@ function encrypt(secretKey: string, value: string, name: string): Buffer {
 }
 
 function decrypt(secretKey: string, bytes: Buffer, name: string): string {
-  const decipher = createDecipheriv('aes-256-gcm', Buffer.from(secretKey, 'base64'), bytes.subarray(0, NONCE_BYTES)).setAAD(Buffer.from(name));
+  const decipher = createDecipheriv('aes-256-gcm', Buffer.from(secretKey, 'base64'), bytes.subarray(0, NONCE_BYTES)).setAAD(
+    Buffer.from(name),
+  );
   decipher.setAuthTag(bytes.subarray(NONCE_BYTES, NONCE_BYTES + TAG_BYTES));
   return Buffer.concat([decipher.update(bytes.subarray(NONCE_BYTES + TAG_BYTES)), decipher.final()]).toString('utf8');
 }

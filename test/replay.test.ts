@@ -13,11 +13,15 @@ const CASES: Record<string, string[]> = {
   FineTuningWorkflow: ['completed', 'retried', 'paused', 'cancelled', 'deleted', 'failed'],
 };
 
-const read = (type: string, name: string) => JSON.parse(readFileSync(`${FOLDER}${type}/${name}`, 'utf8')) as { events: { eventType: string; [key: string]: unknown }[] };
+const read = (type: string, name: string) =>
+  JSON.parse(readFileSync(`${FOLDER}${type}/${name}`, 'utf8')) as { events: { eventType: string; [key: string]: unknown }[] };
 
 let workflowBundle: WorkflowBundleWithSourceMap;
 beforeAll(async () => {
-  workflowBundle = await bundleWorkflowCode({ workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)), logger: quiet() });
+  workflowBundle = await bundleWorkflowCode({
+    workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)),
+    logger: quiet(),
+  });
 });
 
 function quiet() {

@@ -14,7 +14,12 @@ export function devFile(): DevFile {
   return JSON.parse(readFileSync(path.join(stack().home, 'dev.json'), 'utf8')) as DevFile;
 }
 
-export async function call(method: string, route: string, body?: unknown, headers: Record<string, string> = {}): Promise<{ status: number; body: Json }> {
+export async function call(
+  method: string,
+  route: string,
+  body?: unknown,
+  headers: Record<string, string> = {},
+): Promise<{ status: number; body: Json }> {
   const { apiUrl, apiKey, accountId } = stack();
   const url = `${apiUrl}/v1/accounts/${accountId}/${route}`;
   const reply = await fetch(url, {
@@ -38,7 +43,11 @@ export async function uploadDataset(id: string, content: string): Promise<Json> 
   const form = new FormData();
   form.append('file', new Blob([content]), 'data.jsonl');
   const { apiUrl, apiKey, accountId } = stack();
-  const reply = await fetch(`${apiUrl}/v1/accounts/${accountId}/datasets/${id}:upload`, { method: 'POST', headers: { authorization: `Bearer ${apiKey}` }, body: form });
+  const reply = await fetch(`${apiUrl}/v1/accounts/${accountId}/datasets/${id}:upload`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${apiKey}` },
+    body: form,
+  });
   if (!reply.ok) throw new Error(`upload: ${reply.status} ${await reply.text()}`);
   return until(`dataset ${id} to be judged`, async () => {
     const dataset = await ok('GET', `datasets/${id}`);
@@ -60,7 +69,8 @@ export async function jobState(id: string): Promise<string> {
 export function untilState(id: string, state: string): Promise<string> {
   return until(`job ${id} to be ${state}`, async () => {
     const found = await jobState(id);
-    if (found !== state && TERMINAL.includes(found)) throw new Error(`job ${id} is ${found}: ${JSON.stringify(await ok('GET', `supervisedFineTuningJobs/${id}`))}`);
+    if (found !== state && TERMINAL.includes(found))
+      throw new Error(`job ${id} is ${found}: ${JSON.stringify(await ok('GET', `supervisedFineTuningJobs/${id}`))}`);
     return found === state ? found : null;
   });
 }
@@ -107,11 +117,15 @@ export async function until<T>(what: string, probe: () => Promise<T | null | und
 /** The trainer processes of this stack's workers. */
 export function trainerPids(): number[] {
   const home = stack().home;
-  return childProcesses().filter(({ command }) => command.includes('temper_trainer') && command.includes(home)).map(({ pid }) => pid);
+  return childProcesses()
+    .filter(({ command }) => command.includes('temper_trainer') && command.includes(home))
+    .map(({ pid }) => pid);
 }
 
 function childProcesses(): { pid: number; command: string }[] {
-  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number);
+  const pids = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
   return pids.flatMap((pid) => {
     try {
       return [{ pid, command: readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ') }];

@@ -14,7 +14,11 @@ const worker = await Worker.create({
   ...workerOptions(environment),
   taskQueue: DATA_QUEUE,
   activities: {
-    ...makeValidate(environment), ...makeCheckJob(environment), ...makeRender(environment), ...makeRegister(environment), ...makeCleanUp(environment),
+    ...makeValidate(environment),
+    ...makeCheckJob(environment),
+    ...makeRender(environment),
+    ...makeRegister(environment),
+    ...makeCleanUp(environment),
   },
   maxConcurrentActivityTaskExecutions: Math.max(2, availableParallelism()),
 });

@@ -30,12 +30,16 @@ export async function openEnvironment(): Promise<Environment> {
   for (const folder of [cache, scratch]) mkdirSync(folder, { recursive: true });
   await sweepScratch(scratch);
   return {
-    home, cache, scratch,
+    home,
+    cache,
+    scratch,
     connection: await connect(required('TEMPORAL_ADDRESS')),
     namespace: process.env['TEMPORAL_NAMESPACE'] ?? 'default',
     database: openDatabase(required('DATABASE_URL')),
     objects: openObjectStore({
-      endpoint: process.env['TEMPER_S3_ENDPOINT'], region: process.env['TEMPER_S3_REGION'] ?? 'us-east-1', bucket: required('TEMPER_S3_BUCKET'),
+      endpoint: process.env['TEMPER_S3_ENDPOINT'],
+      region: process.env['TEMPER_S3_REGION'] ?? 'us-east-1',
+      bucket: required('TEMPER_S3_BUCKET'),
     }),
     secretKey: required('TEMPER_SECRET_KEY'),
     python: process.env['TEMPER_PYTHON'] ?? 'python3',
@@ -43,7 +47,9 @@ export async function openEnvironment(): Promise<Environment> {
 }
 
 /** Options that every worker shares. */
-export function workerOptions(environment: Environment): Pick<WorkerOptions, 'connection' | 'namespace' | 'identity' | 'interceptors' | 'maxHeartbeatThrottleInterval' | 'shutdownForceTime'> {
+export function workerOptions(
+  environment: Environment,
+): Pick<WorkerOptions, 'connection' | 'namespace' | 'identity' | 'interceptors' | 'maxHeartbeatThrottleInterval' | 'shutdownForceTime'> {
   return {
     connection: environment.connection,
     namespace: environment.namespace,

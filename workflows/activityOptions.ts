@@ -52,7 +52,8 @@ const GPU: ActivityOptions = {
 /** Evaluation starts over after a crash; one that crashes this often does so for a reason of its own. */
 const EVALUATE_RETRY = { initialInterval: '1s', maximumInterval: '5m', maximumAttempts: 10 } as const;
 
-export const records = proxyActivities<Pick<ControlActivities, 'recordDatasetOutcome' | 'recordTransition' | 'recordEvent' | 'recordAttemptEnd'>>(RECORD);
+export const records =
+  proxyActivities<Pick<ControlActivities, 'recordDatasetOutcome' | 'recordTransition' | 'recordEvent' | 'recordAttemptEnd'>>(RECORD);
 
 export const cleanup = proxyActivities<Pick<DataActivities, 'cleanUpJob'>>(CLEANUP);
 

@@ -5,7 +5,15 @@
  * durable checkpoint; the budget counts attempts that brought no new checkpoint, so a deploy or a spot machine costs nothing.
  */
 import {
-  ActivityFailure, ApplicationFailure, CancellationScope, CancelledFailure, allHandlersFinished, condition, isCancellation, setHandler, sleep,
+  ActivityFailure,
+  ApplicationFailure,
+  CancellationScope,
+  CancelledFailure,
+  allHandlersFinished,
+  condition,
+  isCancellation,
+  setHandler,
+  sleep,
 } from '@temporalio/workflow';
 import type { EvaluationResult, Failure, JobInput, PreparedSet, TrainResult } from '../schemas/activities.js';
 import { MAX_ATTEMPTS_WITHOUT_PROGRESS } from '../schemas/limits.js';
@@ -13,7 +21,16 @@ import type { JobState } from '../schemas/states.js';
 import { cleanup, dataActivities, evaluateActivity, records, reportActivities, trainActivity } from './activityOptions.js';
 import { failureOf, progressOf } from './failures.js';
 import { Job } from './job.js';
-import { cancelUpdate, deleteUpdate, milestoneSignal, pauseUpdate, progressQuery, resumeUpdate, setPriorityUpdate, type JobProgress } from './messages.js';
+import {
+  cancelUpdate,
+  deleteUpdate,
+  milestoneSignal,
+  pauseUpdate,
+  progressQuery,
+  resumeUpdate,
+  setPriorityUpdate,
+  type JobProgress,
+} from './messages.js';
 
 /** How long an update's caller waits for the state it asked for; the wish stands in any case. */
 const SETTLE_TIMEOUT = '20s';
@@ -46,7 +63,8 @@ async function untilTerminal(job: Job, input: JobInput): Promise<{ wandb: boolea
     const evaluation = checked.evaluation ? await evaluate(job, input, prepared, training) : null;
 
     await job.move('WRITING_RESULTS', 'registering', 'Registering the model.');
-    const register = () => dataActivities('register the model').registerModel({ uid: input.uid, name: input.name, prepared, training, evaluation });
+    const register = () =>
+      dataActivities('register the model').registerModel({ uid: input.uid, name: input.name, prepared, training, evaluation });
     await job.interruptible(register);
     await cleanUp(input, { removeModel: false, removeJob: false });
     await job.move('COMPLETED', 'done', `The model ${input.modelName} is ready.`);
@@ -61,7 +79,12 @@ async function endWithout(job: Job, input: JobInput, error: unknown): Promise<vo
   if (isCancellation(error) || job.ending) {
     await job.move('CANCELLING', 'cancelling', `Cancelled by ${job.wishedBy}: stopping, and removing what the job left.`);
     await cleanUp(input, { removeModel: true, removeJob: false });
-    await job.move('CANCELLED', 'done', 'The job was cancelled.', { code: 'CANCELLED', message: 'The job was cancelled.', domain: 'CONFIG', retryable: false });
+    await job.move('CANCELLED', 'done', 'The job was cancelled.', {
+      code: 'CANCELLED',
+      message: 'The job was cancelled.',
+      domain: 'CONFIG',
+      retryable: false,
+    });
     return;
   }
   // A bug of ours is no verdict on the job: thrown on, it only halts this workflow's task until a fixed worker goes on.
@@ -78,13 +101,16 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
   let reason = 'first attempt';
   for (;;) {
     if (job.wish === 'pause') await pause(job);
-    if (job.state === 'VALIDATING' || job.state === 'PAUSED') await job.move('PENDING', 'queued', job.state === 'PAUSED' ? `Resumed by ${job.wishedBy}; waiting for a GPU.` : 'Waiting for a GPU.');
+    if (job.state === 'VALIDATING' || job.state === 'PAUSED')
+      await job.move('PENDING', 'queued', job.state === 'PAUSED' ? `Resumed by ${job.wishedBy}; waiting for a GPU.` : 'Waiting for a GPU.');
     job.attempt += 1;
     const { attempt } = job;
     const place = { accountId: input.accountId, priority: job.priority };
     try {
       const summary = `train, attempt ${attempt}${bestCheckpoint > 0 ? `, from step ${bestCheckpoint}` : ''}`;
-      const result = await job.pausable(() => trainActivity(place, summary).train({ uid: input.uid, name: input.name, attempt, prepared, reason }));
+      const result = await job.pausable(() =>
+        trainActivity(place, summary).train({ uid: input.uid, name: input.name, attempt, prepared, reason }),
+      );
       await recordEnd(input, attempt, 'completed');
       if (job.state !== 'RUNNING') await job.move('RUNNING', 'training', 'Training is complete.');
       return result;
@@ -103,7 +129,11 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
       withoutProgress = reached > bestCheckpoint ? 1 : withoutProgress + 1;
       bestCheckpoint = Math.max(bestCheckpoint, reached);
       if (withoutProgress >= MAX_ATTEMPTS_WITHOUT_PROGRESS) throw noProgress(withoutProgress, failure);
-      await job.move('RE_QUEUEING', 'requeued', `Attempt ${attempt} ended: ${failure.message} The next goes on from ${bestCheckpoint > 0 ? `step ${bestCheckpoint}` : 'the start'}.`);
+      await job.move(
+        'RE_QUEUEING',
+        'requeued',
+        `Attempt ${attempt} ended: ${failure.message} The next goes on from ${bestCheckpoint > 0 ? `step ${bestCheckpoint}` : 'the start'}.`,
+      );
       await job.pausable(() => sleep(backoffMs(withoutProgress))).catch(rethrowIfEnding(job));
       reason = failure.code;
     }
@@ -114,13 +144,22 @@ async function evaluate(job: Job, input: JobInput, prepared: PreparedSet, traini
   await job.move(job.state, 'evaluating', `Evaluating the base and the tuned model on ${prepared.evalExamples} held-out examples.`);
   const place = { accountId: input.accountId, priority: job.priority };
   return job.interruptible(() =>
-    evaluateActivity(place, `evaluate on ${prepared.evalExamples} examples`).evaluate({ uid: input.uid, name: input.name, prepared, adapterKey: training.adapterKey }),
+    evaluateActivity(place, `evaluate on ${prepared.evalExamples} examples`).evaluate({
+      uid: input.uid,
+      name: input.name,
+      prepared,
+      adapterKey: training.adapterKey,
+    }),
   );
 }
 
 /** Waits, holding no GPU, until someone resumes or ends the job. */
 async function pause(job: Job): Promise<void> {
-  await job.move('PAUSED', 'paused', `Paused by ${job.wishedBy}; the GPU is free. The job goes on from its last checkpoint when it is resumed.`);
+  await job.move(
+    'PAUSED',
+    'paused',
+    `Paused by ${job.wishedBy}; the GPU is free. The job goes on from its last checkpoint when it is resumed.`,
+  );
   await job.interruptible(() => condition(() => job.wish !== 'pause'));
   if (job.ending) throw new CancelledFailure('Cancelled while paused');
 }
@@ -128,11 +167,19 @@ async function pause(job: Job): Promise<void> {
 /** Delivery happens after the end: an outage of the tracker costs the job no time, and its failure no result. */
 async function reportToTracker(job: Job, input: JobInput): Promise<void> {
   try {
-    await job.interruptible(() => reportActivities('report to Weights & Biases').report({ uid: input.uid, name: input.name, outcome: job.state }));
+    await job.interruptible(() =>
+      reportActivities('report to Weights & Biases').report({ uid: input.uid, name: input.name, outcome: job.state }),
+    );
   } catch (error) {
     if (isCancellation(error)) return;
     const { code, message } = failureOf(error);
-    await records.recordEvent({ uid: input.uid, key: 'report/failed', type: 'report', message: `Reporting to Weights & Biases was given up: ${message}`, data: { code } });
+    await records.recordEvent({
+      uid: input.uid,
+      key: 'report/failed',
+      type: 'report',
+      message: `Reporting to Weights & Biases was given up: ${message}`,
+      data: { code },
+    });
   }
 }
 
@@ -150,7 +197,12 @@ async function cleanUp(input: JobInput, what: { removeModel: boolean; removeJob:
   } catch (error) {
     if (isCancellation(error)) throw error;
     const { message } = failureOf(error);
-    await records.recordEvent({ uid: input.uid, key: 'cleanup/failed', type: 'warning', message: `Something was left in the object store: ${message}` });
+    await records.recordEvent({
+      uid: input.uid,
+      key: 'cleanup/failed',
+      type: 'warning',
+      message: `Something was left in the object store: ${message}`,
+    });
   }
 }
 
@@ -176,8 +228,14 @@ function handleMessages(job: Job): void {
   setHandler(milestoneSignal, async (milestone) => {
     if (milestone.attempt !== job.attempt) return;
     job.reached(milestone);
-    if (milestone.kind === 'began' && (job.state === 'PENDING' || job.state === 'RE_QUEUEING')) await job.move(job.state, 'starting', `Attempt ${milestone.attempt} began on ${milestone.worker}${milestone.resumedFrom ? `, from the checkpoint of step ${milestone.step}` : ''}.`);
-    if (milestone.kind === 'firstStep' && (job.state === 'PENDING' || job.state === 'RE_QUEUEING')) await job.move('RUNNING', 'training', `Training: step ${milestone.step} of ${milestone.totalSteps}.`);
+    if (milestone.kind === 'began' && (job.state === 'PENDING' || job.state === 'RE_QUEUEING'))
+      await job.move(
+        job.state,
+        'starting',
+        `Attempt ${milestone.attempt} began on ${milestone.worker}${milestone.resumedFrom ? `, from the checkpoint of step ${milestone.step}` : ''}.`,
+      );
+    if (milestone.kind === 'firstStep' && (job.state === 'PENDING' || job.state === 'RE_QUEUEING'))
+      await job.move('RUNNING', 'training', `Training: step ${milestone.step} of ${milestone.totalSteps}.`);
   });
   setHandler(
     pauseUpdate,
@@ -245,7 +303,9 @@ function rethrowIfEnding(job: Job) {
 
 function noProgress(attempts: number, last: Failure): ApplicationFailure {
   const failure: Failure = {
-    code: 'TRAINER_NO_PROGRESS', domain: last.domain, retryable: false,
+    code: 'TRAINER_NO_PROGRESS',
+    domain: last.domain,
+    retryable: false,
     message: `${attempts} attempts in a row ended without a new checkpoint. The last one: ${last.message}`,
   };
   return ApplicationFailure.create({ type: failure.code, message: failure.message, nonRetryable: true, details: [failure] });

@@ -108,8 +108,15 @@ export class Job {
   progress(): JobProgress {
     const { milestone } = this;
     return {
-      state: this.state, stage: this.stage, cause: this.cause, attempt: this.attempt, priority: this.priority,
-      step: milestone?.step ?? 0, totalSteps: milestone?.totalSteps ?? null, loss: milestone?.loss ?? null, etaSeconds: milestone?.etaSeconds ?? null,
+      state: this.state,
+      stage: this.stage,
+      cause: this.cause,
+      attempt: this.attempt,
+      priority: this.priority,
+      step: milestone?.step ?? 0,
+      totalSteps: milestone?.totalSteps ?? null,
+      loss: milestone?.loss ?? null,
+      etaSeconds: milestone?.etaSeconds ?? null,
     };
   }
 
@@ -117,7 +124,8 @@ export class Job {
   private show(): void {
     const { milestone, failure, input } = this;
     const lines = [`**${this.state}** · ${this.stage}. ${this.cause}`];
-    if (failure) lines.push(`\n**${failure.code}** (${failure.domain}${failure.retryable ? ', may be tried again' : ''}): ${failure.message}`);
+    if (failure)
+      lines.push(`\n**${failure.code}** (${failure.domain}${failure.retryable ? ', may be tried again' : ''}): ${failure.message}`);
     if (milestone) {
       lines.push(
         '\n| attempt | worker | step | epoch | loss | remaining |\n| --- | --- | --- | --- | --- | --- |',
@@ -125,7 +133,9 @@ export class Job {
           `${milestone.loss?.toFixed(4) ?? ''} | ${milestone.etaSeconds == null ? '' : `${Math.round(milestone.etaSeconds)} s`} |`,
       );
     }
-    lines.push(`\nDataset \`${input.datasetName}\`, base model \`${input.baseModel}\`, model \`${input.modelName}\`, priority ${this.priority}.`);
+    lines.push(
+      `\nDataset \`${input.datasetName}\`, base model \`${input.baseModel}\`, model \`${input.modelName}\`, priority ${this.priority}.`,
+    );
     setCurrentDetails(lines.join('\n'));
   }
 }

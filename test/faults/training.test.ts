@@ -1,17 +1,46 @@
 /** Killing what trains: the job still ends, with one model, the same bytes, and a loss curve without gap. */
 import { beforeAll, describe, expect, it } from 'vitest';
 import { TINY_MODEL_NAME } from '../../schemas/baseModels.js';
-import { call, devFile, downloadModel, events, freshId, jobState, killProcess, metrics, ok, toJsonl, trainerPids, until, untilState, uploadDataset, type Json } from '../temper.js';
+import {
+  call,
+  devFile,
+  downloadModel,
+  events,
+  freshId,
+  jobState,
+  killProcess,
+  metrics,
+  ok,
+  toJsonl,
+  trainerPids,
+  until,
+  untilState,
+  uploadDataset,
+  type Json,
+} from '../temper.js';
 
-const rows = Array.from({ length: 400 }, (_, index) => ({ text: `row ${index}: a ${['sad', 'glad', 'mad'][index % 3]} tale of ${index * 7} words`, mood: ['sad', 'glad', 'mad'][index % 3] }));
+const rows = Array.from({ length: 320 }, (_, index) => ({
+  text: `row ${index}: a ${['sad', 'glad', 'mad'][index % 3]} tale of ${index * 7} words`,
+  mood: ['sad', 'glad', 'mad'][index % 3],
+}));
 
 let dataset: string;
 let undisturbed: { adapter: Buffer; losses: number[] };
 
 async function start(id: string, changes: Json = {}): Promise<void> {
   await ok('POST', 'fineTuningJobs', {
-    jobId: id, modelId: id, dataset, baseModel: TINY_MODEL_NAME, textClassification: { text: 'text', label: 'mood' }, batchSize: 8, loraRank: 4, learningRate: 0.001, epochs: 3,
-    seed: 11, ...changes,
+    jobId: id,
+    modelId: id,
+    dataset,
+    baseModel: TINY_MODEL_NAME,
+    textClassification: { text: 'text', label: 'mood' },
+    batchSize: 8,
+    loraRank: 4,
+    learningRate: 0.001,
+    epochs: 3,
+    seed: 11,
+    evaluation: false,
+    ...changes,
   });
 }
 

@@ -15,7 +15,8 @@ import { call, downloadModel, events, freshId, metrics, ok, stack, toJsonl, unti
 const run = promisify(execFile);
 
 const COLOURS = ['red', 'green', 'blue', 'yellow'];
-const sentences = (count: number) => Array.from({ length: count }, (_, index) => `the thing number ${index} that I saw today was painted ${COLOURS[index % 4]} all over`);
+const sentences = (count: number) =>
+  Array.from({ length: count }, (_, index) => `the thing number ${index} that I saw today was painted ${COLOURS[index % 4]} all over`);
 
 const classification = (count: number) => sentences(count).map((text, index) => ({ text, colour: COLOURS[index % 4] }));
 const completion = (count: number) => sentences(count).map((text, index) => ({ question: `what was number ${index}?`, answer: text }));
@@ -23,7 +24,8 @@ const conversation = (count: number) =>
   sentences(count).map((text, index) => ({
     messages: [
       ...(index % 3 === 0 ? [{ role: 'system', content: 'Answer in one sentence.' }] : []),
-      { role: 'user', content: `what was number ${index}?` }, { role: 'assistant', content: text },
+      { role: 'user', content: `what was number ${index}?` },
+      { role: 'assistant', content: text },
     ],
   }));
 
@@ -36,8 +38,20 @@ interface Case {
 }
 
 const CASES: Case[] = [
-  { kind: 'classification', rows: classification(80), task: { textClassification: { text: 'text', label: 'colour' } }, settings: { evaluationSplit: 0.2, epochs: 4 }, metric: 'accuracy' },
-  { kind: 'completion', rows: completion(60), task: { textCompletion: { inputTemplate: 'Q: {question}\nA: ', outputTemplate: '{answer}' } }, settings: { epochs: 1.5 }, metric: 'perplexity' },
+  {
+    kind: 'classification',
+    rows: classification(80),
+    task: { textClassification: { text: 'text', label: 'colour' } },
+    settings: { evaluationSplit: 0.2, epochs: 4 },
+    metric: 'accuracy',
+  },
+  {
+    kind: 'completion',
+    rows: completion(60),
+    task: { textCompletion: { inputTemplate: 'Q: {question}\nA: ', outputTemplate: '{answer}' } },
+    settings: { epochs: 1.5 },
+    metric: 'perplexity',
+  },
   { kind: 'conversation', rows: conversation(60), task: { conversation: {} }, settings: { quantization: 'nf4' }, metric: 'perplexity' },
 ];
 
@@ -48,13 +62,25 @@ describe.each(CASES)('a $kind job', ({ kind, rows, task, settings, metric }) => 
     const dataset = await uploadDataset(id, toJsonl(rows));
     expect(dataset).toMatchObject({ state: 'READY', exampleCount: String(rows.length) });
     const job = await ok('POST', 'fineTuningJobs', {
-      jobId: id, modelId: id, dataset: dataset['name'], baseModel: TINY_MODEL_NAME, batchSize: 8, loraRank: 8, learningRate: 0.002, ...task, ...settings,
+      jobId: id,
+      modelId: id,
+      dataset: dataset['name'],
+      baseModel: TINY_MODEL_NAME,
+      batchSize: 8,
+      loraRank: 8,
+      learningRate: 0.002,
+      ...task,
+      ...settings,
     });
     expect(job['state']).toBe('CREATING');
     await untilState(id, 'JOB_STATE_COMPLETED');
     const done = await ok('GET', `fineTuningJobs/${id}`);
     expect(done['evaluationResult']).toMatchObject({ metric });
-    expect(await ok('GET', `models/${id}`)).toMatchObject({ state: 'READY', kind: 'HF_PEFT_ADDON', peftDetails: { baseModel: TINY_MODEL_NAME, r: 8 } });
+    expect(await ok('GET', `models/${id}`)).toMatchObject({
+      state: 'READY',
+      kind: 'HF_PEFT_ADDON',
+      peftDetails: { baseModel: TINY_MODEL_NAME, r: 8 },
+    });
   });
 
   it('tells its life in events, in order, without gap, and its losses step by step', async () => {
@@ -71,13 +97,24 @@ describe.each(CASES)('a $kind job', ({ kind, rows, task, settings, metric }) => 
     const folder = mkdtempSync(path.join(tmpdir(), 'temper-model-'));
     try {
       const files = await downloadModel(id);
-      expect(Object.keys(files)).toEqual(expect.arrayContaining(['README.md', 'adapter_config.json', 'adapter_model.safetensors', 'lineage.json', 'tokenizer.json']));
+      expect(Object.keys(files)).toEqual(
+        expect.arrayContaining(['README.md', 'adapter_config.json', 'adapter_model.safetensors', 'lineage.json', 'tokenizer.json']),
+      );
       for (const [name, content] of Object.entries(files)) writeFileSync(path.join(folder, name), content);
       const lineage = JSON.parse(files['lineage.json']!.toString()) as Json;
-      writeFileSync(path.join(folder, 'eval.jsonl'), await readObject(`prepared/${stack().accountId}/${lineage['prepared'].hash}/eval.jsonl`));
+      writeFileSync(
+        path.join(folder, 'eval.jsonl'),
+        await readObject(`prepared/${stack().accountId}/${lineage['prepared'].hash}/eval.jsonl`),
+      );
       await bringBaseModel(path.join(folder, 'base'));
       const python = path.join(rootFolder, 'trainer', '.venv', 'bin', 'python');
-      const { stdout } = await run(python, [path.join(rootFolder, 'test', 'integration', 'evaluateWithPeft.py'), folder, metric, kind === 'conversation' ? 'nf4' : 'none', kind]);
+      const { stdout } = await run(python, [
+        path.join(rootFolder, 'test', 'integration', 'evaluateWithPeft.py'),
+        folder,
+        metric,
+        kind === 'conversation' ? 'nf4' : 'none',
+        kind,
+      ]);
       const again = JSON.parse(stdout.trim().split('\n').at(-1)!) as { base: number; tuned: number };
       const { base, tuned } = (await ok('GET', `fineTuningJobs/${id}`))['evaluationResult'] as { base: number; tuned: number };
       expect(again.base).toBeCloseTo(base, metric === 'accuracy' ? 6 : 2);

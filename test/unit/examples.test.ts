@@ -14,7 +14,11 @@ const read = <T>(name: string): T[] =>
     .map((line) => JSON.parse(line) as T);
 
 /** The same text for a reader: capitals, punctuation and spaces aside. */
-const plain = (text: string) => text.toLowerCase().replace(/[^a-z0-9]+/g, ' ').trim();
+const plain = (text: string) =>
+  text
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, ' ')
+    .trim();
 
 const requests = read<Row>('clinc150.jsonl');
 const instructions = read<Row>('alpaca.jsonl');
@@ -63,7 +67,9 @@ describe('the base model', () => {
   it('has read no request, instruction, answer or conversation of the datasets', () => {
     expect(seen.size).toBeGreaterThan(10_000);
     expect(requests.filter(({ text }) => met(text!))).toEqual([]);
-    expect(instructions.filter(({ instruction, input, output }) => met(`${instruction} ${input}`) || (isOwn(output!) && met(output!)))).toEqual([]);
+    expect(
+      instructions.filter(({ instruction, input, output }) => met(`${instruction} ${input}`) || (isOwn(output!) && met(output!))),
+    ).toEqual([]);
     const texts = conversations.flatMap(({ messages }) => messages.map(({ content }) => content));
     expect(texts.filter((text) => isOwn(text) && met(text))).toEqual([]);
     expect(conversations.filter(({ messages }) => met(messages[0]!.content))).toEqual([]);

@@ -1,0 +1,147 @@
+/**
+ * What Temper costs a job beyond training: everything from the POST to COMPLETED, less the running time of the trainer's own
+ * processes. Beside it the same work by hand: the trainer alone, started twice from a shell, with nothing durable about it.
+ *
+ *   node --import tsx bench/overhead.ts [--jobs 5]
+ */
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { callApi, type Connection, type Resource } from '../cli/client.js';
+import { postgresFolder } from '../dev/postgres.js';
+import { prepare } from '../dev/prepare.js';
+import { startStack } from '../dev/stack.js';
+import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
+import type { EvaluateSpec, TrainSpec } from '../schemas/trainerProtocol.js';
+
+const { values } = parseArgs({ options: { jobs: { type: 'string', default: '5' } } });
+const home = mkdtempSync(path.join(tmpdir(), 'temper-bench-'));
+chmodSync(home, 0o711);
+const progress = (line: string) => console.error(line);
+const { python, baseModel } = await prepare(progress);
+const stack = await startStack({ home, progress, port: 0, baseModel });
+try {
+  const { apiUrl, apiKey, accountId } = stack.dev();
+  const connection = { apiUrl, apiKey, accountId } as Connection;
+  const route = `/v1/accounts/${accountId}`;
+  const rows = Array.from({ length: 200 }, (_, index) => ({
+    text: `row ${index} has ${index * 7} words`,
+    label: ['a', 'b', 'c'][index % 3],
+  }));
+  await upload(connection, `${route}/datasets`, rows);
+
+  const overheads: number[] = [];
+  const totals: number[] = [];
+  // The first job brings the base model to the worker, and is not counted.
+  for (let index = 0; index <= Number(values.jobs); index += 1) {
+    const job = await runJob(connection, route, `job-${index}`, index);
+    if (index === 0) continue;
+    totals.push(job.total);
+    overheads.push(job.total - job.trainer);
+    console.log(
+      `job ${index}: ${job.total.toFixed(2)} s, of which trainer ${job.trainer.toFixed(2)} s, overhead ${(job.total - job.trainer).toFixed(2)} s`,
+    );
+  }
+  const byHand = runByHand();
+  console.log(`\noverhead of a job, median of ${overheads.length}: ${median(overheads).toFixed(2)} s`);
+  console.log(
+    `whole job against the trainer by hand: ${median(totals).toFixed(2)} s / ${byHand.toFixed(2)} s = ${(median(totals) / byHand).toFixed(2)}`,
+  );
+} finally {
+  await stack.stop();
+  rmSync(postgresFolder(home), { recursive: true, force: true });
+  rmSync(home, { recursive: true, force: true });
+}
+
+async function upload(connection: Connection, datasets: string, rows: object[]): Promise<void> {
+  await callApi(connection, { method: 'POST', path: datasets, body: { datasetId: 'rows', dataset: { userUploaded: {} } } });
+  const form = new FormData();
+  form.append('file', new Blob([rows.map((row) => `${JSON.stringify(row)}\n`).join('')]), 'rows.jsonl');
+  await fetch(`${connection.apiUrl}${datasets}/rows:upload`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${connection.apiKey}` },
+    body: form,
+  });
+  await poll(connection, `${datasets}/rows`, (dataset) => dataset['state'] === 'READY');
+}
+
+/** A different seed a job: nothing is shared but the base model. */
+async function runJob(connection: Connection, route: string, id: string, seed: number): Promise<{ total: number; trainer: number }> {
+  const body = {
+    jobId: id,
+    modelId: id,
+    dataset: `${route.slice(4)}/datasets/rows`,
+    baseModel: TINY_MODEL_NAME,
+    textClassification: { text: 'text', label: 'label' },
+    batchSize: 16,
+    seed,
+  };
+  const posted = performance.now();
+  await callApi(connection, { method: 'POST', path: `${route}/fineTuningJobs`, body });
+  const job = await poll(
+    connection,
+    `${route}/fineTuningJobs/${id}`,
+    (found) => found['state'] === 'COMPLETED' || found['state'] === 'FAILED',
+  );
+  if (job['state'] !== 'COMPLETED') throw new Error(JSON.stringify(job['failure']));
+  return { total: (performance.now() - posted) / 1000, trainer: (job['progress'] as { trainerSeconds: number }).trainerSeconds };
+}
+
+async function poll(connection: Connection, resource: string, done: (found: Resource) => boolean): Promise<Resource> {
+  for (;;) {
+    const found = await callApi(connection, { method: 'GET', path: resource });
+    if (done(found)) return found;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** The rendered rows that the last job left in the worker's cache, trained and evaluated by the bare trainer. */
+function runByHand(): number {
+  const prepared = path.join(home, 'cache', 'prepared', readdirSync(path.join(home, 'cache', 'prepared'))[0]!);
+  const model = { path: baseModel, quantization: 'none', dtype: 'auto' } as const;
+  const train: TrainSpec = {
+    version: 1,
+    work: 'train',
+    model,
+    adapter: { rank: 16, alpha: 32, dropout: 0 },
+    data: { kind: 'textClassification', path: path.join(prepared, 'train.jsonl'), cutoffLength: 512 },
+    training: {
+      epochs: 1,
+      batchSize: 16,
+      learningRate: 2e-3,
+      warmupSteps: 0,
+      schedule: 'cosine',
+      weightDecay: 0,
+      maxGradNorm: 1,
+      seed: 1,
+      microBatchTokens: null,
+    },
+    checkpoints: { directory: path.join(home, 'by-hand', 'checkpoints'), everySteps: 1000, everySeconds: 1000, keep: 1 },
+    outputPath: path.join(home, 'by-hand', 'adapter'),
+  };
+  const evaluate: EvaluateSpec = {
+    version: 1,
+    work: 'evaluate',
+    model,
+    adapterPath: train.outputPath,
+    data: { ...train.data, path: path.join(prepared, 'eval.jsonl') },
+    labels: ['a', 'b', 'c'],
+    maxExamples: null,
+    outputPath: path.join(home, 'evaluation.json'),
+  };
+  const started = performance.now();
+  for (const spec of [train, evaluate]) {
+    const file = path.join(home, `${spec.work}.json`);
+    writeFileSync(file, JSON.stringify(spec));
+    const { status, stderr } = spawnSync(python, ['-m', 'temper_trainer', file]);
+    if (status !== 0) throw new Error(stderr.toString());
+  }
+  readFileSync(evaluate.outputPath);
+  return (performance.now() - started) / 1000;
+}
+
+function median(numbers: number[]): number {
+  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
+}
