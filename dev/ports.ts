@@ -28,7 +28,7 @@ export async function keepPorts<Name extends string>(
   return Object.fromEntries(names.map((name) => [name, kept[name]])) as Record<Name, number>;
 }
 
-async function findFreePort(taken: Set<number>): Promise<number> {
+export async function findFreePort(taken = new Set<number>()): Promise<number> {
   for (;;) {
     const port = randomInt(lowestPort, highestPort);
     if (!taken.has(port) && (await isFree(port))) return port;

@@ -6,13 +6,15 @@ import { chmodSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
+import { findFreePort } from '../dev/ports.js';
 import { postgresFolder } from '../dev/postgres.js';
 import { prepare } from '../dev/prepare.js';
 import { rootFolder, startStack, type DevFile } from '../dev/stack.js';
 
 declare module 'vitest' {
   export interface ProvidedContext {
-    stack: DevFile & { home: string };
+    /** `wandbPort`: where the stack looks for Weights & Biases; a test that needs it starts test/wandbServer.ts there. */
+    stack: DevFile & { home: string; wandbPort: number };
   }
 }
 
@@ -26,11 +28,13 @@ export default async function setup(project: TestProject): Promise<() => Promise
     rmSync(postgresFolder(home), { recursive: true, force: true });
     rmSync(home, { recursive: true, force: true });
   };
-  const stack = await startStack({ home, progress, baseModel, port: 0 }).catch((error: unknown) => {
+  const wandbPort = await findFreePort();
+  const environment = { WANDB_BASE_URL: `http://127.0.0.1:${wandbPort}` };
+  const stack = await startStack({ home, progress, baseModel, port: 0, environment }).catch((error: unknown) => {
     clear();
     throw error;
   });
-  project.provide('stack', { ...stack.dev(), home });
+  project.provide('stack', { ...stack.dev(), home, wandbPort });
   return async () => {
     await stack.stop();
     clear();

@@ -1,0 +1,82 @@
+/** A job that reports to Weights & Biases: delivered whole, never in the job's way, and its key is nowhere but encrypted. */
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { Client, Connection } from '@temporalio/client';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { TINY_MODEL_NAME } from '../../schemas/baseModels.js';
+import { events, freshId, metrics, ok, stack, toJsonl, until, untilState, uploadDataset } from '../temper.js';
+import { startWandbServer, type WandbTestServer } from '../wandbServer.js';
+
+const KEY = 'c0ffee'.repeat(6) + 'abcd';
+
+let server: WandbTestServer;
+let dataset: string;
+
+beforeAll(async () => {
+  server = await startWandbServer({ apiKey: KEY, entity: 'someone', teams: ['team'] }, stack().wandbPort);
+  const rows = Array.from({ length: 40 }, (_, index) => ({ question: `what is ${index}?`, answer: `it is ${index * 3}` }));
+  dataset = (await uploadDataset(freshId('reported'), toJsonl(rows)))['name'] as string;
+});
+afterAll(() => server.stop());
+
+async function start(id: string): Promise<void> {
+  await ok('POST', 'fineTuningJobs', {
+    jobId: id,
+    modelId: id,
+    dataset,
+    baseModel: TINY_MODEL_NAME,
+    textCompletion: { inputTemplate: 'question', outputTemplate: 'answer' },
+    batchSize: 8,
+    wandbEntity: 'team',
+    wandbProject: 'temper',
+    wandbApiKey: KEY,
+  });
+}
+
+const reported = (id: string, state: string) =>
+  until(`${id} to be ${state}`, async () => (await ok('GET', `fineTuningJobs/${id}`))['wandbState'] === state);
+
+describe('reporting', () => {
+  const id = freshId('reports');
+
+  it('delivers every step, the settings and the evaluation', async () => {
+    await start(id);
+    await untilState(id, 'JOB_STATE_COMPLETED');
+    await reported(id, 'DELIVERED');
+    const job = await ok('GET', `fineTuningJobs/${id}`);
+    const run = server.runs.get(`team/temper/${job['uid']}`)!;
+    expect(run.history.map((row) => row['train/loss'])).toEqual(expect.arrayContaining((await metrics(id)).map((row) => row['loss'])));
+    expect(run).toMatchObject({ state: 'finished', summary: { 'eval/tuned_perplexity': job['evaluationResult'].tuned } });
+    expect(JSON.stringify(run.config)).toContain('learningRate');
+    expect(job['wandbUrl']).toContain(job['uid']);
+  });
+
+  it('leaves the key in no history, event, answer, log or file', async () => {
+    const connection = await Connection.connect({ address: stack().temporalAddress });
+    const { name } = await ok('GET', `fineTuningJobs/${id}`);
+    const history = await new Client({ connection }).workflow.getHandle(name as string).fetchHistory();
+    await connection.close();
+    const told = [history, await events(id), await ok('GET', `fineTuningJobs/${id}`), await ok('GET', 'secrets')];
+    expect(JSON.stringify(told)).not.toContain(KEY);
+    expect(JSON.stringify(told)).not.toContain(Buffer.from(KEY).toString('base64').slice(0, 40));
+    const files = filesUnder(stack().home);
+    expect(files.length).toBeGreaterThan(20);
+    expect(files.filter((file) => readFileSync(file).includes(KEY))).toEqual([]);
+  });
+
+  it('does not hold up a job while the tracker is away, and delivers when it is back', async () => {
+    const other = freshId('outage');
+    server.fault = { on: 'everything', how: 500 };
+    await start(other);
+    await untilState(other, 'JOB_STATE_COMPLETED');
+    await reported(other, 'DEGRADED');
+    server.fault = null;
+    await reported(other, 'DELIVERED');
+  });
+});
+
+function filesUnder(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .map((name) => path.join(folder, name))
+    .filter((file) => statSync(file, { throwIfNoEntry: false })?.isFile());
+}
