@@ -25,17 +25,19 @@ try {
   const { python } = await prepare((line) => console.log(line));
   const total: Counts = { passed: 0, failed: 0, skipped: 0 };
   const add = (counts: Counts) => (Object.keys(total) as (keyof Counts)[]).forEach((key) => (total[key] += counts[key]));
-  // Two lanes, one a processor: the TypeScript tests show as they run, the checks and the Python tests each when it is over.
-  const checks = async () => {
-    if (filters.length > 0) return;
+  // Two lanes, one a processor: tests against the running stack show as they run, all the rest each when it is over.
+  const withoutStack = async () => {
     add(await runCheck('types', 'tsc', ['-p', '.', '--noEmit']));
     add(await runCheck('types of the workflows, without Node', 'tsc', ['-p', 'workflows', '--noEmit']));
     add(await runCheck('lint', 'eslint', ['--max-warnings=0', '.']));
     add(await runCheck('format', 'prettier', ['--check', '--log-level', 'warn', '**/*.{ts,js,mjs,cjs}']));
     add(await runCheck('layers', 'depcruise', ['--config', '.dependency-cruiser.cjs', ...existingFolders()]));
+    add(await runVitest('unit tests', ['--project', 'unit']));
     add(await runPytest(python));
   };
-  await Promise.all([checks(), runVitest().then(add)]);
+  const withStack = async () => add(await runVitest('tests against the running stack', ['--project', 'stack'], { live: true }));
+  if (filters.length > 0) add(await runVitest('tests', filters, { live: true }));
+  else await Promise.all([withoutStack(), withStack()]);
   process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;
   console.log(`\n${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`);
 } catch (error) {
@@ -50,10 +52,10 @@ async function runCheck(title: string, tool: string, args: string[]): Promise<Co
   return { passed: exitCode === 0 ? 1 : 0, failed: exitCode === 0 ? 0 : 1, skipped: 0 };
 }
 
-async function runVitest(): Promise<Counts> {
-  const report = join(reports, 'vitest.json');
-  const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...filters];
-  const exitCode = await run('TypeScript tests', npmTool('vitest'), args, { live: true });
+async function runVitest(title: string, selection: string[], options: { live?: boolean } = {}): Promise<Counts> {
+  const report = join(reports, `${title.replaceAll(' ', '-')}.json`);
+  const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...selection];
+  const exitCode = await run(title, npmTool('vitest'), args, options);
   const result = readJson<VitestReport>(report);
   if (!result) return { passed: 0, failed: 1, skipped: 0 };
   // A file that does not load has no tests that could fail.
