@@ -52,12 +52,15 @@ const GPU: ActivityOptions = {
 /** Evaluation starts over after a crash; one that crashes this often does so for a reason of its own. */
 const EVALUATE_RETRY = { initialInterval: '1s', maximumInterval: '5m', maximumAttempts: 10 } as const;
 
-export const records =
-  proxyActivities<Pick<ControlActivities, 'recordDatasetOutcome' | 'recordTransition' | 'recordEvent' | 'recordAttemptEnd'>>(RECORD);
-
-export const cleanup = proxyActivities<Pick<DataActivities, 'cleanUpJob'>>(CLEANUP);
-
 /** @param summary  the line that the Temporal UI shows on the activity */
+export function recordActivities(summary: string) {
+  return proxyActivities<Omit<ControlActivities, 'report'>>({ ...RECORD, summary });
+}
+
+export function cleanUpActivity(summary: string) {
+  return proxyActivities<Pick<DataActivities, 'cleanUpJob'>>({ ...CLEANUP, summary });
+}
+
 export function dataActivities(summary: string) {
   return proxyActivities<Omit<DataActivities, 'cleanUpJob'>>({ ...STREAM, summary });
 }

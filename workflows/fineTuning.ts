@@ -18,7 +18,7 @@ import {
 import type { EvaluationResult, Failure, JobInput, PreparedSet, TrainResult } from '../schemas/activities.js';
 import { MAX_ATTEMPTS_WITHOUT_PROGRESS } from '../schemas/limits.js';
 import type { JobState } from '../schemas/states.js';
-import { cleanup, dataActivities, evaluateActivity, records, reportActivities, trainActivity } from './activityOptions.js';
+import { cleanUpActivity, dataActivities, evaluateActivity, recordActivities, reportActivities, trainActivity } from './activityOptions.js';
 import { failureOf, progressOf } from './failures.js';
 import { Job } from './job.js';
 import {
@@ -173,7 +173,7 @@ async function reportToTracker(job: Job, input: JobInput): Promise<void> {
   } catch (error) {
     if (isCancellation(error)) return;
     const { code, message } = failureOf(error);
-    await records.recordEvent({
+    await recordActivities('a warning').recordEvent({
       uid: input.uid,
       key: 'report/failed',
       type: 'report',
@@ -186,18 +186,18 @@ async function reportToTracker(job: Job, input: JobInput): Promise<void> {
 async function removeJob(job: Job, input: JobInput): Promise<void> {
   await CancellationScope.nonCancellable(async () => {
     await job.move('DELETING', 'done', `Deleted by ${job.wishedBy}: removing the job.`);
-    await cleanup.cleanUpJob({ uid: input.uid, name: input.name, removeModel: false, removeJob: true });
+    await cleanUpActivity('remove what the job left').cleanUpJob({ uid: input.uid, name: input.name, removeModel: false, removeJob: true });
   });
 }
 
 /** Left-overs must not decide the end of a job: what this misses, the next removal of the job takes. */
 async function cleanUp(input: JobInput, what: { removeModel: boolean; removeJob: boolean }): Promise<void> {
   try {
-    await cleanup.cleanUpJob({ uid: input.uid, name: input.name, ...what });
+    await cleanUpActivity('remove what the job left').cleanUpJob({ uid: input.uid, name: input.name, ...what });
   } catch (error) {
     if (isCancellation(error)) throw error;
     const { message } = failureOf(error);
-    await records.recordEvent({
+    await recordActivities('a warning').recordEvent({
       uid: input.uid,
       key: 'cleanup/failed',
       type: 'warning',
@@ -207,7 +207,9 @@ async function cleanUp(input: JobInput, what: { removeModel: boolean; removeJob:
 }
 
 function recordEnd(input: JobInput, attempt: number, outcome: string, failure?: Failure): Promise<void> {
-  return CancellationScope.nonCancellable(() => records.recordAttemptEnd({ uid: input.uid, attempt, outcome, failure }));
+  return CancellationScope.nonCancellable(() =>
+    recordActivities(`attempt ${attempt} ${outcome}`).recordAttemptEnd({ uid: input.uid, attempt, outcome, failure }),
+  );
 }
 
 function handleMessages(job: Job): void {

@@ -3,7 +3,7 @@ import { CancellationScope, CancelledFailure, setCurrentDetails, upsertSearchAtt
 import type { Failure, JobInput, TrainingMilestone } from '../schemas/activities.js';
 import { TEMPER_STAGE, TEMPER_STATE } from '../schemas/searchAttributes.js';
 import { canMove, isTerminal, type JobStage, type JobState } from '../schemas/states.js';
-import { records } from './activityOptions.js';
+import { recordActivities } from './activityOptions.js';
 import type { JobProgress } from './messages.js';
 
 /** What someone asked for and the main function has not done yet. */
@@ -49,7 +49,9 @@ export class Job {
     ]);
     this.show();
     const transition = { uid: this.input.uid, sequence: this.sequence, from, to, stage, cause, failure };
-    this.recorded = this.recorded.then(() => CancellationScope.nonCancellable(() => records.recordTransition(transition)));
+    this.recorded = this.recorded.then(() =>
+      CancellationScope.nonCancellable(() => recordActivities(`${to} · ${stage}`).recordTransition(transition)),
+    );
     await this.recorded;
   }
 
