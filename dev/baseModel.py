@@ -3,8 +3,8 @@
     trainer/.venv/bin/python dev/baseModel.py OUTPUT_FOLDER
 
 What comes out loads with `AutoModelForCausalLM` and `AutoTokenizer`, has a chat template, and has read some English, so that an
-adapter has something to build on. It never sees a row of the files that the examples upload as datasets, nor any intent's name:
-examples/README.md says which text is for what. The same versions, processor and data give the same bytes: two threads, one seed.
+adapter has something to build on. It never sees a row of the files that the examples upload as datasets, nor a request with its
+intent: examples/README.md says which text is for what. The same versions, processor and data give the same bytes: two threads, one seed.
 """
 
 # ruff: noqa: E402 (what is imported below would read the environment too early)
