@@ -97,7 +97,7 @@ const TINY_MODEL: BaseModel = {
   cutoffLength: 512,
   conversationRecommended: true,
   chatFamily: null,
-  parameters: 10_000_000,
+  parameters: 1_278_912,
   quantization: 'none',
 };
 
