@@ -117,8 +117,11 @@ describe.each(CASES)('a $kind job', ({ kind, rows, task, settings, metric }) => 
       ]);
       const again = JSON.parse(stdout.trim().split('\n').at(-1)!) as { base: number; tuned: number };
       const { base, tuned } = (await ok('GET', `fineTuningJobs/${id}`))['evaluationResult'] as { base: number; tuned: number };
-      expect(again.base).toBeCloseTo(base, metric === 'accuracy' ? 6 : 2);
-      expect(again.tuned).toBeCloseTo(tuned, metric === 'accuracy' ? 6 : 2);
+      // Of perplexities the logarithms are compared: mean losses a token. Plain PEFT computes a 4-bit model's norms in another order.
+      const tolerance = metric === 'accuracy' ? 1e-6 : kind === 'conversation' ? 1e-3 : 1e-4;
+      const difference = (one: number, other: number) => Math.abs(metric === 'accuracy' ? one - other : Math.log(one) - Math.log(other));
+      expect(difference(again.base, base)).toBeLessThan(tolerance);
+      expect(difference(again.tuned, tuned)).toBeLessThan(tolerance);
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
