@@ -112,6 +112,21 @@ describe('kill -9', () => {
   });
 });
 
+describe('SIGTERM', () => {
+  it('of the GPU worker: it checkpoints, and the job goes on from there', async () => {
+    const id = freshId('stopped-worker');
+    await start(id);
+    await untilPastCheckpoint(id);
+    process.kill(devFile().pids.workers.at(-1)!, 'SIGTERM');
+    await untilState(id, 'JOB_STATE_COMPLETED');
+    await expectSameAsUndisturbed(id);
+    const attempts = (await ok('GET', `fineTuningJobs/${id}:listAttempts`))['attempts'] as Json[];
+    expect(attempts).toHaveLength(2);
+    expect(attempts[0]).toMatchObject({ outcome: 'failed', failure: { code: 'TRAINER_INTERRUPTED' } });
+    expect(attempts[1]!['startStep']).toBe(attempts[0]!['endStep']);
+  });
+});
+
 describe('steering', () => {
   it('pauses with a checkpoint, frees the GPU, and goes on to the same model', async () => {
     const id = freshId('paused');
