@@ -60,7 +60,6 @@ async function registerModel(deps: Dependencies, input: RegisterInput, signal: A
       files.push({ name, key, ...(await objects.putBytes(key, text)) });
     }
     await publishModel(database, {
-      uid: model.uid,
       accountId: job.account_id,
       id: job.model_id,
       displayName: job.display_name || job.model_id,
@@ -69,9 +68,7 @@ async function registerModel(deps: Dependencies, input: RegisterInput, signal: A
       conversation: template ? { style: 'jinja', template } : null,
       files: files.sort((a, b) => (a.name < b.name ? -1 : 1)),
       contextLength: job.settings.cutoffLength,
-      jobName: input.name,
       jobUid: job.uid,
-      createdBy: job.created_by,
       metrics: input.evaluation
         ? { [input.evaluation.metric]: { base: input.evaluation.base, tuned: input.evaluation.tuned, examples: input.evaluation.examples } }
         : null,
@@ -106,8 +103,6 @@ async function copyAdapter(
   }
   return files;
 }
-
-export type Lineage = Awaited<ReturnType<typeof describeLineage>>;
 
 /** Enough to make the same model again, and to say what it was made from. */
 async function describeLineage(

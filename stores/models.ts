@@ -9,7 +9,6 @@ export function findModel(database: Database, accountId: string, id: string): Pr
 }
 
 export interface TunedModel {
-  uid: string;
   accountId: string;
   id: string;
   displayName: string;
@@ -18,10 +17,8 @@ export interface TunedModel {
   conversation: Record<string, unknown> | null;
   files: StoredFile[];
   contextLength: number;
-  jobName: string;
   jobUid: string;
   metrics: Record<string, unknown> | null;
-  createdBy: string;
 }
 
 /** Reserves a job's model ID at the job's creation, so that two jobs cannot end in one name. False when it is taken by another. */

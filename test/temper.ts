@@ -55,6 +55,16 @@ export async function uploadDataset(id: string, content: string): Promise<Json> 
   });
 }
 
+/** Uploads a dataset of two rows and gives a job on it, but for the base model: for tests of what surrounds a job. */
+export async function twoRowJob(id: string): Promise<Json> {
+  const rows = [
+    { text: 'a', label: 'x' },
+    { text: 'b', label: 'y' },
+  ];
+  await uploadDataset(id, toJsonl(rows));
+  return { jobId: id, dataset: id, textClassification: { text: 'text', label: 'label' } };
+}
+
 export function toJsonl(rows: object[]): string {
   return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { call, events, freshId, ok, stack, toJsonl, until, uploadDataset, type Json } from '../../temper.js';
+import { call, events, freshId, ok, stack, twoRowJob, until, type Json } from '../../temper.js';
 
 interface Frame {
   id: number;
@@ -39,21 +39,9 @@ async function readStream(jobId: string, options: { lastEventId?: string; enough
 describe("a job's events", () => {
   it('come as they happen, go on after a lost connection, and end with the job', async () => {
     const id = freshId('events');
-    await uploadDataset(
-      id,
-      toJsonl([
-        { text: 'a', label: 'x' },
-        { text: 'b', label: 'y' },
-      ]),
-    );
+    const job = await twoRowJob(id);
     // A base model that this machine does not have: the job waits until it is cancelled.
-    const body = {
-      jobId: id,
-      dataset: id,
-      baseModel: 'accounts/fireworks/models/llama-v3p2-1b-instruct',
-      textClassification: { text: 'text', label: 'label' },
-    };
-    await ok('POST', 'fineTuningJobs', body);
+    await ok('POST', 'fineTuningJobs', { ...job, baseModel: 'accounts/fireworks/models/llama-v3p2-1b-instruct' });
 
     const first = await readStream(id, { enough: (frames) => frames.some((frame) => frame.data['state'] === 'VALIDATING') });
     expect(first[0]).toMatchObject({ id: 1, event: 'state', data: { state: 'CREATING', sequence: 1 } });
@@ -75,19 +63,8 @@ describe("a job's events", () => {
 
   it('come in pages, too', async () => {
     const id = freshId('pages');
-    await uploadDataset(
-      id,
-      toJsonl([
-        { text: 'a', label: 'x' },
-        { text: 'b', label: 'y' },
-      ]),
-    );
-    await ok('POST', 'fineTuningJobs', {
-      jobId: id,
-      dataset: id,
-      baseModel: 'temper-tiny',
-      textClassification: { text: 'text', label: 'label' },
-    });
+    const job = await twoRowJob(id);
+    await ok('POST', 'fineTuningJobs', { ...job, baseModel: 'temper-tiny' });
     await ok('POST', `fineTuningJobs/${id}:cancel`, {});
     await until('the end', async () => (await events(id)).some((event) => event['state'] === 'CANCELLED'));
     const seen: Json[] = [];
@@ -104,19 +81,8 @@ describe("a job's events", () => {
 
   it('refuse a Last-Event-ID that is none of theirs', async () => {
     const id = freshId('header');
-    await uploadDataset(
-      id,
-      toJsonl([
-        { text: 'a', label: 'x' },
-        { text: 'b', label: 'y' },
-      ]),
-    );
-    await ok('POST', 'fineTuningJobs', {
-      jobId: id,
-      dataset: id,
-      baseModel: 'temper-tiny',
-      textClassification: { text: 'text', label: 'label' },
-    });
+    const job = await twoRowJob(id);
+    await ok('POST', 'fineTuningJobs', { ...job, baseModel: 'temper-tiny' });
     for (const value of ['x', '-1', '1.5'])
       expect((await call('GET', `fineTuningJobs/${id}:streamEvents`, undefined, { 'last-event-id': value })).status).toBe(400);
     await ok('DELETE', `fineTuningJobs/${id}`);

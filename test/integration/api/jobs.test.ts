@@ -51,7 +51,6 @@ beforeAll(async () => {
     if (id === unready) continue;
     const peft = { baseModel: TINY_MODEL_NAME, r: 4, targetModules: ['q_proj'] };
     await publishModel(database, {
-      uid,
       accountId,
       id,
       displayName: '',
@@ -60,10 +59,8 @@ beforeAll(async () => {
       conversation: null,
       files: [],
       contextLength: 512,
-      jobName: 'a job',
       jobUid,
       metrics: null,
-      createdBy: '',
     });
   }
 });

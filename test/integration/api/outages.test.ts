@@ -10,7 +10,7 @@ import { loadSecrets } from '../../../dev/secrets.js';
 import { openDatabase } from '../../../stores/database.js';
 import { openEventFeed } from '../../../stores/eventFeed.js';
 import { openObjectStore } from '../../../stores/objects.js';
-import { freshId, jobState, ok, stack, toJsonl, until, uploadDataset } from '../../temper.js';
+import { freshId, jobState, ok, stack, twoRowJob, until } from '../../temper.js';
 
 /** A port that refuses: nothing listens on it. */
 const NOWHERE = '127.0.0.1:9';
@@ -69,15 +69,9 @@ async function request(server: FastifyInstance, method: 'GET' | 'POST', route: s
 describe('without Temporal', () => {
   it('a job is accepted, and begins when Temporal is back', async () => {
     const id = freshId('outage');
-    await uploadDataset(
-      id,
-      toJsonl([
-        { text: 'a', label: 'x' },
-        { text: 'b', label: 'y' },
-      ]),
-    );
+    const job = await twoRowJob(id);
     const server = await serverWithout('temporal');
-    const body = { jobId: id, dataset: id, baseModel: 'temper-tiny', textClassification: { text: 'text', label: 'label' } };
+    const body = { ...job, baseModel: 'temper-tiny' };
     const created = await request(server, 'POST', 'fineTuningJobs', body);
     expect([created.status, created.body['state']]).toEqual([200, 'CREATING']);
     // The stack's own API looks for such jobs.
@@ -87,19 +81,8 @@ describe('without Temporal', () => {
 
   it('what needs a workflow now is refused for the moment, and what does not goes on', async () => {
     const id = freshId('steer');
-    await uploadDataset(
-      id,
-      toJsonl([
-        { text: 'a', label: 'x' },
-        { text: 'b', label: 'y' },
-      ]),
-    );
-    await ok('POST', 'fineTuningJobs', {
-      jobId: id,
-      dataset: id,
-      baseModel: 'accounts/fireworks/models/mistral-7b',
-      textClassification: { text: 'text', label: 'label' },
-    });
+    const job = await twoRowJob(id);
+    await ok('POST', 'fineTuningJobs', { ...job, baseModel: 'accounts/fireworks/models/mistral-7b' });
     const server = await serverWithout('temporal');
     expect((await request(server, 'GET', `fineTuningJobs/${id}`)).status).toBe(200);
     const refused = await request(server, 'POST', `fineTuningJobs/${id}:cancel`, {});
