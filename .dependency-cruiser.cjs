@@ -6,7 +6,7 @@ const only = (from, allowed, comment) => ({
   severity: 'error',
   from: { path: folder(from) },
   to: {
-    path: '^(api|cli|activities|bench|datasets|dev|schemas|stores|templates|test|workers|workflows)/',
+    path: '^(api|cli|activities|bench|datasets|dev|jobs|schemas|stores|templates|test|workers|workflows)/',
     pathNot: [from, ...allowed].map(folder),
   },
 });
@@ -18,8 +18,13 @@ module.exports = {
     only('stores', ['schemas'], 'Postgres and S3 only; stores never know Temporal.'),
     only('datasets', ['schemas'], 'Reading and checking rows.'),
     only('templates', ['schemas', 'datasets'], 'Rendering rows.'),
-    only('activities', ['schemas', 'stores', 'datasets', 'templates'], 'How a step is done; what happens when is the workflow’s.'),
-    only('api', ['schemas', 'stores', 'datasets', 'templates', 'workflows'], 'Starts and messages workflows; never runs a step itself.'),
+    only('jobs', ['schemas', 'stores', 'datasets', 'templates'], 'A request to a job’s settings and row: for the API and for activities.'),
+    only('activities', ['schemas', 'stores', 'datasets', 'templates', 'jobs'], 'How a step is done; what happens when is the workflow’s.'),
+    only(
+      'api',
+      ['schemas', 'stores', 'datasets', 'templates', 'jobs', 'workflows'],
+      'Starts and messages workflows; never runs a step itself.',
+    ),
     only('cli', ['schemas', 'datasets', 'templates'], 'Talks HTTP; works offline on files.'),
     only('workers', ['schemas', 'stores', 'activities'], 'Composition roots.'),
     {
@@ -30,9 +35,9 @@ module.exports = {
       to: { path: folder('workflows'), pathNot: '^workflows/messages\\.ts$' },
     },
     {
-      name: 'stores-and-templates-know-no-temporal',
+      name: 'stores-templates-and-jobs-know-no-temporal',
       severity: 'error',
-      from: { path: '^(stores|templates|datasets|cli)/' },
+      from: { path: '^(stores|templates|datasets|jobs|cli)/' },
       to: { path: '@temporalio' },
     },
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
@@ -40,7 +45,7 @@ module.exports = {
     {
       name: 'no-dev-dependencies-in-the-product',
       severity: 'error',
-      from: { path: '^(api|cli|activities|datasets|schemas|stores|templates|workers|workflows)/' },
+      from: { path: '^(api|cli|activities|datasets|jobs|schemas|stores|templates|workers|workflows)/' },
       to: { dependencyTypes: ['npm-dev'] },
     },
   ],

@@ -3,7 +3,7 @@
  * account is answered exactly as one that does not exist, except what the public catalogue's accounts show to everyone.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { TemperError } from '../schemas/errors.js';
+import { notFound, TemperError } from '../schemas/errors.js';
 import { findCaller, touchKey, type Caller } from '../stores/accounts.js';
 import type { Database } from '../stores/database.js';
 
@@ -59,14 +59,6 @@ function readKey(request: FastifyRequest): string | null {
   if (scheme?.toLowerCase() === 'bearer' && bearer) return bearer;
   const header = request.headers['x-api-key'];
   return typeof header === 'string' && header ? header : null;
-}
-
-const NOT_FOUND_CODES = { datasets: 'DATASET_NOT_FOUND', models: 'MODEL_NOT_FOUND' } as const;
-
-/** The one answer for a resource that is not there or not the caller's to see. */
-export function notFound(accountId: string, collection: string, id: string): TemperError {
-  const code = collection in NOT_FOUND_CODES ? NOT_FOUND_CODES[collection as keyof typeof NOT_FOUND_CODES] : 'RESOURCE_NOT_FOUND';
-  return new TemperError(code, `accounts/${accountId}/${collection}/${id} was not found, or you have no access to it.`);
 }
 
 function foreign(request: FastifyRequest): TemperError {

@@ -8,7 +8,7 @@ import type { TSchema } from 'typebox';
 import { checkJson } from '../datasets/checkJson.js';
 import { isErrorCode, TemperError, type ErrorCode, type ErrorDetail } from '../schemas/errors.js';
 import { ID_PATTERN } from '../schemas/names.js';
-import { nearest } from './suggest.js';
+import { nearest } from '../schemas/suggest.js';
 
 /** A schema as plain JSON Schema, as far as this module looks into it. */
 interface JsonSchema {

@@ -4,7 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import { sql } from 'kysely';
 import { Type, type Static } from 'typebox';
 import { CreateDatasetRequest, Dataset } from '../schemas/dataset.js';
-import { TemperError } from '../schemas/errors.js';
+import { notFound, TemperError } from '../schemas/errors.js';
 import { DOWNLOAD_URL_SECONDS } from '../schemas/limits.js';
 import { resourceName } from '../schemas/names.js';
 import { Empty, GetQuery, Id, listReply, ListQuery, SignedUrls } from '../schemas/wire.js';
@@ -18,7 +18,6 @@ import {
   withdrawDataset,
   type DatasetRecord,
 } from '../stores/datasets.js';
-import { notFound } from './auth.js';
 import { readIdempotencyKey, requestHash, requireSameRequest } from './idempotency.js';
 import { name, number, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';

@@ -9,7 +9,7 @@ import { fieldError } from '../schemas/errors.js';
 import { MAX_FILTER_LENGTH } from '../schemas/limits.js';
 import { toCamelCase } from './body.js';
 import type { ListField, ListFields } from './listFields.js';
-import { didYouMean } from './suggest.js';
+import { didYouMean } from '../schemas/suggest.js';
 
 const MAX_DEPTH = 10;
 const MAX_COMPARISONS = 50;

@@ -4,7 +4,7 @@ import type { TSchema } from 'typebox';
 import { FineTuningJob, SupervisedFineTuningJob } from '../schemas/job.js';
 import { JOB_TRANSITIONS, legacyJobState, supervisedJobState, type JobState } from '../schemas/states.js';
 import type { JobRecord } from '../stores/jobs.js';
-import { readFineTuningJob, readSupervisedJob, type JobRequest } from './jobRequest.js';
+import { readFineTuningJob, readSupervisedJob, type JobRequest } from '../jobs/jobRequest.js';
 import { viewFineTuningJob, viewSupervisedJob } from './jobViews.js';
 import { name, number, optionalTime, text, time, type ListFields } from './listFields.js';
 

@@ -2,7 +2,7 @@
 import type { UpdateDefinition } from '@temporalio/common';
 import type { FastifyInstance } from 'fastify';
 import { Type, type Static } from 'typebox';
-import { TemperError } from '../schemas/errors.js';
+import { notFound, TemperError } from '../schemas/errors.js';
 import { isTerminal, type JobState } from '../schemas/states.js';
 import { DisplayName, Empty, GetQuery, Id, listReply, ListQuery } from '../schemas/wire.js';
 import type { Database } from '../stores/database.js';
@@ -10,7 +10,6 @@ import { deleteJob, findJob, findJobByUid, updateJobFields, type JobRecord } fro
 import { deleteModel, findModel } from '../stores/models.js';
 import { deleteSecret } from '../stores/secrets.js';
 import { cancelUpdate, deleteUpdate, pauseUpdate, resumeUpdate, setPriorityUpdate } from '../workflows/messages.js';
-import { notFound } from './auth.js';
 import { answerCreateJob } from './createJob.js';
 import { JOB_FAMILIES, type JobFamily } from './jobFamilies.js';
 import { answerList } from './listRequest.js';

@@ -4,7 +4,7 @@ import { fieldError } from '../schemas/errors.js';
 import type { OrderTerm } from '../stores/lists.js';
 import { toCamelCase } from './body.js';
 import type { ListField, ListFields } from './listFields.js';
-import { didYouMean } from './suggest.js';
+import { didYouMean } from '../schemas/suggest.js';
 
 const MAX_TERMS = 5;
 

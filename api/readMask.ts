@@ -2,7 +2,7 @@
 import { fieldError } from '../schemas/errors.js';
 import type { TSchema } from 'typebox';
 import { toCamelCase } from './body.js';
-import { didYouMean } from './suggest.js';
+import { didYouMean } from '../schemas/suggest.js';
 
 const MAX_PATHS = 100;
 

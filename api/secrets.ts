@@ -2,12 +2,11 @@
 import type { FastifyInstance } from 'fastify';
 import { Type, type Static } from 'typebox';
 import { CreateSecretRequest, Secret } from '../schemas/account.js';
-import { fieldError, TemperError } from '../schemas/errors.js';
+import { fieldError, notFound, TemperError } from '../schemas/errors.js';
 import { parseName, resourceName } from '../schemas/names.js';
 import { Empty, GetQuery, Id, listReply, ListQuery } from '../schemas/wire.js';
 import type { Database } from '../stores/database.js';
 import { deleteSecret, findSecret, putSecret, readSecret, type SecretRecord } from '../stores/secrets.js';
-import { notFound } from './auth.js';
 import { name, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';
 import { compileReadMask } from './readMask.js';

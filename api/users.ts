@@ -2,12 +2,11 @@
 import type { FastifyInstance } from 'fastify';
 import { Type, type Static } from 'typebox';
 import { CreateUserRequest, ROLES, User } from '../schemas/account.js';
-import { fieldError } from '../schemas/errors.js';
+import { fieldError, notFound } from '../schemas/errors.js';
 import { isId, resourceName } from '../schemas/names.js';
 import { Empty, GetQuery, Id, listReply, ListQuery } from '../schemas/wire.js';
 import type { Database } from '../stores/database.js';
 import { createUser, deleteUser, findUser, updateUser, type UserRecord } from '../stores/users.js';
-import { notFound } from './auth.js';
 import { requireSameRequest } from './idempotency.js';
 import { name, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';

@@ -121,6 +121,6 @@ function npmTool(name: string): string {
 }
 
 function existingFolders(): string[] {
-  const folders = ['schemas', 'workflows', 'activities', 'workers', 'stores', 'api', 'cli', 'datasets', 'templates', 'dev'];
+  const folders = ['schemas', 'workflows', 'activities', 'workers', 'stores', 'jobs', 'api', 'cli', 'datasets', 'templates', 'dev'];
   return folders.filter((folder) => existsSync(join(rootFolder, folder)));
 }

@@ -185,3 +185,11 @@ export class TemperError extends Error {
 export function fieldError(code: ErrorCode, field: string, message: string): TemperError {
   return new TemperError(code, message, [{ reason: code, field, message }]);
 }
+
+const NOT_FOUND_CODES = { datasets: 'DATASET_NOT_FOUND', models: 'MODEL_NOT_FOUND' } as const;
+
+/** The one answer for a resource that is not there or not the caller's to see. */
+export function notFound(accountId: string, collection: string, id: string): TemperError {
+  const code = collection in NOT_FOUND_CODES ? NOT_FOUND_CODES[collection as keyof typeof NOT_FOUND_CODES] : 'RESOURCE_NOT_FOUND';
+  return new TemperError(code, `accounts/${accountId}/${collection}/${id} was not found, or you have no access to it.`);
+}

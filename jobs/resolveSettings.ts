@@ -3,7 +3,7 @@
  * refused here, each with its own code, before anything is created; the worker looks once more before anything is spent.
  */
 import { BASE_MODELS, findBaseModel, type BaseModel } from '../schemas/baseModels.js';
-import { fieldError, TemperError } from '../schemas/errors.js';
+import { fieldError, notFound, TemperError } from '../schemas/errors.js';
 import {
   ALPHA_PER_RANK,
   DEFAULT_EVALUATION_SPLIT,
@@ -20,10 +20,9 @@ import type { Database } from '../stores/database.js';
 import { findDataset, type DatasetRecord } from '../stores/datasets.js';
 import { findModel } from '../stores/models.js';
 import type { ObjectStore } from '../stores/objects.js';
-import { notFound } from './auth.js';
 import { checkTaskAgainstDataset } from './checkTask.js';
 import type { JobRequest } from './jobRequest.js';
-import { didYouMean } from './suggest.js';
+import { didYouMean } from '../schemas/suggest.js';
 
 export interface ResolvedJob {
   settings: JobSettings;

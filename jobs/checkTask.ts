@@ -11,7 +11,7 @@ import type { ObjectStore } from '../stores/objects.js';
 import { compileFieldTemplate, FieldTemplateError } from '../templates/fields.js';
 import { previewRows } from '../templates/renderSet.js';
 import type { SettingsSources } from './resolveSettings.js';
-import { didYouMean } from './suggest.js';
+import { didYouMean } from '../schemas/suggest.js';
 
 /** Rows that a chat template is tried on, and bytes read for them at most. */
 const TRIED_ROWS = 20;

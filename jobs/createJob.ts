@@ -1,0 +1,81 @@
+/** A job's row, whole or not at all: settings, model ID, secret and first events in one transaction. Its workflow comes after. */
+import { randomUUID } from 'node:crypto';
+import { findBaseModel } from '../schemas/baseModels.js';
+import { TemperError } from '../schemas/errors.js';
+import { resourceName } from '../schemas/names.js';
+import type { WandbSettings } from '../stores/database.js';
+import { appendEventIn } from '../stores/events.js';
+import { createJob, findJob, type JobRecord } from '../stores/jobs.js';
+import { putSecret } from '../stores/secrets.js';
+import { withoutSecrets, type JobRequest } from './jobRequest.js';
+import { resolveSettings, type ResolvedJob, type SettingsSources } from './resolveSettings.js';
+
+export interface JobSources extends SettingsSources {
+  /** Base64; encrypts the job's W&B key. */
+  secretKey: string;
+}
+
+export interface WantedJob {
+  accountId: string;
+  id: string;
+  /** The route family that shows it. */
+  collection: 'fineTuningJobs' | 'supervisedFineTuningJobs';
+  /** As it was sent. */
+  body: object;
+  requestHash: string;
+  request: JobRequest;
+  createdBy: string;
+}
+
+/** Creates the job, or gives the one that has the ID by now: the caller compares `request_hash`. */
+export async function insertJob(sources: JobSources, wanted: WantedJob): Promise<JobRecord> {
+  const { database, secretKey } = sources;
+  const { accountId, id, request } = wanted;
+  const resolved = await resolveSettings(sources, accountId, request);
+  const modelId = request.modelId ?? id;
+  if (findBaseModel(resourceName(accountId, 'models', modelId)))
+    throw new TemperError('RESOURCE_ALREADY_EXISTS', `${modelId} is the ID of a base model. Choose another model ID.`);
+  const uid = randomUUID();
+  const wandb = wandbSettings(request, uid);
+  const inserted = await database.transaction().execute(async (transaction) => {
+    const job = await createJob(transaction, {
+      uid,
+      accountId,
+      id,
+      collection: wanted.collection,
+      displayName: request.displayName,
+      request: withoutSecrets(wanted.body),
+      requestHash: wanted.requestHash,
+      settings: resolved.settings,
+      settingOrigins: resolved.origins,
+      datasetName: resourceName(accountId, 'datasets', resolved.dataset.id),
+      datasetUid: resolved.dataset.uid,
+      modelId,
+      priority: request.priority ?? DEFAULT_PRIORITY,
+      wandb,
+      createdBy: wanted.createdBy,
+    });
+    if (job && wandb && request.wandb)
+      await putSecret(transaction, secretKey, {
+        accountId,
+        id: wandb.secretId,
+        keyName: 'WANDB_API_KEY',
+        value: request.wandb.apiKey,
+      });
+    if (job) for (const event of warningEvents(resolved)) await appendEventIn(transaction, uid, event);
+    return job;
+  });
+  return inserted ?? (await findJob(database, accountId, id))!;
+}
+
+const DEFAULT_PRIORITY = 3;
+
+function wandbSettings({ wandb }: JobRequest, uid: string): WandbSettings | null {
+  if (!wandb) return null;
+  const { project, entity, runId } = wandb;
+  return { project, ...(entity ? { entity } : {}), runId: runId ?? uid, secretId: `wandb-${uid}`, state: 'PENDING' };
+}
+
+function warningEvents({ warnings }: ResolvedJob) {
+  return warnings.map(({ code, message }, index) => ({ key: `settings/${index}`, type: 'warning', message, data: { code } }));
+}
