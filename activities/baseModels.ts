@@ -3,19 +3,13 @@
  * on the worker. A model is brought once into a cache folder, whole or not at all.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { findBaseModel, type BaseModel, type ModelSource } from '../schemas/baseModels.js';
 import { TemperError } from '../schemas/errors.js';
 import { PROTOCOL_VERSION } from '../schemas/trainerProtocol.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { runTrainer, type TrainerSettings } from './trainerProcess.js';
-
-/** The small files that say how a model's text is made; absent ones are null. */
-export interface TokenizerFiles {
-  tokenizerConfig: Record<string, unknown> | null;
-  chatTemplate: string | null;
-}
 
 export function requireBaseModel(name: string): BaseModel {
   const model = findBaseModel(name);
@@ -25,49 +19,6 @@ export function requireBaseModel(name: string): BaseModel {
       `There is no base model ${name}. \`temper list models -a fireworks\` lists those that can be tuned.`,
     );
   return model;
-}
-
-/** Reads the tokenizer's small files without bringing the weights. */
-export async function readTokenizerFiles(source: ModelSource, objects: ObjectStore): Promise<TokenizerFiles> {
-  const [config, template] = await Promise.all([
-    readSmallFile(source, 'tokenizer_config.json', objects),
-    readSmallFile(source, 'chat_template.jinja', objects),
-  ]);
-  const tokenizerConfig = config === null ? null : (JSON.parse(config) as Record<string, unknown>);
-  return { tokenizerConfig, chatTemplate: template ?? templateText(tokenizerConfig?.['chat_template']) };
-}
-
-/** One template, or several by name, of which the one for everything is `default`. */
-function templateText(value: unknown): string | null {
-  if (typeof value === 'string') return value;
-  const named = Array.isArray(value) ? (value as { name?: string; template?: string }[]) : [];
-  return named.find(({ name }) => name === 'default')?.template ?? null;
-}
-
-async function readSmallFile(source: ModelSource, name: string, objects: ObjectStore): Promise<string | null> {
-  if ('folder' in source) return readFile(path.join(source.folder, name), 'utf8').catch(nullIfMissing);
-  if ('prefix' in source) return (await objects.head(`${source.prefix}/${name}`)) ? objects.getText(`${source.prefix}/${name}`) : null;
-  return readHubFile(source.hub, source.revision ?? 'main', name);
-}
-
-async function readHubFile(repository: string, revision: string, name: string): Promise<string | null> {
-  const endpoint = process.env['HF_ENDPOINT'] ?? 'https://huggingface.co';
-  const token = process.env['HF_TOKEN'];
-  const reply = await fetch(`${endpoint}/${repository}/resolve/${encodeURIComponent(revision)}/${name}`, {
-    headers: token ? { authorization: `Bearer ${token}` } : {},
-    signal: AbortSignal.timeout(30_000),
-  }).catch(() => {
-    throw new TemperError('HUB_UNREACHABLE', `The Hugging Face hub (${endpoint}) does not answer; the step is tried again.`);
-  });
-  if (reply.ok) return reply.text();
-  if (reply.status === 404) return null;
-  if (reply.status === 401 || reply.status === 403) {
-    throw new TemperError(
-      'MODEL_GATED',
-      `The hub does not give ${repository} to this deployment (HTTP ${reply.status}). Accept its licence and set HF_TOKEN on the workers.`,
-    );
-  }
-  throw new TemperError('HUB_UNREACHABLE', `The hub answered ${reply.status} for ${repository}; the step is tried again.`);
 }
 
 /** True when the source has a model's essential files, as far as this worker can tell without the hub. */
@@ -140,9 +91,4 @@ function exists(file: string): Promise<boolean> {
     () => true,
     () => false,
   );
-}
-
-function nullIfMissing(error: unknown): null {
-  if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-  throw error;
 }

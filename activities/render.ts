@@ -7,10 +7,11 @@ import { TemperError, type ErrorDetail } from '../schemas/errors.js';
 import type { Database } from '../stores/database.js';
 import { appendEvent } from '../stores/events.js';
 import { updateProgress, type JobRecord } from '../stores/jobs.js';
+import { readTokenizerFiles } from '../stores/modelFiles.js';
 import type { ObjectStore } from '../stores/objects.js';
-import { chooseChatTemplate } from '../templates/chat.js';
 import { renderSet, type RenderRequest, type RenderResult } from '../templates/renderSet.js';
-import { readTokenizerFiles, requireBaseModel } from './baseModels.js';
+import { taskTemplates, type TaskTemplates } from '../templates/taskTemplates.js';
+import { requireBaseModel } from './baseModels.js';
 import { withHeartbeats } from './heartbeat.js';
 import { requireEvaluationDataset, requireJob, requireReadyDataset, type ReadyDataset } from './jobs.js';
 import { asPreparedSet, preparedKey, readManifest, type PreparedManifest } from './preparedSets.js';
@@ -22,7 +23,7 @@ interface Dependencies {
   scratch: string;
 }
 
-type Template = Omit<RenderRequest, 'datasetPath' | 'outputFolder' | 'evaluationSplit' | 'seed'>;
+type Template = TaskTemplates['template'];
 
 export function makeRender(deps: Dependencies): Pick<DataActivities, 'renderJob'> {
   return { renderJob: ({ uid }) => withHeartbeats((signal) => renderJob(deps, uid, signal)) };
@@ -60,46 +61,12 @@ async function renderJob(deps: Dependencies, uid: string, signal: AbortSignal): 
 }
 
 /** What the rows are rendered with, from the job's task and, for conversations, its chat template. */
-async function resolveTemplate({ objects }: Dependencies, job: JobRecord): Promise<{ template: Template; origin: string }> {
+async function resolveTemplate({ objects }: Dependencies, job: JobRecord): Promise<TaskTemplates> {
   const { task } = job.settings;
-  if (task.kind === 'textCompletion') {
-    return { template: { kind: task.kind, inputTemplate: task.inputTemplate, outputTemplate: task.outputTemplate }, origin: 'job' };
-  }
-  if (task.kind === 'textClassification')
-    return { template: { kind: task.kind, textField: task.text, labelField: task.label }, origin: 'job' };
+  if (task.kind !== 'conversation') return taskTemplates(task);
   const model = requireBaseModel(job.base_model);
   const files = await readTokenizerFiles(model.source, objects);
-  const chosen = chooseChatTemplate({
-    jobTemplate: task.jinjaTemplate,
-    modelTemplate: files.chatTemplate ?? undefined,
-    family: model.chatFamily,
-  });
-  const config = files.tokenizerConfig ?? {};
-  const chat = {
-    template: chosen.template,
-    bosToken: tokenText(config['bos_token']),
-    eosToken: tokenText(config['eos_token']),
-    specialTokens: specialTokens(config),
-    now: job.create_time.toISOString(),
-  };
-  return { template: { kind: task.kind, chat }, origin: chosen.origin };
-}
-
-/** `"<s>"` or `{ "content": "<s>", … }`, as tokenizer_config.json writes it. */
-function tokenText(value: unknown): string {
-  if (typeof value === 'string') return value;
-  const content = (value as { content?: unknown } | null | undefined)?.content;
-  return typeof content === 'string' ? content : '';
-}
-
-function specialTokens(config: Record<string, unknown>): string[] {
-  const added = Object.values((config['added_tokens_decoder'] ?? {}) as Record<string, { content?: string; special?: boolean }>);
-  const named = ['bos_token', 'eos_token', 'pad_token', 'unk_token'].map((name) => tokenText(config[name]));
-  const listed = [config['additional_special_tokens'], config['extra_special_tokens']].flatMap((list) =>
-    Array.isArray(list) ? list.map(tokenText) : [],
-  );
-  const all = [...added.filter((token) => token.special !== false).map((token) => token.content ?? ''), ...named, ...listed];
-  return [...new Set(all.filter((token) => token !== ''))].sort();
+  return taskTemplates(task, { ...files, family: model.chatFamily, now: job.create_time });
 }
 
 /** Everything that the rendered bytes depend on. The time counts only for templates that print it. */
