@@ -7,6 +7,7 @@ import { errorRow, TemperError } from '../schemas/errors.js';
 import type { Database, WandbSettings } from '../stores/database.js';
 import { appendEvent } from '../stores/events.js';
 import { listMetrics, updateWandb, type JobRecord } from '../stores/jobs.js';
+import type { SecretKeys } from '../stores/secretKeys.js';
 import { readSecret } from '../stores/secrets.js';
 import { withHeartbeats } from './heartbeat.js';
 import { requireJob } from './jobs.js';
@@ -16,7 +17,7 @@ import { trackerError } from './wandbServer.js';
 
 export interface ReportDependencies {
   database: Database;
-  secretKey: string;
+  secretKeys: SecretKeys;
 }
 type ReportInput = Parameters<ControlActivities['report']>[0];
 
@@ -28,7 +29,7 @@ export function makeReport(deps: ReportDependencies): Pick<ControlActivities, 'r
 
 /** @throws TemperError TRACKER_REFUSED, TRACKER_FAILED; by then the job is marked as degraded, with the reason */
 export async function reportJob(
-  { database, secretKey }: ReportDependencies,
+  { database, secretKeys }: ReportDependencies,
   input: ReportInput,
   signal: AbortSignal,
 ): Promise<{ url: string | null }> {
@@ -37,7 +38,7 @@ export async function reportJob(
   try {
     const server = {
       baseUrl: (process.env['WANDB_BASE_URL'] || DEFAULT_BASE_URL).replace(/\/+$/, ''),
-      apiKey: await requireKey(database, secretKey, job, job.wandb),
+      apiKey: await requireKey(database, secretKeys, job, job.wandb),
     };
     const run = describeRun(job, await listMetrics(database, job.uid), input.outcome);
     const { url, verified } = await deliverRun(server, run, limitsFor(run.rows.length), signal);
@@ -64,8 +65,8 @@ export async function reportJob(
   }
 }
 
-async function requireKey(database: Database, secretKey: string, job: JobRecord, wandb: WandbSettings): Promise<string> {
-  const key = (await readSecret(database, secretKey, job.account_id, wandb.secretId))?.trim();
+async function requireKey(database: Database, secretKeys: SecretKeys, job: JobRecord, wandb: WandbSettings): Promise<string> {
+  const key = (await readSecret(database, secretKeys, job.account_id, wandb.secretId))?.trim();
   if (key) return key;
   throw trackerError(
     'TRACKER_REFUSED',

@@ -1,19 +1,29 @@
-/** The caller's account, and `/verifyApiKey`. A key sees one account: its own. */
-import type { FastifyInstance } from 'fastify';
+/** Accounts, and `/verifyApiKey`. A caller sees its own account; operators make others and see them all. */
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type, type Static } from 'typebox';
-import { Account } from '../schemas/account.js';
-import { fieldError } from '../schemas/errors.js';
+import { Account, CreateAccountRequest } from '../schemas/account.js';
+import { fieldError, TemperError } from '../schemas/errors.js';
 import { GetQuery, Id, listReply, ListQuery } from '../schemas/wire.js';
-import { findAccount } from '../stores/accounts.js';
+import { createAccount, findAccount, listAccounts, updateAccount, type AccountRecord } from '../stores/accounts.js';
 import type { Database } from '../stores/database.js';
-import { parsePageSize } from './paging.js';
+import { isOperator } from './auth.js';
+import { openPageToken, parsePageSize, sealPageToken } from './paging.js';
 import { compileReadMask } from './readMask.js';
 import type { ApiDependencies } from './server.js';
+import { readChanges, UpdateQuery } from './updateMask.js';
 
-export function accountRoutes(server: FastifyInstance, { database }: ApiDependencies): void {
+const AccountPath = Type.Object({ account: Id() });
+const ListAccountsQuery = Type.Object({
+  ...ListQuery.properties,
+  allAccounts: Type.Optional(
+    Type.String({ enum: ['true', 'false'], description: 'For operators: every account of the deployment, not only the own' }),
+  ),
+});
+
+export function accountRoutes(server: FastifyInstance, { database, config }: ApiDependencies): void {
   server.get(
     '/verifyApiKey',
-    { config: { access: 'user' }, schema: { response: { 200: Type.Object({}, { additionalProperties: true }) } } },
+    { config: { access: 'member' }, schema: { response: { 200: Type.Object({}, { additionalProperties: true }) } } },
     async ({ caller }) => ({
       accountId: caller.accountId,
       userId: caller.userId,
@@ -24,33 +34,86 @@ export function accountRoutes(server: FastifyInstance, { database }: ApiDependen
 
   server.get(
     '/v1/accounts',
-    { config: { access: 'user' }, schema: { querystring: ListQuery, response: { 200: listReply('accounts', Account) } } },
+    { config: { access: 'member' }, schema: { querystring: ListAccountsQuery, response: { 200: listReply('accounts', Account) } } },
     async (request) => {
-      const query = request.query as Static<typeof ListQuery>;
-      parsePageSize(query.pageSize);
-      if (query.filter) throw fieldError('INVALID_FILTER', 'filter', 'filter: accounts cannot be filtered, a key sees one only.');
-      if (query.pageToken) throw fieldError('INVALID_PAGE_TOKEN', 'pageToken', 'pageToken: there is only one page of accounts.');
-      const account = compileReadMask(query.readMask, Account)(await viewAccount(database, request.caller.accountId));
-      return { accounts: [account], nextPageToken: '', totalSize: 1 };
+      const query = request.query as Static<typeof ListAccountsQuery>;
+      const limit = parsePageSize(query.pageSize);
+      for (const name of ['filter', 'orderBy'] as const) {
+        if (query[name])
+          throw fieldError(
+            name === 'filter' ? 'INVALID_FILTER' : 'INVALID_ORDER_BY',
+            name,
+            `${name}: accounts are listed by ID, all of them.`,
+          );
+      }
+      const isAll = query.allAccounts === 'true';
+      if (isAll && !isOperator(request.caller, config.operatorAccountId))
+        throw new TemperError('PERMISSION_DENIED', 'allAccounts is for operators: admins of the deployment’s own account.');
+      const binding = [request.caller.accountId, 'accounts', String(isAll)];
+      const [after = ''] = query.pageToken ? openPageToken(config.secretKey, binding, query.pageToken) : [];
+      const page = await listAccounts(database, isAll ? null : [request.caller.accountId], after, limit);
+      const mask = compileReadMask<Account>(query.readMask, Account);
+      return {
+        accounts: page.rows.map((row) => mask(viewAccount(row))),
+        nextPageToken: page.next === null ? '' : sealPageToken(config.secretKey, binding, [page.next]),
+        totalSize: page.total,
+      };
     },
   );
 
-  const schema = { params: Type.Object({ account: Id() }), querystring: GetQuery, response: { 200: Account } };
-  server.get('/v1/accounts/:account', { config: { access: 'user' }, schema }, async (request) => {
-    const { readMask } = request.query as Static<typeof GetQuery>;
-    return compileReadMask(readMask, Account)(await viewAccount(database, request.caller.accountId));
-  });
+  server.post(
+    '/v1/accounts',
+    { config: { access: 'operator' }, schema: { body: CreateAccountRequest, response: { 200: Account } } },
+    async (request) => {
+      const { accountId: id, account = {} } = request.body as CreateAccountRequest;
+      const wanted = { displayName: account.displayName ?? '', email: account.email ?? '' };
+      const made = await createAccount(database, { id, ...wanted });
+      if (made.display_name !== wanted.displayName || made.email !== wanted.email)
+        throw new TemperError('RESOURCE_ALREADY_EXISTS', `accounts/${id} already exists with other fields. Choose another ID.`);
+      return viewAccount(made);
+    },
+  );
+
+  server.get(
+    '/v1/accounts/:account',
+    {
+      config: { access: 'member', operators: true },
+      schema: { params: AccountPath, querystring: GetQuery, response: { 200: Account } },
+    },
+    async (request) => {
+      const { readMask } = request.query as Static<typeof GetQuery>;
+      return compileReadMask<Account>(readMask, Account)(viewAccount(await requireAccount(database, request)));
+    },
+  );
+
+  server.patch(
+    '/v1/accounts/:account',
+    {
+      config: { access: 'admin', operators: true },
+      schema: { params: AccountPath, querystring: UpdateQuery, body: Account, response: { 200: Account } },
+    },
+    async (request) => {
+      const changes = readChanges<Account, 'displayName' | 'email'>(request, Account, { displayName: '', email: '' });
+      const { id } = await requireAccount(database, request);
+      return viewAccount(await updateAccount(database, id, changes));
+    },
+  );
 }
 
-async function viewAccount(database: Database, id: string): Promise<Static<typeof Account>> {
+async function requireAccount(database: Database, request: FastifyRequest): Promise<AccountRecord> {
+  const { account: id } = request.params as Static<typeof AccountPath>;
   const account = await findAccount(database, id);
-  const createTime = account.create_time.toISOString();
+  if (!account) throw new TemperError('RESOURCE_NOT_FOUND', `accounts/${id} was not found, or you have no access to it.`);
+  return account;
+}
+
+function viewAccount(account: AccountRecord): Account {
   return {
     name: `accounts/${account.id}`,
     displayName: account.display_name,
     email: account.email,
-    createTime,
-    updateTime: createTime,
+    createTime: account.create_time.toISOString(),
+    updateTime: account.update_time.toISOString(),
     accountType: 'ENTERPRISE',
     state: 'READY',
     status: { code: 'OK', message: '' },

@@ -1,16 +1,19 @@
 /** API keys. Users manage their own, admins everyone's; a key's text is in the answer to its creation and nowhere else. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { sql } from 'kysely';
-import { type Static } from 'typebox';
+import { Type, type Static } from 'typebox';
 import { ApiKey, CreateApiKeyRequest, DeleteApiKeyRequest } from '../schemas/account.js';
 import { fieldError, TemperError } from '../schemas/errors.js';
-import { Empty, listReply, ListQuery } from '../schemas/wire.js';
-import { generateApiKey } from '../stores/accounts.js';
+import { hasPermission } from '../schemas/roles.js';
+import { Empty, GetQuery, Id, listReply, ListQuery } from '../schemas/wire.js';
+import { createApiKey, deleteApiKey, findApiKey, generateApiKey, updateApiKey, type ApiKeyRecord } from '../stores/apiKeys.js';
 import type { Database } from '../stores/database.js';
-import { createApiKey, deleteApiKey, type ApiKeyRecord, type UserRecord } from '../stores/users.js';
+import type { UserRecord } from '../stores/users.js';
 import { optionalTime, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';
+import { compileReadMask } from './readMask.js';
 import type { ApiDependencies } from './server.js';
+import { readChanges, UpdateQuery } from './updateMask.js';
 import { requireUser, UserPath } from './users.js';
 
 const FIELDS: ListFields = {
@@ -22,9 +25,12 @@ const FIELDS: ListFields = {
   lastUsedTime: optionalTime('last_used_time'),
 };
 
+const KeyPath = Type.Object({ ...UserPath.properties, key: Id() });
+
 export function apiKeyRoutes(server: FastifyInstance, { database, config }: ApiDependencies): void {
   const collection = '/v1/accounts/:account/users/:user(^[^:/]+$)/apiKeys';
-  const access = { access: 'user' as const };
+  const one = `${collection}/:key(^[^:/]+$)`;
+  const access = { access: 'user' as const, operators: true };
 
   server.post(
     collection,
@@ -32,18 +38,15 @@ export function apiKeyRoutes(server: FastifyInstance, { database, config }: ApiD
     async (request) => {
       const user = await requireManaged(database, request);
       const { displayName, expireTime } = (request.body as CreateApiKeyRequest).apiKey ?? {};
-      const expires = expireTime === undefined ? null : new Date(expireTime);
-      if (expires && expires.getTime() <= Date.now())
-        throw fieldError('INVALID_FIELD', 'apiKey.expireTime', `apiKey.expireTime must lie in the future, not at ${expireTime}.`);
-      const { key, ...stored } = generateApiKey();
+      const { key, stored } = generateApiKey(config.secretKeys);
       const record = await createApiKey(database, {
         ...stored,
         accountId: user.account_id,
         userId: user.id,
         displayName: displayName || 'default',
-        expireTime: expires,
+        expireTime: readExpireTime(expireTime, 'apiKey.expireTime'),
       });
-      return { ...viewApiKey(record, user), key };
+      return { ...viewApiKey(record!, user), key };
     },
   );
 
@@ -64,14 +67,38 @@ export function apiKeyRoutes(server: FastifyInstance, { database, config }: ApiD
     },
   );
 
+  server.get(one, { config: access, schema: { params: KeyPath, querystring: GetQuery, response: { 200: ApiKey } } }, async (request) => {
+    const mask = compileReadMask<object>((request.query as Static<typeof GetQuery>).readMask, ApiKey);
+    const user = await requireManaged(database, request);
+    return mask(viewApiKey(await requireApiKey(database, user, (request.params as Static<typeof KeyPath>).key), user));
+  });
+
+  server.patch(
+    one,
+    { config: access, schema: { params: KeyPath, querystring: UpdateQuery, body: ApiKey, response: { 200: ApiKey } } },
+    async (request) => {
+      const { displayName, expireTime } = readChanges<ApiKey, 'displayName' | 'expireTime'>(request, ApiKey, {
+        displayName: '',
+        expireTime: '',
+      });
+      const user = await requireManaged(database, request);
+      const key = await requireApiKey(database, user, (request.params as Static<typeof KeyPath>).key);
+      const updated = await updateApiKey(database, key, {
+        displayName,
+        expireTime: expireTime === undefined ? undefined : readExpireTime(expireTime || undefined, 'expireTime'),
+      });
+      if (!updated) throw unknownKey(user, key.key_id);
+      return viewApiKey(updated, user);
+    },
+  );
+
   server.post(
     `${collection}::delete`,
     { config: access, schema: { params: UserPath, body: DeleteApiKeyRequest, response: { 200: Empty } } },
     async (request) => {
       const user = await requireManaged(database, request);
       const { keyId } = request.body as DeleteApiKeyRequest;
-      if (!(await deleteApiKey(database, user.account_id, user.id, keyId)))
-        throw new TemperError('RESOURCE_NOT_FOUND', `${user.id} has no API key ${keyId}.`);
+      if (!(await deleteApiKey(database, user.account_id, user.id, keyId))) throw unknownKey(user, keyId);
       return {};
     },
   );
@@ -80,13 +107,32 @@ export function apiKeyRoutes(server: FastifyInstance, { database, config }: ApiD
 /** @throws TemperError PERMISSION_DENIED for another user's keys, unless the caller is an admin */
 async function requireManaged(database: Database, request: FastifyRequest): Promise<UserRecord> {
   const { caller } = request;
-  const { user } = request.params as Static<typeof UserPath>;
-  if (caller.role !== 'admin' && user !== caller.userId)
+  const { account, user } = request.params as Static<typeof UserPath>;
+  const isOwn = account === caller.accountId && user === caller.userId;
+  if (!isOwn && !hasPermission(caller.role, 'admin'))
     throw new TemperError('PERMISSION_DENIED', 'The API keys of other users need the role admin.');
   return requireUser(database, request.params);
 }
 
-function viewApiKey(key: ApiKeyRecord, user: UserRecord): Static<typeof ApiKey> {
+/** @throws TemperError RESOURCE_NOT_FOUND */
+async function requireApiKey(database: Database, user: UserRecord, keyId: string): Promise<ApiKeyRecord> {
+  const key = await findApiKey(database, user.account_id, user.id, keyId);
+  if (!key) throw unknownKey(user, keyId);
+  return key;
+}
+
+function unknownKey(user: UserRecord, keyId: string): TemperError {
+  return new TemperError('RESOURCE_NOT_FOUND', `${user.id} has no API key ${keyId}.`);
+}
+
+function readExpireTime(time: string | undefined, field: string): Date | null {
+  if (time === undefined) return null;
+  const expires = new Date(time);
+  if (expires.getTime() > Date.now()) return expires;
+  throw fieldError('INVALID_FIELD', field, `${field} must lie in the future, not at ${time}. To end a key now, delete it.`);
+}
+
+function viewApiKey(key: ApiKeyRecord, user: UserRecord): ApiKey {
   return {
     keyId: key.key_id,
     displayName: key.display_name,

@@ -1,14 +1,17 @@
 /**
  * Who calls and what they may do. Every route declares its access, or the server does not start. A resource of another
- * account is answered exactly as one that does not exist, except what the public catalogue's accounts show to everyone.
+ * account is answered exactly as one that does not exist, except what the public catalogue's accounts show to everyone, and
+ * what operators manage.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { notFound, TemperError } from '../schemas/errors.js';
-import { findCaller, touchKey, type Caller } from '../stores/accounts.js';
-import type { Database } from '../stores/database.js';
+import { hasPermission, PERMISSIONS, type Permission } from '../schemas/roles.js';
+import { findAccount } from '../stores/accounts.js';
+import { findCaller, type Caller } from '../stores/apiKeys.js';
+import type { ApiDependencies } from './server.js';
 
-/** `public`: no key needed. `user`: any key of the account. `admin`: a key of an admin. */
-export type Access = 'public' | 'user' | 'admin';
+/** What a caller must be allowed to do (schemas/roles.ts); `public`: nothing, no key is needed. */
+export type Access = 'public' | Permission;
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -18,39 +21,52 @@ declare module 'fastify' {
     access?: Access;
     /** Also readable in the accounts of the public catalogue. */
     catalogue?: boolean;
+    /** Operators may do it in every account. */
+    operators?: boolean;
   }
 }
 
 /** The accounts whose base models everyone may read. */
 export const CATALOGUE_ACCOUNTS: readonly string[] = ['fireworks', 'temper'];
 
-/** How often a key's last use is written down. */
-const TOUCH_EVERY_MS = 60_000;
-
-export function requireKeys(server: FastifyInstance, database: Database): void {
-  const touched = new Map<string, number>();
+export function requireKeys(server: FastifyInstance, { database, config }: ApiDependencies): void {
   server.decorateRequest('caller', null as unknown as Caller);
   server.addHook('onRoute', (route) => {
     if (!route.config?.access) throw new Error(`The route ${String(route.method)} ${route.url} declares no access.`);
   });
   server.addHook('onRequest', async (request) => {
-    const { access, catalogue } = request.routeOptions.config;
-    if (access === 'public') return;
+    const { access, catalogue, operators } = request.routeOptions.config;
+    if (access === 'public' || access === undefined) return; // undefined: no such route
     const key = readKey(request);
-    const caller = key ? await findCaller(database, key) : null;
+    const caller = key ? await findCaller(database, config.secretKeys, key) : null;
     if (!caller)
       throw new TemperError('UNAUTHENTICATED', 'No valid API key. Send one with "Authorization: Bearer KEY" or "X-Api-Key: KEY".');
     request.caller = caller;
-    if (Date.now() - (touched.get(caller.keyId) ?? 0) > TOUCH_EVERY_MS) {
-      touched.set(caller.keyId, Date.now());
-      await touchKey(database, caller.keyId);
-    }
     const { account } = (request.params ?? {}) as { account?: string };
-    if (account !== undefined && account !== caller.accountId && !(catalogue && CATALOGUE_ACCOUNTS.includes(account)))
-      throw foreign(request);
-    if (access === 'admin' && caller.role !== 'admin')
-      throw new TemperError('PERMISSION_DENIED', `This needs the role admin; the key's user has the role ${caller.role}.`);
+    if (account !== undefined && account !== caller.accountId) {
+      const isManaged = operators === true && isOperator(caller, config.operatorAccountId) && (await findAccount(database, account));
+      if (!isManaged && !(catalogue && CATALOGUE_ACCOUNTS.includes(account))) throw foreign(request);
+    }
+    requirePermission(caller, access, config.operatorAccountId);
   });
+}
+
+/** @throws TemperError PERMISSION_DENIED */
+function requirePermission(caller: Caller, permission: Permission, operatorAccountId: string): void {
+  if (permission === 'operator' && !isOperator(caller, operatorAccountId))
+    throw new TemperError('PERMISSION_DENIED', 'This is for operators: admins of the deployment’s own account.');
+  if (hasPermission(caller.role, permission)) return;
+  const roles = PERMISSIONS[permission].join(' or ');
+  throw new TemperError('PERMISSION_DENIED', `This needs the role ${roles}; the key's user has the role ${caller.role}.`);
+}
+
+export function isOperator(caller: Caller, operatorAccountId: string): boolean {
+  return caller.accountId === operatorAccountId && hasPermission(caller.role, 'operator');
+}
+
+/** What `/openapi.json` says of a route: the permission it needs and the roles that have it. */
+export function describeAccess(access: Access): object {
+  return access === 'public' ? { security: [] } : { 'x-permission': access, 'x-roles': PERMISSIONS[access] };
 }
 
 /** Keys in the query string are not read: they would end up in logs and histories. */

@@ -24,6 +24,7 @@ import { answerList } from './listRequest.js';
 import { compileReadMask } from './readMask.js';
 import type { ApiDependencies } from './server.js';
 import { stopValidation } from './temporal.js';
+import { readChanges, UpdateQuery } from './updateMask.js';
 
 const DatasetPath = Type.Object({ account: Id(), id: Id() });
 
@@ -98,10 +99,10 @@ export function datasetRoutes(server: FastifyInstance, { database, objects, temp
 
   server.patch(
     one,
-    { config: { access: 'user' }, schema: { params: DatasetPath, body: Dataset, response: { 200: Dataset } } },
+    { config: { access: 'user' }, schema: { params: DatasetPath, querystring: UpdateQuery, body: Dataset, response: { 200: Dataset } } },
     async (request) => {
       const dataset = await requireDataset(database, request.params);
-      const { displayName } = request.body as Dataset;
+      const { displayName } = readChanges<Dataset, 'displayName'>(request, Dataset, { displayName: '' });
       return viewDataset(displayName === undefined ? dataset : await renameDataset(database, dataset.account_id, dataset.id, displayName));
     },
   );

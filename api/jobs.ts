@@ -16,6 +16,7 @@ import { answerList } from './listRequest.js';
 import { compileReadMask } from './readMask.js';
 import type { ApiDependencies } from './server.js';
 import { startJob, updateJob } from './temporal.js';
+import { NOT_CLEARABLE, readChanges, UpdateQuery } from './updateMask.js';
 
 export const JobPath = Type.Object({ account: Id(), id: Id() });
 
@@ -63,13 +64,20 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
     },
   );
 
-  server.patch(one, { config: access, schema: { params: JobPath, body: Update, response: { 200: family.schema } } }, async (request) => {
-    const job = await requireJob(database, family, request.params);
-    const { displayName, priority } = request.body as Static<typeof Update>;
-    if (priority !== undefined)
-      await ask(dependencies, job, 'moved in the queue', setPriorityUpdate, { priority, by: request.caller.email });
-    return family.view(await updateJobFields(database, job.account_id, job.id, { displayName, priority }));
-  });
+  server.patch(
+    one,
+    { config: access, schema: { params: JobPath, querystring: UpdateQuery, body: Update, response: { 200: family.schema } } },
+    async (request) => {
+      const job = await requireJob(database, family, request.params);
+      const { displayName, priority } = readChanges<Static<typeof Update>, 'displayName' | 'priority'>(request, family.schema, {
+        displayName: '',
+        priority: NOT_CLEARABLE,
+      });
+      if (priority !== undefined)
+        await ask(dependencies, job, 'moved in the queue', setPriorityUpdate, { priority, by: request.caller.email });
+      return family.view(await updateJobFields(database, job.account_id, job.id, { displayName, priority }));
+    },
+  );
 
   server.delete(one, { config: access, schema: { params: JobPath, response: { 200: Empty } } }, async (request) => {
     const job = await requireJob(database, family, request.params);

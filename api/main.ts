@@ -2,10 +2,13 @@
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { Client, Connection } from '@temporalio/client';
-import { bootstrapAccount } from '../stores/accounts.js';
+import { ADMIN, bootstrapAccount, createAccount, hasNoApiKeys } from '../stores/accounts.js';
+import { createApiKey, generateApiKey, rehashApiKeys } from '../stores/apiKeys.js';
 import { migrate, openDatabase, type Database } from '../stores/database.js';
 import { openEventFeed } from '../stores/eventFeed.js';
 import { openObjectStore } from '../stores/objects.js';
+import { readSecretKeys } from '../stores/secretKeys.js';
+import { reencryptSecrets } from '../stores/secrets.js';
 import { isDatabaseOutage } from './problems.js';
 import { buildServer } from './server.js';
 import { startPendingWorkflows } from './temporal.js';
@@ -17,6 +20,8 @@ const RECONCILE_OLDER_THAN_SECONDS = 2;
 const STALE_UPLOAD_MS = 24 * 3600 * 1000;
 
 const namespace = process.env['TEMPORAL_NAMESPACE'] || 'default';
+const accountId = required('TEMPER_ACCOUNT_ID');
+const secretKeys = readKeys();
 const tmpFolder = path.join(required('TEMPER_HOME'), 'tmp');
 const database = openDatabase(required('DATABASE_URL'), { maxConnections: 20 });
 const events = openEventFeed(required('DATABASE_URL'));
@@ -39,6 +44,8 @@ const server = await buildServer({
   events,
   config: {
     secretKey: required('TEMPER_SECRET_KEY'),
+    secretKeys,
+    operatorAccountId: accountId,
     temporalNamespace: namespace,
     tmpFolder,
     logLevel: process.env['TEMPER_LOG_LEVEL'] || 'info',
@@ -82,12 +89,14 @@ function reconcile(): { stop(): void } {
   };
 }
 
-/** Applies migrations and makes the first account. A database that is still starting is waited for. */
+/** Applies migrations, brings what is stored under the current key, makes the first account. A database that is still starting is waited for. */
 async function prepareDatabase(target: Database): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       await migrate(target);
-      await bootstrapAccount(target, required('TEMPER_ACCOUNT_ID'), required('TEMPER_API_KEY'));
+      await rehashApiKeys(target, secretKeys);
+      await reencryptSecrets(target, secretKeys);
+      await makeFirstAccount(target);
       return;
     } catch (error) {
       const { code, message } = error as { code?: string; message?: string };
@@ -98,12 +107,32 @@ async function prepareDatabase(target: Database): Promise<void> {
   }
 }
 
+/** Its key comes from TEMPER_API_KEY; without that, an account that has no key yet gets one, printed this once. */
+async function makeFirstAccount(target: Database): Promise<void> {
+  const given = process.env['TEMPER_API_KEY'];
+  if (given) return bootstrapAccount(target, secretKeys, accountId, given);
+  await createAccount(target, { id: accountId, displayName: accountId, email: `admin@${accountId}.local` });
+  if (!(await hasNoApiKeys(target, accountId))) return;
+  const { key, stored } = generateApiKey(secretKeys);
+  await createApiKey(target, { ...stored, accountId, userId: ADMIN, displayName: 'bootstrap', expireTime: null });
+  console.error(`The first API key of the account ${accountId}, shown only now: ${key}`);
+}
+
 async function removeStaleUploads(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   for (const name of await readdir(folder)) {
     const file = path.join(folder, name);
     const { mtimeMs } = await stat(file).catch(() => ({ mtimeMs: Date.now() }));
     if (name.startsWith('upload-') && Date.now() - mtimeMs > STALE_UPLOAD_MS) await rm(file, { recursive: true, force: true });
+  }
+}
+
+function readKeys() {
+  try {
+    return readSecretKeys(required('TEMPER_SECRET_KEY'), process.env['TEMPER_SECRET_KEYS']);
+  } catch (error) {
+    console.error((error as Error).message);
+    process.exit(2);
   }
 }
 

@@ -16,6 +16,7 @@ import { name, number, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';
 import { compileReadMask } from './readMask.js';
 import type { ApiDependencies } from './server.js';
+import { readChanges, UpdateQuery } from './updateMask.js';
 
 const ModelPath = Type.Object({ account: Id(), id: Id() });
 
@@ -37,7 +38,7 @@ const FIELDS: ListFields = {
 export function modelRoutes(server: FastifyInstance, { database, objects, config }: ApiDependencies): void {
   const collection = '/v1/accounts/:account/models';
   const one = `${collection}/:id(^[^:/]+$)`;
-  const read = { access: 'user' as const, catalogue: true };
+  const read = { access: 'member' as const, catalogue: true };
   const write = { access: 'user' as const };
 
   server.get(
@@ -68,11 +69,15 @@ export function modelRoutes(server: FastifyInstance, { database, objects, config
     return mask(base ? viewBaseModel(base) : viewModel(await requireModel(database, request.params, request.caller.accountId)));
   });
 
-  server.patch(one, { config: write, schema: { params: ModelPath, body: Model, response: { 200: Model } } }, async (request) => {
-    const model = await requireModel(database, request.params, request.caller.accountId);
-    const { displayName, description } = request.body as Model;
-    return viewModel(await updateModelTexts(database, model.account_id, model.id, { displayName, description }));
-  });
+  server.patch(
+    one,
+    { config: write, schema: { params: ModelPath, querystring: UpdateQuery, body: Model, response: { 200: Model } } },
+    async (request) => {
+      const model = await requireModel(database, request.params, request.caller.accountId);
+      const changes = readChanges<Model, 'displayName' | 'description'>(request, Model, { displayName: '', description: '' });
+      return viewModel(await updateModelTexts(database, model.account_id, model.id, changes));
+    },
+  );
 
   server.delete(one, { config: write, schema: { params: ModelPath, response: { 200: Empty } } }, async (request) => {
     const model = await requireModel(database, request.params, request.caller.accountId);

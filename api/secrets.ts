@@ -11,6 +11,7 @@ import { name, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';
 import { compileReadMask } from './readMask.js';
 import type { ApiDependencies } from './server.js';
+import { NOT_CLEARABLE, readChanges, UpdateQuery } from './updateMask.js';
 
 const SecretPath = Type.Object({ account: Id(), id: Id() });
 
@@ -45,7 +46,8 @@ export function secretRoutes(server: FastifyInstance, { database, config }: ApiD
       const existing = await findSecret(database, accountId, parsed.id);
       if (existing) {
         const isSame =
-          existing.key_name === (body.keyName ?? '') && (await readSecret(database, config.secretKey, accountId, parsed.id)) === body.value;
+          existing.key_name === (body.keyName ?? '') &&
+          (await readSecret(database, config.secretKeys, accountId, parsed.id)) === body.value;
         if (!isSame)
           throw new TemperError(
             'RESOURCE_ALREADY_EXISTS',
@@ -53,7 +55,7 @@ export function secretRoutes(server: FastifyInstance, { database, config }: ApiD
           );
         return viewSecret(existing);
       }
-      await putSecret(database, config.secretKey, { accountId, id: parsed.id, keyName: body.keyName, value: body.value });
+      await putSecret(database, config.secretKeys, { accountId, id: parsed.id, keyName: body.keyName, value: body.value });
       return viewSecret(await requireSecret(database, { account: accountId, id: parsed.id }));
     },
   );
@@ -85,13 +87,14 @@ export function secretRoutes(server: FastifyInstance, { database, config }: ApiD
 
   server.patch(
     one,
-    { config: { access: 'admin' }, schema: { params: SecretPath, body: Secret, response: { 200: Secret } } },
+    { config: { access: 'admin' }, schema: { params: SecretPath, querystring: UpdateQuery, body: Secret, response: { 200: Secret } } },
     async (request) => {
+      const changes = readChanges<Secret, 'keyName' | 'value'>(request, Secret, { keyName: '', value: NOT_CLEARABLE });
       const secret = await requireSecret(database, request.params);
-      const { keyName = secret.key_name, value } = request.body as Secret;
       const { account_id: accountId, id } = secret;
-      const text = value ?? (await readSecret(database, config.secretKey, accountId, id)) ?? '';
-      await putSecret(database, config.secretKey, { accountId, id, keyName, value: text });
+      const value = changes.value ?? (await readSecret(database, config.secretKeys, accountId, id));
+      if (value === null) throw notFound(accountId, 'secrets', id);
+      await putSecret(database, config.secretKeys, { accountId, id, keyName: changes.keyName ?? secret.key_name, value });
       return viewSecret(await requireSecret(database, request.params));
     },
   );

@@ -11,9 +11,10 @@ import { ErrorBody } from '../schemas/wire.js';
 import type { Database } from '../stores/database.js';
 import type { EventFeed } from '../stores/eventFeed.js';
 import type { ObjectStore } from '../stores/objects.js';
+import type { SecretKeys } from '../stores/secretKeys.js';
 import { accountRoutes } from './accounts.js';
 import { apiKeyRoutes } from './apiKeys.js';
-import { requireKeys } from './auth.js';
+import { describeAccess, requireKeys } from './auth.js';
 import { compileReader, parseJsonBody } from './body.js';
 import { datasetRoutes } from './datasets.js';
 import { datasetUploadRoutes } from './datasetUploads.js';
@@ -31,8 +32,12 @@ import { userRoutes } from './users.js';
 const REQUEST_TIMEOUT_MS = 30 * 60_000;
 
 export interface ApiConfig {
-  /** 32 bytes, base64: encrypts secrets, signs page tokens. */
+  /** 32 bytes, base64: signs page tokens, keys the hashes of requests. */
   secretKey: string;
+  /** Encrypt secrets, key the hashes of API keys. */
+  secretKeys: SecretKeys;
+  /** The deployment's own account, whose admins manage the others. */
+  operatorAccountId: string;
   temporalNamespace: string;
   /** Uploads are spooled here before they are published. */
   tmpFolder: string;
@@ -80,7 +85,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
       'request',
     );
   });
-  requireKeys(server, dependencies.database);
+  requireKeys(server, dependencies);
   answerUnknownRoutes(server);
   await server.register(swagger, {
     openapi: {
@@ -95,10 +100,14 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
       },
       security: [{ bearer: [] }, { header: [] }],
     },
-    // What every route may answer instead.
-    transform: ({ schema, url }) => ({
+    // Who may use a route, and what every route may answer instead.
+    transform: ({ schema, url, route }) => ({
       url,
-      schema: { ...schema, response: { ...(schema?.response as object), '4xx': ErrorBody, '5xx': ErrorBody } },
+      schema: {
+        ...schema,
+        ...describeAccess(route.config?.access ?? 'public'),
+        response: { ...(schema?.response as object), '4xx': ErrorBody, '5xx': ErrorBody },
+      },
     }),
   });
   await server.register(multipart, { throwFileSizeLimit: true });

@@ -1,9 +1,10 @@
 /** The users of an account. Everyone sees them; admins make, change and remove them. */
 import type { FastifyInstance } from 'fastify';
 import { Type, type Static } from 'typebox';
-import { CreateUserRequest, ROLES, User } from '../schemas/account.js';
+import { CreateUserRequest, User } from '../schemas/account.js';
 import { fieldError, notFound } from '../schemas/errors.js';
 import { isId, resourceName } from '../schemas/names.js';
+import { ROLES } from '../schemas/roles.js';
 import { Empty, GetQuery, Id, listReply, ListQuery } from '../schemas/wire.js';
 import type { Database } from '../stores/database.js';
 import { createUser, deleteUser, findUser, updateUser, type UserRecord } from '../stores/users.js';
@@ -12,6 +13,7 @@ import { name, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';
 import { compileReadMask } from './readMask.js';
 import type { ApiDependencies } from './server.js';
+import { NOT_CLEARABLE, readChanges, UpdateQuery } from './updateMask.js';
 
 export const UserPath = Type.Object({ account: Id(), user: Id() });
 
@@ -21,6 +23,7 @@ const FIELDS: ListFields = {
   displayName: text('display_name'),
   role: text('role', ROLES),
   createTime: time('create_time'),
+  updateTime: time('update_time'),
 };
 
 export function userRoutes(server: FastifyInstance, { database, config }: ApiDependencies): void {
@@ -32,16 +35,22 @@ export function userRoutes(server: FastifyInstance, { database, config }: ApiDep
   server.post(
     collection,
     {
-      config: { access: 'admin' },
+      config: { access: 'admin', operators: true },
       schema: { params: account, querystring: CreateQuery, body: CreateUserRequest, response: { 200: User } },
     },
     async (request) => {
       const body = request.body as CreateUserRequest;
-      const wanted = { email: body.email ?? '', displayName: body.displayName ?? '', role: body.role };
+      const { account: accountId } = request.params as Static<typeof account>;
+      const wanted = {
+        email: body.email ?? '',
+        displayName: body.displayName ?? '',
+        role: body.role,
+        serviceAccount: body.serviceAccount ?? false,
+      };
       const id = (request.query as Static<typeof CreateQuery>).userId ?? body.userId ?? idFromEmail(body.email);
-      const user = await createUser(database, { accountId: request.caller.accountId, id, ...wanted });
+      const user = await createUser(database, { accountId, id, ...wanted });
       requireSameRequest(
-        JSON.stringify({ email: user.email, displayName: user.display_name, role: user.role }),
+        JSON.stringify({ email: user.email, displayName: user.display_name, role: user.role, serviceAccount: user.service_account }),
         JSON.stringify(wanted),
         userName(user),
       );
@@ -51,37 +60,64 @@ export function userRoutes(server: FastifyInstance, { database, config }: ApiDep
 
   server.get(
     collection,
-    { config: { access: 'user' }, schema: { params: account, querystring: ListQuery, response: { 200: listReply('users', User) } } },
+    {
+      config: { access: 'user', operators: true },
+      schema: { params: account, querystring: ListQuery, response: { 200: listReply('users', User) } },
+    },
     (request) =>
-      answerList(database, config.secretKey, request.caller.accountId, request.query as Static<typeof ListQuery>, {
-        table: 'users',
-        collection: 'users',
-        fields: FIELDS,
-        schema: User,
-        view: viewUser,
-      }),
+      answerList(
+        database,
+        config.secretKey,
+        (request.params as Static<typeof account>).account,
+        request.query as Static<typeof ListQuery>,
+        {
+          table: 'users',
+          collection: 'users',
+          fields: FIELDS,
+          schema: User,
+          view: viewUser,
+        },
+      ),
   );
 
   server.get(
     one,
-    { config: { access: 'user' }, schema: { params: UserPath, querystring: GetQuery, response: { 200: User } } },
+    { config: { access: 'user', operators: true }, schema: { params: UserPath, querystring: GetQuery, response: { 200: User } } },
     async (request) => {
       const mask = compileReadMask<object>((request.query as Static<typeof GetQuery>).readMask, User);
       return mask(viewUser(await requireUser(database, request.params)));
     },
   );
 
-  server.patch(one, { config: { access: 'admin' }, schema: { params: UserPath, body: User, response: { 200: User } } }, async (request) => {
-    const user = await requireUser(database, request.params);
-    const { email, displayName, role } = request.body as User;
-    return viewUser(await updateUser(database, user.account_id, user.id, { email, displayName, role }));
-  });
+  server.patch(
+    one,
+    {
+      config: { access: 'admin', operators: true },
+      schema: { params: UserPath, querystring: UpdateQuery, body: User, response: { 200: User } },
+    },
+    async (request) => {
+      const changes = readChanges<User, 'email' | 'displayName' | 'role'>(request, User, {
+        email: '',
+        displayName: '',
+        role: NOT_CLEARABLE,
+      });
+      const user = await requireUser(database, request.params);
+      const { serviceAccount = user.service_account } = request.body as User;
+      if (serviceAccount !== user.service_account)
+        throw fieldError('INVALID_FIELD', 'serviceAccount', 'serviceAccount cannot be changed. Delete the user and create another.');
+      return viewUser(await updateUser(database, user.account_id, user.id, changes));
+    },
+  );
 
-  server.delete(one, { config: { access: 'admin' }, schema: { params: UserPath, response: { 200: Empty } } }, async (request) => {
-    const user = await requireUser(database, request.params);
-    await deleteUser(database, user.account_id, user.id);
-    return {};
-  });
+  server.delete(
+    one,
+    { config: { access: 'admin', operators: true }, schema: { params: UserPath, response: { 200: Empty } } },
+    async (request) => {
+      const user = await requireUser(database, request.params);
+      await deleteUser(database, user.account_id, user.id);
+      return {};
+    },
+  );
 }
 
 /** @throws TemperError RESOURCE_NOT_FOUND */
@@ -108,14 +144,14 @@ function userName(user: UserRecord): string {
 }
 
 function viewUser(user: UserRecord): User {
-  const createTime = user.create_time.toISOString();
   return {
     name: userName(user),
     role: user.role,
     email: user.email,
     displayName: user.display_name,
-    createTime,
-    updateTime: createTime,
+    serviceAccount: user.service_account,
+    createTime: user.create_time.toISOString(),
+    updateTime: user.update_time.toISOString(),
     state: 'READY',
     status: { code: 'OK', message: '' },
   };

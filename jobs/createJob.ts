@@ -6,13 +6,14 @@ import { resourceName } from '../schemas/names.js';
 import type { WandbSettings } from '../stores/database.js';
 import { appendEventIn } from '../stores/events.js';
 import { createJob, findJob, type JobRecord } from '../stores/jobs.js';
+import type { SecretKeys } from '../stores/secretKeys.js';
 import { putSecret } from '../stores/secrets.js';
 import { withoutSecrets, type JobRequest } from './jobRequest.js';
 import { resolveSettings, type ResolvedJob, type SettingsSources } from './resolveSettings.js';
 
 export interface JobSources extends SettingsSources {
-  /** Base64; encrypts the job's W&B key. */
-  secretKey: string;
+  /** Encrypt the job's W&B key. */
+  secretKeys: SecretKeys;
 }
 
 export interface WantedJob {
@@ -29,7 +30,7 @@ export interface WantedJob {
 
 /** Creates the job, or gives the one that has the ID by now: the caller compares `request_hash`. */
 export async function insertJob(sources: JobSources, wanted: WantedJob): Promise<JobRecord> {
-  const { database, secretKey } = sources;
+  const { database, secretKeys } = sources;
   const { accountId, id, request } = wanted;
   const resolved = await resolveSettings(sources, accountId, request);
   const modelId = request.modelId ?? id;
@@ -56,7 +57,7 @@ export async function insertJob(sources: JobSources, wanted: WantedJob): Promise
       createdBy: wanted.createdBy,
     });
     if (job && wandb && request.wandb)
-      await putSecret(transaction, secretKey, {
+      await putSecret(transaction, secretKeys, {
         accountId,
         id: wandb.secretId,
         keyName: 'WANDB_API_KEY',

@@ -1,11 +1,14 @@
 /** Accounts, users, API keys and secrets. Shapes: the published client's `Account`, `User`, `APIKey` and `Secret`. */
 import { Type, type Static } from 'typebox';
-import { DisplayName, Id, Ignored, PlainText, ReadOnly, ResourceName, Status, Time } from './wire.js';
+import { ROLES } from './roles.js';
+import { DisplayName, Id, PlainText, ReadOnly, ResourceName, Status, Time } from './wire.js';
+
+const Email = () => Type.Optional(Type.String({ maxLength: 254, pattern: '^[^\\s@]+@[^\\s@]+$', 'x-expected': 'an e-mail address' }));
 
 export const Account = Type.Object({
   name: ReadOnly(ResourceName()),
-  email: ReadOnly(Type.String()),
-  displayName: ReadOnly(Type.String()),
+  email: Email(),
+  displayName: DisplayName(),
   createTime: ReadOnly(Time()),
   updateTime: ReadOnly(Time()),
   accountType: ReadOnly(Type.String()),
@@ -13,19 +16,21 @@ export const Account = Type.Object({
   status: ReadOnly(Status),
   suspendState: ReadOnly(Type.String()),
 });
-
-export const ROLES = ['admin', 'user'] as const;
+export type Account = Static<typeof Account>;
+/** A new account, with the address of its first admin. */
+export const CreateAccountRequest = Type.Object({ accountId: Id(), account: Type.Optional(Account) });
+export type CreateAccountRequest = Static<typeof CreateAccountRequest>;
 
 export const User = Type.Object({
   name: ReadOnly(ResourceName()),
   role: Type.Optional(Type.String({ enum: [...ROLES] })),
   displayName: DisplayName(),
-  email: Type.Optional(Type.String({ maxLength: 254, pattern: '^[^\\s@]+@[^\\s@]+$', 'x-expected': 'an e-mail address' })),
+  email: Email(),
   createTime: ReadOnly(Time()),
   updateTime: ReadOnly(Time()),
   state: ReadOnly(Type.String()),
   status: ReadOnly(Status),
-  serviceAccount: Ignored('A user without a person is a user like any other here.'),
+  serviceAccount: Type.Optional(Type.Boolean({ description: 'A program: it has API keys, and nobody signs in as it' })),
 });
 /** The new user's fields, with its ID in the query or the body. */
 export const CreateUserRequest = Type.Object({ ...User.properties, role: Type.String({ enum: [...ROLES] }), userId: Type.Optional(Id()) });
@@ -43,6 +48,7 @@ export const ApiKey = Type.Object({
   expireTime: Type.Optional(Time()),
   lastUsedTime: ReadOnly(Time()),
 });
+export type ApiKey = Static<typeof ApiKey>;
 export const CreateApiKeyRequest = Type.Object({ apiKey: Type.Optional(ApiKey) });
 export type CreateApiKeyRequest = Static<typeof CreateApiKeyRequest>;
 export const DeleteApiKeyRequest = Type.Object({ keyId: Type.String({ maxLength: 100 }) });

@@ -20,6 +20,7 @@ export interface AccountsTable {
   display_name: Generated<string>;
   email: Generated<string>;
   create_time: Time;
+  update_time: Time;
 }
 export interface UsersTable {
   account_id: string;
@@ -27,7 +28,11 @@ export interface UsersTable {
   email: Generated<string>;
   display_name: Generated<string>;
   role: Generated<string>;
+  service_account: Generated<boolean>;
+  sign_in_issuer: string | null;
+  sign_in_subject: string | null;
   create_time: Time;
+  update_time: Time;
 }
 export interface ApiKeysTable {
   key_id: string;
@@ -36,6 +41,7 @@ export interface ApiKeysTable {
   display_name: Generated<string>;
   prefix: string;
   hash: string;
+  secret_key_id: Generated<string>;
   create_time: Time;
   expire_time: OptionalTime;
   last_used_time: OptionalTime;
@@ -45,6 +51,7 @@ export interface SecretsTable {
   id: string;
   key_name: Generated<string>;
   ciphertext: Buffer;
+  secret_key_id: Generated<string>;
   create_time: Time;
   update_time: Time;
 }

@@ -1,10 +1,9 @@
-/** Users and API keys of an account. An account always keeps an admin. */
+/** The users of an account. It always keeps an admin. */
 import { sql, type Selectable } from 'kysely';
 import { TemperError } from '../schemas/errors.js';
-import type { ApiKeysTable, Database, UsersTable } from './database.js';
+import type { Database, UsersTable } from './database.js';
 
 export type UserRecord = Selectable<UsersTable>;
-export type ApiKeyRecord = Selectable<ApiKeysTable>;
 
 export function findUser(database: Database, accountId: string, id: string): Promise<UserRecord | undefined> {
   return database.selectFrom('users').selectAll().where('account_id', '=', accountId).where('id', '=', id).executeTakeFirst();
@@ -13,11 +12,20 @@ export function findUser(database: Database, accountId: string, id: string): Pro
 /** Inserts, or gives the user who already has the ID. */
 export async function createUser(
   database: Database,
-  user: { accountId: string; id: string; email: string; displayName: string; role: string },
+  user: { accountId: string; id: string; email: string; displayName: string; role: string; serviceAccount: boolean },
 ): Promise<UserRecord> {
   await database
     .insertInto('users')
-    .values({ account_id: user.accountId, id: user.id, email: user.email, display_name: user.displayName, role: user.role })
+    .values({
+      account_id: user.accountId,
+      id: user.id,
+      email: user.email,
+      display_name: user.displayName,
+      role: user.role,
+      service_account: user.serviceAccount,
+      sign_in_issuer: null,
+      sign_in_subject: null,
+    })
     .onConflict((conflict) => conflict.columns(['account_id', 'id']).doNothing())
     .execute();
   return (await findUser(database, user.accountId, user.id))!;
@@ -34,7 +42,7 @@ export function updateUser(
     transaction
       .updateTable('users')
       .set({
-        id,
+        update_time: sql`now()`,
         ...(fields.email !== undefined ? { email: fields.email } : {}),
         ...(fields.displayName !== undefined ? { display_name: fields.displayName } : {}),
         ...(fields.role !== undefined ? { role: fields.role } : {}),
@@ -76,41 +84,4 @@ function changeUsers<T>(
     }
     return change(transaction);
   });
-}
-
-export interface NewApiKey {
-  keyId: string;
-  accountId: string;
-  userId: string;
-  displayName: string;
-  prefix: string;
-  hash: string;
-  expireTime: Date | null;
-}
-
-export function createApiKey(database: Database, key: NewApiKey): Promise<ApiKeyRecord> {
-  return database
-    .insertInto('api_keys')
-    .values({
-      key_id: key.keyId,
-      account_id: key.accountId,
-      user_id: key.userId,
-      display_name: key.displayName,
-      prefix: key.prefix,
-      hash: key.hash,
-      expire_time: key.expireTime,
-    })
-    .returningAll()
-    .executeTakeFirstOrThrow();
-}
-
-/** False when the user has no such key. */
-export async function deleteApiKey(database: Database, accountId: string, userId: string, keyId: string): Promise<boolean> {
-  const result = await database
-    .deleteFrom('api_keys')
-    .where('account_id', '=', accountId)
-    .where('user_id', '=', userId)
-    .where('key_id', '=', keyId)
-    .executeTakeFirst();
-  return result.numDeletedRows > 0n;
 }

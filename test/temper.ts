@@ -3,7 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inject } from 'vitest';
+import { loadSecrets } from '../dev/secrets.js';
 import type { DevFile } from '../dev/stack.js';
+import { readSecretKeys, type SecretKeys } from '../stores/secretKeys.js';
 
 export type Json = Record<string, any>;
 
@@ -12,6 +14,11 @@ export const stack = () => inject('stack');
 /** dev.json as it is now: pids change when a test kills something. */
 export function devFile(): DevFile {
   return JSON.parse(readFileSync(path.join(stack().home, 'dev.json'), 'utf8')) as DevFile;
+}
+
+/** The keys that this stack's secrets are under. */
+export function secretKeys(): SecretKeys {
+  return readSecretKeys(loadSecrets(stack().home).secretKey);
 }
 
 export async function call(

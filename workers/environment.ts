@@ -8,13 +8,14 @@ import { NativeConnection, type WorkerOptions } from '@temporalio/worker';
 import { failureInterceptor } from '../activities/failures.js';
 import { openDatabase, type Database } from '../stores/database.js';
 import { openObjectStore, type ObjectStore } from '../stores/objects.js';
+import { readSecretKeys, type SecretKeys } from '../stores/secretKeys.js';
 
 export interface Environment {
   connection: NativeConnection;
   namespace: string;
   database: Database;
   objects: ObjectStore;
-  secretKey: string;
+  secretKeys: SecretKeys;
   python: string;
   /** Files that can be had again: models, datasets, rendered sets. */
   cache: string;
@@ -41,7 +42,7 @@ export async function openEnvironment(): Promise<Environment> {
       region: process.env['TEMPER_S3_REGION'] ?? 'us-east-1',
       bucket: required('TEMPER_S3_BUCKET'),
     }),
-    secretKey: required('TEMPER_SECRET_KEY'),
+    secretKeys: readSecretKeys(required('TEMPER_SECRET_KEY'), process.env['TEMPER_SECRET_KEYS']),
     python: process.env['TEMPER_PYTHON'] ?? 'python3',
   };
 }

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bootstrapAccount } from '../../../stores/accounts.js';
 import { openDatabase, type Database } from '../../../stores/database.js';
-import { freshId, stack, type Json } from '../../temper.js';
+import { freshId, secretKeys, stack, type Json } from '../../temper.js';
 
 const account = freshId('lists');
 const apiKey = `tk_${randomUUID()}`;
@@ -48,7 +48,7 @@ async function insert(
 
 beforeAll(async () => {
   database = openDatabase(stack().databaseUrl);
-  await bootstrapAccount(database, account, apiKey);
+  await bootstrapAccount(database, secretKeys(), account, apiKey);
   await insert('a', { name: 'Night run', examples: 10, time: '2026-01-01T00:00:00Z' });
   await insert('b', { name: '100% done', examples: 20, time: '2026-01-02T00:00:00Z' });
   await insert('c', { name: 'night_shift', examples: 20, state: 'UPLOADING', time: '2026-01-03T00:00:00Z' });

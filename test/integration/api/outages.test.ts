@@ -10,7 +10,7 @@ import { loadSecrets } from '../../../dev/secrets.js';
 import { openDatabase } from '../../../stores/database.js';
 import { openEventFeed } from '../../../stores/eventFeed.js';
 import { openObjectStore } from '../../../stores/objects.js';
-import { freshId, jobState, ok, stack, twoRowJob, until } from '../../temper.js';
+import { freshId, jobState, ok, secretKeys, stack, twoRowJob, until } from '../../temper.js';
 
 /** A port that refuses: nothing listens on it. */
 const NOWHERE = '127.0.0.1:9';
@@ -41,7 +41,14 @@ async function serverWithout(missing: 'temporal' | 'database' | 'objects' | null
     events,
     objects,
     temporal: new Client({ connection, namespace: temporalNamespace }),
-    config: { secretKey: secrets.secretKey, temporalNamespace, tmpFolder, logLevel: 'silent' },
+    config: {
+      secretKey: secrets.secretKey,
+      secretKeys: secretKeys(),
+      operatorAccountId: stack().accountId,
+      temporalNamespace,
+      tmpFolder,
+      logLevel: 'silent',
+    },
   });
   closers.push(
     async () => rmSync(tmpFolder, { recursive: true }),

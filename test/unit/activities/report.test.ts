@@ -15,11 +15,12 @@ import { bootstrapAccount } from '../../../stores/accounts.js';
 import { migrate, openDatabase, type Database } from '../../../stores/database.js';
 import { listEvents } from '../../../stores/events.js';
 import { createJob, findJobByUid, recordEvaluation, recordMetrics } from '../../../stores/jobs.js';
+import { readSecretKeys } from '../../../stores/secretKeys.js';
 import { deleteSecret, putSecret } from '../../../stores/secrets.js';
 import { startWandbServer, type WandbTestServer } from '../../wandbServer.js';
 
 const apiKey = 'c0ffee'.padEnd(40, '0');
-const secretKey = randomBytes(32).toString('base64');
+const secretKeys = readSecretKeys(randomBytes(32).toString('base64'));
 const signal = new AbortController().signal;
 let home: string;
 let postgres: SupervisedProcess;
@@ -35,7 +36,7 @@ beforeAll(async () => {
   await createDatabase(port, 'secret');
   database = openDatabase(databaseUrl(port, 'secret'));
   await migrate(database);
-  await bootstrapAccount(database, 'ada', 'tk_test');
+  await bootstrapAccount(database, secretKeys, 'ada', 'tk_test');
 });
 afterAll(async () => {
   await database.destroy();
@@ -46,7 +47,7 @@ afterAll(async () => {
 beforeEach(async () => {
   wandb = await startWandbServer({ apiKey, entity: 'ada', teams: [] });
   vi.stubEnv('WANDB_BASE_URL', wandb.url);
-  await putSecret(database, secretKey, { accountId: 'ada', id: 'wandb', value: apiKey });
+  await putSecret(database, secretKeys, { accountId: 'ada', id: 'wandb', value: apiKey });
 });
 afterEach(async () => {
   vi.unstubAllEnvs();
@@ -99,7 +100,7 @@ it('shows the job as degraded while the tracker is away, and fills in when it is
 it('says what to do about a key that is refused or gone, and puts no key into records and errors', async () => {
   const uid = await makeJob(3);
   const wrong = 'badbad'.padEnd(40, '1');
-  await putSecret(database, secretKey, { accountId: 'ada', id: 'wandb', value: wrong });
+  await putSecret(database, secretKeys, { accountId: 'ada', id: 'wandb', value: wrong });
   const refused: unknown = await report(uid, 'COMPLETED').catch((error: unknown) => error);
   expect(refused).toMatchObject({ code: 'TRACKER_REFUSED', details: [{ reason: 'KEY_REFUSED' }] });
   await deleteSecret(database, 'ada', 'wandb');
@@ -118,7 +119,7 @@ it('reports nothing for a job that asked for no run', async () => {
 });
 
 function report(uid: string, outcome: JobState) {
-  return reportJob({ database, secretKey }, { uid, name: `accounts/ada/fineTuningJobs/${uid}`, outcome }, signal);
+  return reportJob({ database, secretKeys }, { uid, name: `accounts/ada/fineTuningJobs/${uid}`, outcome }, signal);
 }
 
 async function reportEvents(uid: string): Promise<string[]> {
