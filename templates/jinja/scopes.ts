@@ -2,31 +2,46 @@
  * Where a name lives, decided when a template is compiled, by Jinja's rules.
  *
  * Each loop body, macro and block is a scope. A name that a scope assigns is the scope's own: it begins with the value it has outside
- * and never leaks out. Every name gets a slot in the frame of its function (the template itself or a macro); a macro reads the slots of
- * the functions around it as they are when it runs. Names that nobody assigns end in the template's scope, filled from the row's data
- * and the globals when rendering begins.
+ * and never leaks out. Every such name becomes a variable of the generated function around it (the template itself, a macro or a
+ * recursive loop); functions inside read it as it is when they run. Names that nobody assigns end in the template's scope, filled from
+ * the row's data and the globals when rendering begins.
  */
 import type { Expression, Statement, Target } from './syntax.js';
-import type { Value } from './values.js';
 
-/** The variables of one running function. */
-export class Frame {
-  constructor(
-    readonly slots: Value[],
-    readonly parent?: Frame,
-  ) {}
-}
+/** One variable of the generated code. `isLoop`: it holds the `loop` of a for statement and nothing else ever. */
+export type Variable = { id: string; isLoop: boolean };
 
-/** How to find a variable: how many functions out, and which slot there. */
-export type Reference = { hops: number; slot: number };
-
+/** A function of the generated code: the variables that it declares, and those in use for a moment only. */
 export class FunctionScope {
-  slotCount = 0;
-  constructor(readonly parent?: FunctionScope) {}
+  readonly variables: string[] = [];
+  readonly temporaries: string[] = [];
+  private readonly free: string[] = [];
+
+  /** `counter` is shared by all functions of a template, so that no two variables have one name. */
+  constructor(readonly counter: { next: number }) {}
+
+  declare(): string {
+    const id = `v${this.counter.next++}`;
+    this.variables.push(id);
+    return id;
+  }
+
+  /** A variable for a value that is needed twice. It must be given back when the code that reads it has been written. */
+  borrow(): string {
+    const free = this.free.pop();
+    if (free !== undefined) return free;
+    const id = `t${this.counter.next++}`;
+    this.temporaries.push(id);
+    return id;
+  }
+
+  giveBack(...ids: string[]): void {
+    this.free.push(...ids);
+  }
 }
 
 export class Scope {
-  readonly slots = new Map<string, number>();
+  readonly variables = new Map<string, Variable>();
 
   constructor(
     readonly fn: FunctionScope,
@@ -34,35 +49,20 @@ export class Scope {
   ) {}
 
   /** Makes a name this scope's own. */
-  declare(name: string): number {
-    let slot = this.slots.get(name);
-    if (slot === undefined) this.slots.set(name, (slot = this.fn.slotCount++));
-    return slot;
+  declare(name: string, isLoop = false): Variable {
+    let variable = this.variables.get(name);
+    if (variable === undefined) this.variables.set(name, (variable = { id: this.fn.declare(), isLoop }));
+    return variable;
   }
 
-  resolve(name: string): Reference {
-    let hops = 0;
-    for (let scope: Scope = this; ; scope = scope.parent) {
-      const slot = scope.slots.get(name) ?? (scope.parent ? undefined : scope.declare(name));
-      if (slot !== undefined || !scope.parent) return { hops, slot: slot! };
-      if (scope.parent.fn !== scope.fn) hops++;
-    }
+  resolve(name: string): Variable {
+    return this.variables.get(name) ?? (this.parent ? this.parent.resolve(name) : this.declare(name));
   }
 
   /** A scope inside this one, in the same function or, with `fn`, in one of its own. */
   inner(fn: FunctionScope = this.fn): Scope {
     return new Scope(fn, this);
   }
-}
-
-export function readReference({ hops, slot }: Reference): (frame: Frame) => Value {
-  if (hops === 0) return (frame) => frame.slots[slot];
-  if (hops === 1) return (frame) => frame.parent!.slots[slot];
-  return (frame) => {
-    let at = frame;
-    for (let hop = 0; hop < hops; hop++) at = at.parent!;
-    return at.slots[slot];
-  };
 }
 
 /** The names that statements assign in the scope they stand in; bodies that are scopes of their own keep theirs. */

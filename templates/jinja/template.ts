@@ -2,17 +2,20 @@
  * Chat templates: Jinja with the meaning it has in `transformers` (immutable sandbox, trim_blocks, lstrip_blocks, loop controls,
  * `{% generation %}`, `raise_exception`, `strftime_now`, JSON as Python writes it), within limits of work and size.
  *
- * A template is parsed once into closures and rendered for any number of rows. Templates come from strangers: no code is generated, and
- * a value never leads to anything of JavaScript's own. Whatever goes wrong comes out as a TemplateError. Render in a process that may
- * die all the same: the limits bound work, not every byte.
+ * A template is parsed, checked and written as one JavaScript function, which renders any number of rows. Templates come from strangers:
+ * the function is written from the parsed tree alone, a template's own text enters it only as JSON strings, and no value ever leads to
+ * anything of JavaScript's own. Checking a template compiles nothing; only rendering does. Whatever goes wrong comes out as a
+ * TemplateError. Render in a process that may die all the same: the limits bound work, not every byte.
  */
-import { compileBody } from './compileStatement.js';
-import { CompileError } from './compileExpression.js';
+import { compileFunction } from 'node:vm';
 import { TemplateError, placeError } from './errors.js';
+import { CompileError, Constants } from './generateExpression.js';
+import { writeBody, writeDeclarations } from './generateStatement.js';
 import { GLOBALS } from './globals.js';
 import { MAX_FUEL } from './limits.js';
+import { OPERATIONS } from './operations.js';
 import { parseTemplate } from './parse.js';
-import { Frame, FunctionScope, Scope, assignedNames, usedNames } from './scopes.js';
+import { FunctionScope, Scope, assignedNames, usedNames } from './scopes.js';
 import type { Statement } from './syntax.js';
 import type { Run, Value } from './values.js';
 
@@ -28,37 +31,70 @@ export type Template = {
   /** Every name the template reads, its own included. */
   names: ReadonlySet<string>;
   hasGeneration: boolean;
+  /** The JavaScript that renders it, to read. */
+  code: string;
   /** `now` is what `strftime_now` says. Throws TemplateError. */
   render(context: Record<string, Value>, now: Date): Rendering;
 };
+
+type Render = (context: Record<string, Value>, run: Run) => string;
 
 /** Throws TemplateError with line and column. */
 export function compileTemplate(template: string): Template {
   try {
     const { source, body } = parseTemplate(template);
-    const fn = new FunctionScope();
-    const scope = new Scope(fn);
-    for (const name of assignedNames(body)) scope.declare(name);
-    const execute = placingErrors(source, () => compileBody(body, { scope, soft: false }));
-    const initial = [...scope.slots].map(([name, slot]) => ({ name, slot, global: GLOBALS.get(name) }));
+    const { code, constants } = placingErrors(source, () => writeTemplate(body));
+    let compiled: Render | undefined;
     return {
       names: usedNames(body),
       hasGeneration: hasGeneration(body),
+      code,
       render: (context, now) => {
-        const slots = new Array<Value>(fn.slotCount).fill(undefined);
-        for (const { name, slot, global } of initial) slots[slot] = Object.hasOwn(context, name) ? context[name] : global;
-        const run: Run = { out: '', captures: 0, callDepth: 0, fuel: MAX_FUEL, at: 0, spans: [], hasLostSpan: false, now };
+        const run: Run = { callDepth: 0, fuel: MAX_FUEL, at: 0, spans: [], hasLostSpan: false, now };
         try {
-          execute(new Frame(slots), run);
+          compiled ??= compile(code, constants);
+          return { text: compiled(context, run), spans: run.spans, hasLostSpan: run.hasLostSpan };
         } catch (error) {
           throw placeError(toTemplateError(error), source, run.at);
         }
-        return { text: run.out, spans: run.spans, hasLostSpan: run.hasLostSpan };
       },
     };
   } catch (error) {
     throw toTemplateError(error);
   }
+}
+
+/** The body of a function of `operations` and `constants` that gives the function which renders. */
+function writeTemplate(body: Statement[]): { code: string; constants: unknown[] } {
+  const constants = new Constants();
+  const fn = new FunctionScope({ next: 0 });
+  const scope = new Scope(fn);
+  for (const name of assignedNames(body)) scope.declare(name);
+  const out = { id: 'out', base: '0' };
+  const lines = writeBody(body, { scope, soft: false, constants, out, canBreak: false });
+  const initial = [...scope.variables].map(([name, { id }]) => {
+    const key = JSON.stringify(name);
+    return `${id} = hasOwn(context, ${key}) ? context[${key}] : ${GLOBALS.has(name) ? constants.add(GLOBALS.get(name)) : 'undefined'};`;
+  });
+  const names = constants.values.map((_, index) => `k${index}`);
+  const code = [
+    '"use strict";',
+    `const { ${Object.keys(OPERATIONS).join(', ')} } = operations;`,
+    ...(names.length > 0 ? [`const [${names.join(', ')}] = constants;`] : []),
+    'return (context, run) => {',
+    ...[...writeDeclarations(fn), 'let out = "";', ...initial, ...lines, 'stop(run, out);', 'return out;'].map((line) => `  ${line}`),
+    '};',
+  ];
+  return { code: code.join('\n'), constants: constants.values };
+}
+
+/**
+ * The one place where code is made. `compileFunction` works where `eval` and `new Function` are off, as they are in the process that
+ * renders: what a template or a row might reach there makes no code.
+ */
+function compile(code: string, constants: unknown[]): Render {
+  const make = compileFunction(code, ['operations', 'constants'], { filename: 'chat-template.js' });
+  return make(OPERATIONS, constants) as Render;
 }
 
 function placingErrors<T>(source: string, work: () => T): T {

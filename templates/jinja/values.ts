@@ -16,15 +16,11 @@ export type Keywords = ReadonlyMap<string, Value>;
 
 /** A rendering in progress. */
 export type Run = {
-  /** What has been printed; a captured block has an `out` of its own for a while. */
-  out: string;
-  /** Blocks being captured: printed positions are positions in the result only at 0. */
-  captures: number;
   callDepth: number;
   fuel: number;
   /** Offset in the source of the statement at work, for error messages. */
   at: number;
-  /** `{% generation %}` spans, as offsets in `out`. */
+  /** `{% generation %}` spans, as offsets in the output. */
   spans: [start: number, end: number][];
   /** A `{% generation %}` stood inside a macro or a captured block, where its place in the output is not known. */
   hasLostSpan: boolean;
