@@ -6,7 +6,7 @@ const only = (from, allowed, comment) => ({
   severity: 'error',
   from: { path: folder(from) },
   to: {
-    path: '^(api|cli|activities|bench|datasets|dev|jobs|schemas|stores|templates|test|workers|workflows)/',
+    path: '^(api|cli|activities|bench|datasets|dev|jobs|schemas|stores|templates|test|tokens|workers|workflows)/',
     pathNot: [from, ...allowed].map(folder),
   },
 });
@@ -18,6 +18,7 @@ module.exports = {
     only('stores', ['schemas'], 'Postgres and S3 only; stores never know Temporal.'),
     only('datasets', ['schemas'], 'Reading and checking rows.'),
     only('templates', ['schemas', 'datasets'], 'Rendering rows.'),
+    only('tokens', ['schemas', 'datasets'], 'Counting tokens as the trainer does.'),
     only('jobs', ['schemas', 'stores', 'datasets', 'templates'], 'A request to a job’s settings and row: for the API and for activities.'),
     only('activities', ['schemas', 'stores', 'datasets', 'templates', 'jobs'], 'How a step is done; what happens when is the workflow’s.'),
     only(
@@ -37,7 +38,7 @@ module.exports = {
     {
       name: 'stores-templates-and-jobs-know-no-temporal',
       severity: 'error',
-      from: { path: '^(stores|templates|datasets|jobs|cli)/' },
+      from: { path: '^(stores|templates|tokens|datasets|jobs|cli)/' },
       to: { path: '@temporalio' },
     },
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
@@ -45,7 +46,7 @@ module.exports = {
     {
       name: 'no-dev-dependencies-in-the-product',
       severity: 'error',
-      from: { path: '^(api|cli|activities|datasets|jobs|schemas|stores|templates|workers|workflows)/' },
+      from: { path: '^(api|cli|activities|datasets|jobs|schemas|stores|templates|tokens|workers|workflows)/' },
       to: { dependencyTypes: ['npm-dev'] },
     },
   ],
