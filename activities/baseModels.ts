@@ -1,92 +1,85 @@
-/**
- * Where base models come from and where a worker keeps them: the Hugging Face hub, a prefix of the object store, or a folder
- * on the worker. A model is brought once into a cache folder, whole or not at all.
- */
+/** Base models as the steps of a job see them: what a name stands for, and whether it is whole. */
 import { createHash } from 'node:crypto';
-import { mkdir, rename, rm, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import path from 'node:path';
-import { findBaseModel, type BaseModel, type ModelSource } from '../schemas/baseModels.js';
+import type { BaseModel, ModelSource } from '../schemas/baseModels.js';
 import { TemperError } from '../schemas/errors.js';
-import { PROTOCOL_VERSION } from '../schemas/trainerProtocol.js';
+import { findTunableModel } from '../stores/baseModels.js';
+import type { Database } from '../stores/database.js';
+import { resolveCommit } from '../stores/hub.js';
+import type { JobRecord } from '../stores/jobs.js';
+import { hasModelFile, readModelFile } from '../stores/modelFiles.js';
 import type { ObjectStore } from '../stores/objects.js';
-import { runTrainer, type TrainerSettings } from './trainerProcess.js';
 
-export function requireBaseModel(name: string): BaseModel {
-  const model = findBaseModel(name);
+/** The base model of a job: of the catalogue, or the account's own. @throws TemperError BASE_MODEL_NOT_FOUND */
+export async function requireBaseModel(
+  database: Database,
+  job: Pick<JobRecord, 'account_id' | 'base_model' | 'progress'>,
+): Promise<BaseModel> {
+  const model = await findTunableModel(database, job.account_id, job.base_model);
   if (!model)
     throw new TemperError(
       'BASE_MODEL_NOT_FOUND',
-      `There is no base model ${name}. \`temper list models -a fireworks\` lists those that can be tuned.`,
+      `There is no base model ${job.base_model}. \`temper list models -a fireworks\` lists those of the catalogue, \`temper list models\` your own.`,
     );
-  return model;
+  // What an earlier attempt was trained on is what the job is trained on.
+  const commit = job.progress.baseModelContent;
+  return commit && 'hub' in model.source ? { ...model, source: { ...model.source, revision: commit } } : model;
 }
 
-/** True when the source has a model's essential files, as far as this worker can tell without the hub. */
+/**
+ * Looks whether a model's essential files are there: configuration, tokenizer, and the weights, whole in one file or each part
+ * that the index names. A hub model is left to the download.
+ * @throws TemperError MODEL_FILES_MISSING naming every file that lacks
+ */
 export async function checkModelFiles(model: BaseModel, objects: ObjectStore): Promise<void> {
   const { source } = model;
   if ('hub' in source) return;
-  for (const name of ['config.json', 'model.safetensors', 'tokenizer.json']) {
-    const present =
-      'folder' in source ? await exists(path.join(source.folder, name)) : (await objects.head(`${source.prefix}/${name}`)) !== null;
-    const where = 'folder' in source ? source.folder : `the object store under ${source.prefix}`;
-    if (!present)
-      throw new TemperError(
-        'MODEL_FILES_MISSING',
-        `The base model ${model.name} has no ${name} in ${where}. Put the model's files there and start the job again.`,
-      );
+  const has = (name: string) => hasModelFile(source, name, objects);
+  const missing = (await has('config.json')) ? [] : ['config.json'];
+  const tokenizers = await Promise.all(['tokenizer.json', 'tokenizer.model', 'vocab.json'].map(has));
+  if (!tokenizers.includes(true)) missing.push('tokenizer.json');
+  const index = await readModelFile(source, 'model.safetensors.index.json', objects);
+  if (index === null) {
+    if (!(await has('model.safetensors'))) missing.push('model.safetensors');
+  } else {
+    for (const part of partsOf(index)) if (!(await has(part))) missing.push(part);
   }
+  if (missing.length === 0) return;
+  const where = 'folder' in source ? source.folder : 'prefix' in source ? `the object store under ${source.prefix}` : 'its upload';
+  const named = `${missing.slice(0, 5).join(', ')}${missing.length > 5 ? ` and ${missing.length - 5} more` : ''}`;
+  throw new TemperError(
+    'MODEL_FILES_MISSING',
+    `The base model ${model.name} has no ${named} in ${where}. Put the model's files there and start the job again.`,
+  );
 }
 
-/** Gives the folder of a base model on this worker, bringing it first if need be. */
-export async function ensureModelFolder(
-  model: BaseModel,
-  deps: { objects: ObjectStore; cache: string; trainer: TrainerSettings },
-  signal: AbortSignal,
-): Promise<string> {
-  const { source } = model;
-  if ('folder' in source) return source.folder;
-  const folder = path.join(deps.cache, 'models', `${model.name.replaceAll('/', '--')}@${await identifySource(source, deps.objects)}`);
-  if (await exists(path.join(folder, 'config.json'))) return folder;
-  const partial = `${folder}.partial-${process.pid}`;
-  await rm(partial, { recursive: true, force: true });
-  await mkdir(partial, { recursive: true });
+function partsOf(index: string): string[] {
   try {
-    if ('prefix' in source) await bringFromStore(source.prefix, partial, deps.objects, signal);
-    else await bringFromHub(source, partial, deps.trainer, signal);
-    await rename(partial, folder).catch(async (error: unknown) => {
-      if (!(await exists(path.join(folder, 'config.json')))) throw error;
-    });
-    return folder;
-  } finally {
-    await rm(partial, { recursive: true, force: true });
+    const parts = Object.values((JSON.parse(index) as { weight_map: Record<string, string> }).weight_map);
+    return [...new Set(parts)].map((part) => path.basename(part)).sort();
+  } catch {
+    return ['model.safetensors.index.json as a valid index'];
   }
 }
 
-async function bringFromStore(prefix: string, folder: string, objects: ObjectStore, signal: AbortSignal): Promise<void> {
-  for (const { key } of await objects.list(`${prefix}/`))
-    await objects.getFile(key, path.join(folder, key.slice(prefix.length + 1)), undefined, signal);
-}
+const COMMIT = /^[0-9a-f]{40}$/;
 
-async function bringFromHub(
-  source: { hub: string; revision?: string },
-  folder: string,
-  trainer: TrainerSettings,
-  signal: AbortSignal,
-): Promise<void> {
-  const spec = { version: PROTOCOL_VERSION, work: 'fetch', repository: source.hub, revision: source.revision, outputPath: folder } as const;
-  await runTrainer(trainer, { name: `fetch-${source.hub.replaceAll('/', '--')}`, spec, signal, network: true });
-}
-
-/** What tells one content of a source from another: the hub's revision, or a hash of the object store's listing. Null for a folder. */
+/** What tells one content of a source from another, and names it in lineages: the hub's commit, or a hash. Null for a folder, which anyone may change. */
 export async function identifySource(source: ModelSource, objects: ObjectStore): Promise<string | null> {
   if ('folder' in source) return null;
-  if ('hub' in source) return source.revision ?? 'main';
+  if ('hub' in source) return COMMIT.test(source.revision ?? '') ? source.revision! : resolveCommit(source.hub, source.revision);
+  if ('files' in source) return hashOf(source.files.map(({ name, sha256 }) => [name, sha256]).sort());
   const listed = (await objects.list(`${source.prefix}/`)).sort((a, b) => (a.key < b.key ? -1 : 1));
   if (listed.length === 0) throw new TemperError('MODEL_FILES_MISSING', `The object store has no model under ${source.prefix}.`);
-  return createHash('sha256').update(JSON.stringify(listed)).digest('hex').slice(0, 16);
+  return hashOf(listed);
 }
 
-function exists(file: string): Promise<boolean> {
+function hashOf(content: unknown): string {
+  return createHash('sha256').update(JSON.stringify(content)).digest('hex').slice(0, 16);
+}
+
+export function exists(file: string): Promise<boolean> {
   return stat(file).then(
     () => true,
     () => false,

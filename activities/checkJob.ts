@@ -14,7 +14,7 @@ export function makeCheckJob({ database, objects }: { database: Database; object
       await requireEvaluationDataset(database, job);
       if (!(await objects.head(dataset.object_key)))
         throw new TemperError('OBJECT_MISSING', `The content of ${job.dataset_name} is gone from the object store.`);
-      await checkModelFiles(requireBaseModel(job.base_model), objects);
+      await checkModelFiles(await requireBaseModel(database, job), objects);
       if (job.settings.warmStartFrom) await requireWarmStartFiles(database, job);
       return { evaluation: job.settings.evaluation, wandb: job.wandb !== null, examples: dataset.examples };
     },

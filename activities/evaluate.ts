@@ -7,9 +7,10 @@ import { MAX_EVALUATION_EXAMPLES } from '../schemas/limits.js';
 import { PROTOCOL_VERSION, type EvaluatedEvent, type EvaluateSpec } from '../schemas/trainerProtocol.js';
 import { appendEvent } from '../stores/events.js';
 import { recordEvaluation, updateProgress } from '../stores/jobs.js';
-import { ensureModelFolder, requireBaseModel } from './baseModels.js';
+import { requireBaseModel } from './baseModels.js';
 import { withHeartbeats } from './heartbeat.js';
 import { requireJob } from './jobs.js';
+import { leaseModelFolder, type ModelLease } from './modelCache.js';
 import { ensurePart, readManifest } from './preparedSets.js';
 import type { TrainDependencies } from './train.js';
 import { runTrainer } from './trainerProcess.js';
@@ -22,6 +23,7 @@ async function evaluate(deps: TrainDependencies, input: EvaluateInput, signal: A
   const { database, objects } = deps;
   const job = await requireJob(database, input.uid);
   const folder = path.join(deps.scratch, `evaluate-${process.pid}-${job.uid}`);
+  let model: ModelLease | undefined;
   try {
     await mkdir(folder, { recursive: true });
     const manifest = await readManifest(objects, input.prepared.key);
@@ -31,14 +33,11 @@ async function evaluate(deps: TrainDependencies, input: EvaluateInput, signal: A
     for (const { key } of await objects.list(`${input.adapterKey}/`))
       await objects.getFile(key, path.join(adapterPath, path.basename(key)), undefined, signal);
 
+    model = await leaseModelFolder(await requireBaseModel(database, job), deps, signal);
     const spec: EvaluateSpec = {
       version: PROTOCOL_VERSION,
       work: 'evaluate',
-      model: {
-        path: await ensureModelFolder(requireBaseModel(job.base_model), deps, signal),
-        quantization: job.settings.quantization,
-        dtype: 'auto',
-      },
+      model: { path: model.folder, quantization: job.settings.quantization, dtype: 'auto' },
       adapterPath,
       data: {
         kind: job.settings.task.kind,
@@ -77,6 +76,7 @@ async function evaluate(deps: TrainDependencies, input: EvaluateInput, signal: A
     });
     return result;
   } finally {
+    await model?.release();
     await rm(folder, { recursive: true, force: true });
   }
 }

@@ -114,12 +114,17 @@ async function describeLineage(
 ) {
   const dataset = await requireReadyDataset(database, job);
   const attempts = await listAttempts(database, job.uid);
-  const base = requireBaseModel(job.base_model);
+  const base = await requireBaseModel(database, job);
   return {
     version: 1,
     model: resourceName(job.account_id, 'models', job.model_id),
     job: input.name,
-    baseModel: { name: base.name, source: base.source, content: await identifySource(base.source, objects) },
+    baseModel: {
+      name: base.name,
+      // Where an account's own model came from says its record; here it is told by its content.
+      source: 'files' in base.source ? ({} as Record<string, never>) : base.source,
+      content: job.progress.baseModelContent ?? (await identifySource(base.source, objects)),
+    },
     warmStartFrom: job.warm_start_from,
     dataset: { name: job.dataset_name, sha256: dataset.sha256, examples: dataset.examples },
     prepared: {

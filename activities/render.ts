@@ -61,10 +61,10 @@ async function renderJob(deps: Dependencies, uid: string, signal: AbortSignal): 
 }
 
 /** What the rows are rendered with, from the job's task and, for conversations, its chat template. */
-async function resolveTemplate({ objects }: Dependencies, job: JobRecord): Promise<TaskTemplates> {
+async function resolveTemplate({ database, objects }: Dependencies, job: JobRecord): Promise<TaskTemplates> {
   const { task } = job.settings;
   if (task.kind !== 'conversation') return taskTemplates(task);
-  const model = requireBaseModel(job.base_model);
+  const model = await requireBaseModel(database, job);
   const files = await readTokenizerFiles(model.source, objects);
   return taskTemplates(task, { ...files, family: model.chatFamily, now: job.create_time });
 }

@@ -34,10 +34,11 @@ import {
   type NewMetric,
 } from '../stores/jobs.js';
 import type { ObjectStore } from '../stores/objects.js';
-import { ensureModelFolder, requireBaseModel } from './baseModels.js';
+import { requireBaseModel } from './baseModels.js';
 import { toTemporalFailure } from './failures.js';
 import { withHeartbeats } from './heartbeat.js';
 import { requireJob, requireWarmStartFiles } from './jobs.js';
+import { leaseModelFolder, type ModelLease } from './modelCache.js';
 import { ensurePart, readManifest } from './preparedSets.js';
 import { runTrainer, type TrainerSettings } from './trainerProcess.js';
 
@@ -45,6 +46,7 @@ export interface TrainDependencies {
   database: Database;
   objects: ObjectStore;
   cache: string;
+  modelCacheBytes: number;
   scratch: string;
   trainer: TrainerSettings;
 }
@@ -77,6 +79,7 @@ async function train(deps: TrainDependencies, input: TrainInput, progress: Train
   const job = await requireJob(database, input.uid);
   const folder = path.join(deps.scratch, `train-${process.pid}-${job.uid}-${input.attempt}`);
   const worker = `${hostname()}:${process.pid}`;
+  let model: ModelLease | undefined;
   try {
     await mkdir(folder, { recursive: true });
     const checkpoint = await bringCheckpoint(deps, job, folder, signal);
@@ -104,7 +107,17 @@ async function train(deps: TrainDependencies, input: TrainInput, progress: Train
       resumedFrom: begin.resumedFrom,
     });
 
-    const spec = await makeSpec(deps, job, input, folder, checkpoint?.folder, signal);
+    const base = await requireBaseModel(database, job);
+    model = await leaseModelFolder(base, deps, signal);
+    // Later attempts and the evaluation use the same, though the hub moves on meanwhile.
+    if (model.content) await updateProgress(database, job.uid, { baseModelContent: model.content });
+    const baseName = 'hub' in base.source ? base.source.hub : base.name;
+    const spec = await makeSpec(
+      deps,
+      job,
+      { input, folder, model: { path: model.folder, name: baseName }, resumeFrom: checkpoint?.folder },
+      signal,
+    );
     const recorder = makeRecorder(deps, {
       job,
       input,
@@ -133,6 +146,7 @@ async function train(deps: TrainDependencies, input: TrainInput, progress: Train
     await updateProgress(database, job.uid, { trainerSeconds: (job.progress.trainerSeconds ?? 0) + seconds, etaSeconds: 0 });
     return { adapterKey, files: completed.files, steps: completed.step, ...totals, trainerSeconds: seconds };
   } finally {
+    await model?.release();
     await rm(folder, { recursive: true, force: true });
   }
 }
@@ -178,25 +192,30 @@ async function dropCheckpoint(deps: TrainDependencies, job: JobRecord, record: C
   });
 }
 
+interface Prepared {
+  input: TrainInput;
+  folder: string;
+  /** The base model's folder, and the name that the adapter's configuration gives it. */
+  model: { path: string; name: string };
+  resumeFrom: string | undefined;
+}
+
 async function makeSpec(
   deps: TrainDependencies,
   job: JobRecord,
-  input: TrainInput,
-  folder: string,
-  resumeFrom: string | undefined,
+  { input, folder, model, resumeFrom }: Prepared,
   signal: AbortSignal,
 ): Promise<TrainSpec> {
   const { settings } = job;
   const manifest = await readManifest(deps.objects, input.prepared.key);
   if (!manifest)
     throw new TemperError('OBJECT_MISSING', 'The rendered examples of the job are gone from the object store. Start the job again.');
-  const model = await ensureModelFolder(requireBaseModel(job.base_model), deps, signal);
   const data = await ensurePart('train', input.prepared, manifest, deps, signal);
   const steps = Math.ceil(Math.ceil(manifest.train.examples / settings.batchSize) * settings.epochs);
   return {
     version: PROTOCOL_VERSION,
     work: 'train',
-    model: { path: model, quantization: settings.quantization, dtype: 'auto' },
+    model: { ...model, quantization: settings.quantization, dtype: 'auto' },
     adapter: {
       rank: settings.loraRank,
       alpha: settings.loraAlpha,

@@ -15,8 +15,8 @@ export interface TrainerSettings {
   python: string;
   /** Folder for specs and logs of runs. */
   scratch: string;
-  /** Locked for as long as the process lives, so that two trainers never share one GPU, whichever worker started them. */
-  gpuLock: string;
+  /** Locked for as long as the process lives, so that two trainers never share one GPU, whichever worker started them. Not given: no GPU is used. */
+  gpuLock?: string;
 }
 
 export interface TrainerRun {
@@ -121,21 +121,21 @@ function start(settings: TrainerSettings, specFile: string, logFile: string, run
   return child;
 }
 
-let guardCommands: string[] | null = null;
+const found = new Map<string, boolean>();
 
 /** `setpriv` kills the trainer when this worker dies, `flock` holds the GPU's lock for as long as the trainer lives. Linux has both. */
-function guards(gpuLock: string): string[] {
-  guardCommands ??= [
+function guards(gpuLock: string | undefined): string[] {
+  const lock = ['flock', '--no-fork', '--wait', String(GPU_WAIT_SECONDS), '--conflict-exit-code', String(EXIT_GPU_BUSY)];
+  return [
     ...(available('setpriv') ? ['setpriv', '--pdeathsig', 'KILL'] : []),
-    ...(available('flock')
-      ? ['flock', '--no-fork', '--wait', String(GPU_WAIT_SECONDS), '--conflict-exit-code', String(EXIT_GPU_BUSY)]
-      : []),
+    ...(gpuLock && available('flock') ? [...lock, gpuLock] : []),
   ];
-  return guardCommands.includes('flock') ? [...guardCommands, gpuLock] : guardCommands;
 }
 
 function available(command: string): boolean {
-  return spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
+  const known = found.get(command) ?? spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
+  found.set(command, known);
+  return known;
 }
 
 /** Only what training needs: no keys of the database, the object store or anyone. */

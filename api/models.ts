@@ -140,6 +140,7 @@ async function listBaseModelFiles(objects: ObjectStore, { name: modelName, sourc
   if ('hub' in source)
     throw new TemperError('MODEL_NOT_READY', `${modelName} is not stored here: its files are at https://huggingface.co/${source.hub}.`);
   if ('folder' in source) throw new TemperError('MODEL_NOT_READY', `${modelName} is not stored here: its files lie on the workers.`);
+  if ('files' in source) return source.files;
   const found = await objects.list(`${source.prefix}/`);
   if (found.length === 0)
     throw new TemperError('MODEL_FILES_MISSING', `The files of ${modelName} are not in the object store. \`npm run demo\` makes them.`);

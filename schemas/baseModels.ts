@@ -3,8 +3,16 @@
  * source, "conversation recommended"), and the small model the embedded stack builds for itself.
  */
 
-/** Where a model's files come from: the Hugging Face hub, a folder on the workers, or a prefix of the object store. */
-export type ModelSource = { hub: string; revision?: string } | { folder: string } | { prefix: string };
+/** A file of a model in the object store. */
+export interface ModelFile {
+  name: string;
+  key: string;
+  sizeBytes: number;
+  sha256: string;
+}
+
+/** Where a model's files come from: the Hugging Face hub, a folder on the workers, a prefix of the object store, or the files of a model that an account uploaded or imported. */
+export type ModelSource = { hub: string; revision?: string } | { folder: string } | { prefix: string } | { files: ModelFile[] };
 
 /** Family of built-in chat template; null: the generic one. */
 export type ChatFamily = 'llama3' | 'mistral' | 'chatml' | null;
@@ -101,7 +109,27 @@ const TINY_MODEL: BaseModel = {
   quantization: 'none',
 };
 
-export const BASE_MODELS: readonly BaseModel[] = [TINY_MODEL, ...REFERENCE_ROWS.map(referenceModel)];
+const catalogue: BaseModel[] = [TINY_MODEL, ...REFERENCE_ROWS.map(referenceModel)];
+export const BASE_MODELS: readonly BaseModel[] = catalogue;
+
+/** Adds an operator's own base models, at a process' start; one with a name that is there already takes its place. */
+export function addBaseModels(models: BaseModel[]): void {
+  for (const model of models) {
+    const index = catalogue.findIndex(({ name }) => name === model.name);
+    if (index < 0) catalogue.push(model);
+    else catalogue[index] = model;
+  }
+}
+
+/** The rows of models that nobody has tried settings for: what the reference uses for most models of the size. */
+export function defaultTuning(
+  parameters: number,
+  mixtureOfExperts: boolean,
+): Pick<BaseModel, 'batchSize' | 'loraRank' | 'epochs' | 'learningRate' | 'quantization'> {
+  if (parameters < QUANTIZED_FROM_BILLIONS * 1e9)
+    return { batchSize: 16, loraRank: 8, epochs: 1, learningRate: 1e-4, quantization: 'none' };
+  return { batchSize: 8, loraRank: 8, epochs: 1, learningRate: 1e-4, quantization: mixtureOfExperts ? 'none' : 'nf4' };
+}
 
 /** By full name. Undefined when the catalogue has no such model. */
 export function findBaseModel(name: string): BaseModel | undefined {

@@ -111,6 +111,8 @@ export interface JobProgressData {
   targetModules?: string[];
   microBatchTokens?: number;
   device?: string;
+  /** Which content of the base model it is trained on: the hub's commit, or a hash. */
+  baseModelContent?: string;
   /** Seconds of the trainer's processes so far. */
   trainerSeconds?: number;
 }
@@ -209,6 +211,37 @@ export interface PeftDetails {
   r: number;
   targetModules: string[];
 }
+/** The files of a model that are on their way, each under a key that nobody chose. */
+export interface ModelUpload {
+  files: { name: string; key: string; sizeBytes: number }[];
+}
+/** Where a model is imported from. The token itself is a secret of the account, by ID. */
+export interface ModelImport {
+  repository: string;
+  revision?: string;
+  tokenSecretId?: string;
+  /** The commit that was brought, once it was. */
+  commit?: string;
+}
+/** What validation found in a base model's configuration. */
+export interface BaseModelDetails {
+  /** `model_type` of config.json. */
+  family: string;
+  parameters: number;
+  vocabularySize: number;
+  /** Tokens, by `max_position_embeddings`. */
+  maxPositions: number;
+  mixtureOfExperts: boolean;
+}
+/** What the uploader says of a model; nothing here depends on it. */
+export interface ModelFacts {
+  contextLength?: number;
+  trainingContextLength?: number;
+  supportsTools?: boolean;
+  supportsImageInput?: boolean;
+  huggingFaceUrl?: string;
+  githubUrl?: string;
+}
 export interface ModelsTable {
   uid: string;
   account_id: string;
@@ -230,6 +263,13 @@ export interface ModelsTable {
   job_uid: string | null;
   metrics: ColumnType<Record<string, unknown> | null, string | null | undefined, string | null>;
   request_hash: string | null;
+  upload: ColumnType<ModelUpload | null, string | null | undefined, string | null>;
+  import: ColumnType<ModelImport | null, string | null | undefined, string | null>;
+  base_details: ColumnType<BaseModelDetails | null, string | null | undefined, string | null>;
+  facts: JsonWithDefault<ModelFacts>;
+  /** What validation found odd but not wrong, in sentences. */
+  warnings: JsonWithDefault<string[]>;
+  status_details: JsonWithDefault<ErrorDetail[]>;
   created_by: Generated<string>;
   create_time: Time;
   update_time: Time;

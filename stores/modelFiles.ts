@@ -1,8 +1,8 @@
 /** The small files of a base model (config, tokenizer, chat template), read where they are without bringing the weights. */
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { ModelSource } from '../schemas/baseModels.js';
-import { TemperError } from '../schemas/errors.js';
+import type { ModelFile, ModelSource } from '../schemas/baseModels.js';
+import { readHubFile } from './hub.js';
 import type { ObjectStore } from './objects.js';
 
 /** The files that say how a model's text is made; absent ones are null. */
@@ -12,16 +12,25 @@ export interface TokenizerFiles {
 }
 
 export async function readTokenizerFiles(source: ModelSource, objects: ObjectStore): Promise<TokenizerFiles> {
-  const [config, template] = await Promise.all([
+  const [config, template, reference] = await Promise.all([
     readModelFile(source, 'tokenizer_config.json', objects),
     readModelFile(source, 'chat_template.jinja', objects),
+    // The reference's own file for a model's conversations goes before the tokenizer's template.
+    'files' in source ? readModelFile(source, 'fireworks.json', objects) : null,
   ]);
   const tokenizerConfig = config === null ? null : (JSON.parse(config) as Record<string, unknown>);
-  return { tokenizerConfig, chatTemplate: template ?? templateText(tokenizerConfig?.['chat_template']) };
+  return { tokenizerConfig, chatTemplate: conversationTemplate(reference) ?? template ?? templateText(tokenizerConfig?.['chat_template']) };
+}
+
+/** The template of a fireworks.json. */
+function conversationTemplate(text: string | null): string | null {
+  if (text === null) return null;
+  const { conversation_config: config } = JSON.parse(text) as { conversation_config?: { args?: { template?: unknown } } };
+  return typeof config?.args?.template === 'string' ? config.args.template : null;
 }
 
 /** One template, or several by name, of which the one for everything is `default`. */
-function templateText(value: unknown): string | null {
+export function templateText(value: unknown): string | null {
   if (typeof value === 'string') return value;
   const named = Array.isArray(value) ? (value as { name?: string; template?: string }[]) : [];
   return named.find(({ name }) => name === 'default')?.template ?? null;
@@ -30,28 +39,23 @@ function templateText(value: unknown): string | null {
 /** The text of one file; null when the model has none of the name. @throws TemperError HUB_UNREACHABLE, MODEL_GATED, OBJECT_STORE_UNAVAILABLE */
 export async function readModelFile(source: ModelSource, name: string, objects: ObjectStore): Promise<string | null> {
   if ('folder' in source) return readFile(path.join(source.folder, name), 'utf8').catch(nullIfMissing);
-  if ('prefix' in source) return (await objects.head(`${source.prefix}/${name}`)) ? objects.getText(`${source.prefix}/${name}`) : null;
-  return readHubFile(source.hub, source.revision ?? 'main', name);
+  if ('hub' in source) return readHubFile(source.hub, source.revision ?? 'main', name);
+  const key = await keyOf(source, name, objects);
+  return key === null ? null : objects.getText(key);
 }
 
-async function readHubFile(repository: string, revision: string, name: string): Promise<string | null> {
-  const endpoint = process.env['HF_ENDPOINT'] ?? 'https://huggingface.co';
-  const token = process.env['HF_TOKEN'];
-  const reply = await fetch(`${endpoint}/${repository}/resolve/${encodeURIComponent(revision)}/${name}`, {
-    headers: token ? { authorization: `Bearer ${token}` } : {},
-    signal: AbortSignal.timeout(30_000),
-  }).catch(() => {
-    throw new TemperError('HUB_UNREACHABLE', `The Hugging Face hub (${endpoint}) does not answer; the step is tried again.`);
-  });
-  if (reply.ok) return reply.text();
-  if (reply.status === 404) return null;
-  if (reply.status === 401 || reply.status === 403) {
-    throw new TemperError(
-      'MODEL_GATED',
-      `The hub does not give ${repository} to this deployment (HTTP ${reply.status}). Accept its licence and set HF_TOKEN on the workers.`,
-    );
-  }
-  throw new TemperError('HUB_UNREACHABLE', `The hub answered ${reply.status} for ${repository}; the step is tried again.`);
+/** Whether a model that is not on the hub has a file. */
+export async function hasModelFile(source: Exclude<ModelSource, { hub: string }>, name: string, objects: ObjectStore): Promise<boolean> {
+  if (!('folder' in source)) return (await keyOf(source, name, objects)) !== null;
+  return stat(path.join(source.folder, name)).then(
+    () => true,
+    () => false,
+  );
+}
+
+async function keyOf(source: { prefix: string } | { files: ModelFile[] }, name: string, objects: ObjectStore): Promise<string | null> {
+  if ('files' in source) return source.files.find((file) => file.name === name)?.key ?? null;
+  return (await objects.head(`${source.prefix}/${name}`)) ? `${source.prefix}/${name}` : null;
 }
 
 function nullIfMissing(error: unknown): null {

@@ -10,7 +10,7 @@ export type ModelCard = {
   modelName: string;
   displayName: string;
   job: string;
-  baseModel: { name: string; source: ModelSource };
+  baseModel: { name: string; source: ModelSource | Record<string, never> };
   warmStartFrom: string | null;
   dataset: { name: string; sha256: string | null; examples: number | null };
   prepared: { trainExamples: number; evalExamples: number; labels: number | null };

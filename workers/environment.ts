@@ -19,10 +19,15 @@ export interface Environment {
   python: string;
   /** Files that can be had again: models, datasets, rendered sets. */
   cache: string;
+  /** Base models in the cache, all together. */
+  modelCacheBytes: number;
   /** Files of work under way. */
   scratch: string;
   home: string;
 }
+
+/** The 70B class takes 140 GB. */
+const DEFAULT_MODEL_CACHE_GB = 500;
 
 export async function openEnvironment(): Promise<Environment> {
   const home = required('TEMPER_HOME');
@@ -33,6 +38,7 @@ export async function openEnvironment(): Promise<Environment> {
   return {
     home,
     cache,
+    modelCacheBytes: Number(process.env['TEMPER_MODEL_CACHE_GB'] ?? DEFAULT_MODEL_CACHE_GB) * 1e9,
     scratch,
     connection: await connect(required('TEMPORAL_ADDRESS')),
     namespace: process.env['TEMPORAL_NAMESPACE'] ?? 'default',
