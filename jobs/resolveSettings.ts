@@ -16,6 +16,7 @@ import {
 } from '../schemas/limits.js';
 import { parseName, resourceName } from '../schemas/names.js';
 import type { JobSettings, SettingOrigin, SettingOrigins } from '../schemas/task.js';
+import { findById, findTunableModel } from '../stores/baseModels.js';
 import type { Database } from '../stores/database.js';
 import { findDataset, type DatasetRecord } from '../stores/datasets.js';
 import { findModel } from '../stores/models.js';
@@ -109,10 +110,14 @@ async function resolveStart(database: Database, accountId: string, { baseModel, 
       'baseModel',
       `Say what to tune: give baseModel, for example ${BASE_MODELS[0]!.name}, or warmStartFrom with an adapter of yours.`,
     );
-  const model = findBaseModel(baseModel) ?? findById(baseModel);
+  const model = await findTunableModel(database, accountId, baseModel);
   if (model) return { model };
   const parsed = parseName(baseModel, 'models', accountId);
   const own = parsed?.accountId === accountId ? await findModel(database, accountId, parsed.id) : undefined;
+  if (own?.kind === 'HF_BASE_MODEL') {
+    const why = own.status_message || 'upload its files and call :validateUpload.';
+    throw fieldError('MODEL_NOT_READY', 'baseModel', `${baseModel} is not READY: ${why}`);
+  }
   if (own)
     throw fieldError(
       'BASE_MODEL_NOT_TUNABLE',
@@ -125,12 +130,6 @@ async function resolveStart(database: Database, accountId: string, { baseModel, 
   );
   const lists = 'The list: GET /v1/accounts/fireworks/models and /v1/accounts/temper/models.';
   throw fieldError('BASE_MODEL_NOT_FOUND', 'baseModel', `The base model ${baseModel} was not found${hint}. ${lists}`);
-}
-
-/** A bare ID, where one base model only has it. */
-function findById(id: string): BaseModel | undefined {
-  const found = BASE_MODELS.filter(({ name }) => name.endsWith(`/models/${id}`));
-  return found.length === 1 ? found[0] : undefined;
 }
 
 async function resolveWarmStart(database: Database, accountId: string, given: string): Promise<Start> {
@@ -151,9 +150,13 @@ async function resolveWarmStart(database: Database, accountId: string, given: st
     throw fieldError(
       'WARM_START_NOT_READY',
       'warmStartFrom',
-      `${given} is ${model.state}: wait for the job that makes it, and then start this one.`,
+      model.job_name
+        ? `${given} is ${model.state}: wait for the job that makes it, and then start this one.`
+        : `${given} is ${model.state}: ${model.status_message || 'upload its files and call :validateUpload.'}`,
     );
-  const base = findBaseModel(model.peft.baseModel);
+  if (model.peft.untunable)
+    throw fieldError('WARM_START_MISMATCH', 'warmStartFrom', `${given} cannot be tuned further: ${model.peft.untunable}`);
+  const base = await findTunableModel(database, accountId, model.peft.baseModel);
   if (!base)
     throw fieldError(
       'WARM_START_MISMATCH',

@@ -210,6 +210,8 @@ export interface PeftDetails {
   baseModel: string;
   r: number;
   targetModules: string[];
+  /** Why no job can go on from it, when none can. */
+  untunable?: string;
 }
 /** The files of a model that are on their way, each under a key that nobody chose. */
 export interface ModelUpload {

@@ -107,7 +107,7 @@ export async function jobsStartingFrom(database: Database, accountId: string, mo
     .selectFrom('jobs')
     .select('id')
     .where('account_id', '=', accountId)
-    .where('warm_start_from', '=', modelName)
+    .where((where) => where.or([where('warm_start_from', '=', modelName), where('base_model', '=', modelName)]))
     .where('state', 'not in', [...TERMINAL_JOB_STATES])
     .execute();
   return rows.map((row) => resourceName(accountId, 'fineTuningJobs', row.id));
