@@ -6,7 +6,7 @@ const only = (from, allowed, comment) => ({
   severity: 'error',
   from: { path: folder(from) },
   to: {
-    path: '^(api|cli|activities|bench|datasets|dev|jobs|schemas|stores|templates|test|tokens|workers|workflows)/',
+    path: '^(api|cli|activities|bench|datasets|dev|jobs|models|schemas|stores|templates|test|tokens|workers|workflows)/',
     pathNot: [from, ...allowed].map(folder),
   },
 });
@@ -17,10 +17,15 @@ module.exports = {
     only('workflows', ['schemas'], 'Deterministic: no store, no process, no clock of its own.'),
     only('stores', ['schemas'], 'Postgres and S3 only; stores never know Temporal.'),
     only('datasets', ['schemas'], 'Reading and checking rows.'),
+    only('models', ['schemas', 'datasets'], 'Checking the files of models.'),
     only('templates', ['schemas', 'datasets'], 'Rendering rows.'),
     only('tokens', ['schemas', 'datasets'], 'Counting tokens as the trainer does.'),
     only('jobs', ['schemas', 'stores', 'datasets', 'templates'], 'A request to a job’s settings and row: for the API and for activities.'),
-    only('activities', ['schemas', 'stores', 'datasets', 'templates', 'jobs'], 'How a step is done; what happens when is the workflow’s.'),
+    only(
+      'activities',
+      ['schemas', 'stores', 'datasets', 'models', 'templates', 'jobs'],
+      'How a step is done; what happens when is the workflow’s.',
+    ),
     only(
       'api',
       ['schemas', 'stores', 'datasets', 'templates', 'jobs', 'workflows'],
@@ -46,7 +51,7 @@ module.exports = {
     {
       name: 'no-dev-dependencies-in-the-product',
       severity: 'error',
-      from: { path: '^(api|cli|activities|datasets|jobs|schemas|stores|templates|tokens|workers|workflows)/' },
+      from: { path: '^(api|cli|activities|datasets|jobs|models|schemas|stores|templates|tokens|workers|workflows)/' },
       to: { dependencyTypes: ['npm-dev'] },
     },
   ],

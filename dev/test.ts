@@ -121,6 +121,19 @@ function npmTool(name: string): string {
 }
 
 function existingFolders(): string[] {
-  const folders = ['schemas', 'workflows', 'activities', 'workers', 'stores', 'jobs', 'api', 'cli', 'datasets', 'templates', 'dev'];
+  const folders = [
+    'schemas',
+    'workflows',
+    'activities',
+    'workers',
+    'stores',
+    'jobs',
+    'api',
+    'cli',
+    'datasets',
+    'models',
+    'templates',
+    'dev',
+  ];
   return folders.filter((folder) => existsSync(join(rootFolder, folder)));
 }
