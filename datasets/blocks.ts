@@ -8,6 +8,8 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 export const MAX_LINE_BYTES = 8 * 1024 * 1024;
 
 const READ_BYTES = 512 * 1024;
+/** Bytes that follow every block in memory, so that it can be read in words up to its end: of the next line, or zeros. */
+export const PADDING_BYTES = 16;
 /** Bytes kept of a line that is too long, to show its beginning. */
 const HEAD_BYTES = 128;
 const NEWLINE = 10;
@@ -35,10 +37,11 @@ export function* readBlocks(path: string, range: ByteRange): Generator<Block> {
     let offset = range.start === 0 ? bomBytes(file) : nextLineStart(file, range.start - 1);
     const { size } = fstatSync(file);
     const end = range.end >= size ? size : range.end === 0 ? 0 : nextLineStart(file, range.end - 1);
-    let buffer = Buffer.allocUnsafe(READ_BYTES);
+    let buffer = Buffer.allocUnsafe(READ_BYTES + PADDING_BYTES);
     let filled = 0; // buffer[0, filled) is what follows `offset` in the file
     while (offset < end) {
-      const wanted = Math.min(buffer.length - filled, end - offset - filled);
+      const capacity = buffer.length - PADDING_BYTES;
+      const wanted = Math.min(capacity - filled, end - offset - filled);
       const count = readSync(file, buffer, filled, wanted, offset + filled);
       if (count === 0 && wanted > 0) throw new Error(`${path} became shorter while it was read`);
       const cut = lastNewline(buffer, filled, filled + count) + 1;
@@ -54,10 +57,11 @@ export function* readBlocks(path: string, range: ByteRange): Generator<Block> {
         offset = next;
         filled = 0;
       } else if (offset + filled === end) {
+        buffer.fill(0, filled, filled + PADDING_BYTES);
         yield { bytes: buffer.subarray(0, filled), byteOffset: offset };
         return;
-      } else if (filled === buffer.length) {
-        const larger = Buffer.allocUnsafe(Math.min(buffer.length * 2, MAX_LINE_BYTES + 1));
+      } else if (filled === capacity) {
+        const larger = Buffer.allocUnsafe(Math.min(capacity * 2, MAX_LINE_BYTES + 1) + PADDING_BYTES);
         buffer.copy(larger, 0, 0, filled);
         buffer = larger;
       }

@@ -96,8 +96,8 @@ function checkMessage(message: Message, index: number, findings: Finding[]): voi
 }
 
 function isBlank(content: Message['content']): boolean {
-  if (typeof content === 'string') return content.length < 64 && content.trim() === '';
-  return content?.every((part) => part.text.trim() === '') ?? true;
+  if (typeof content === 'string') return !/\S/.test(content);
+  return content?.every((part) => !/\S/.test(part.text)) ?? true;
 }
 
 /** The first break of the order: system, then user and assistant in turn (a tool call is answered by tool messages), assistant last. */

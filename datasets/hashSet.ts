@@ -3,14 +3,14 @@ export class HashSet {
   private slots = new Uint32Array(2 * 1024);
   size = 0;
 
-  /** Adds the hashes, two words each; returns how many were there already, or came twice. */
-  addAll(hashes: Uint32Array): number {
-    let repeated = 0;
-    for (let index = 0; index < hashes.length; index += 2) {
+  /** Adds the hashes, two words each at every `stride` words. Returns where in `hashes` those are that were there already, or came twice. */
+  addAll(hashes: Uint32Array, stride: number): number[] {
+    const repeated: number[] = [];
+    for (let index = 0; index < hashes.length; index += stride) {
       if (this.size * 4 >= (this.slots.length / 2) * 3) this.grow();
       // Zero marks a free slot, so a hash of all zeros counts as another.
       const first = hashes[index]! | (hashes[index + 1] === 0 ? 1 : 0);
-      if (!insert(this.slots, first >>> 0, hashes[index + 1]!)) repeated++;
+      if (!insert(this.slots, first >>> 0, hashes[index + 1]!)) repeated.push(index);
       else this.size++;
     }
     return repeated;

@@ -40,7 +40,7 @@ export const PROBLEMS = {
   // Accepted, but look at it
   W_BOM: 'The file begins with a byte order mark, which was left out',
   W_BLANK: 'Blank lines were skipped',
-  W_DUPLICATES: 'More than half of the rows repeat an earlier row',
+  W_DUPLICATES: 'Rows repeat an earlier row byte for byte',
   W_EMPTY_CONTENT: 'A message is empty',
   W_SPECIAL_TOKEN: "A row's text looks like control tokens of a chat template; it is trained on as plain text",
   W_EXTRA_FIELD: 'Conversations have fields that are not used',

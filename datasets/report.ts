@@ -10,26 +10,30 @@ import {
 } from '../schemas/validationReport.js';
 import { HashSet } from './hashSet.js';
 import { addProblem, excerpt, MAX_PLACES, PROBLEMS, type Finding, type ProblemCode, type ProblemTally } from './problems.js';
-import { MAX_DISTINCT, MAX_FIELDS, type FieldTally, type RangeTally, type RowShape } from './tally.js';
+import { MAX_DISTINCT, MAX_FIELDS, WORDS_PER_HASH, type FieldTally, type RangeTally, type RowShape } from './rangeTally.js';
 
 /** What the ranges so far add up to; lines count from the start of the file. */
 export interface FileTally {
   total: RangeTally;
   hashes: HashSet;
   duplicates: number;
+  /** The first of them. */
+  duplicatePlaces: { line: number; byteOffset: number }[];
 }
 
 /** Starts with the file's first range. */
 export function startFileTally(first: RangeTally): FileTally {
-  const hashes = new HashSet();
-  return { total: first, hashes, duplicates: hashes.addAll(first.hashes) };
+  const file: FileTally = { total: first, hashes: new HashSet(), duplicates: 0, duplicatePlaces: [] };
+  addHashes(file, first, 0);
+  first.hashes = new Uint32Array(0);
+  return file;
 }
 
 /** Adds the range that follows. */
 export function addRange(file: FileTally, range: RangeTally): void {
   const { total } = file;
   const before = total.lines;
-  file.duplicates += file.hashes.addAll(range.hashes);
+  addHashes(file, range, before);
   mergeFields(total, range);
   for (const [code, { count, places }] of range.problems) addProblem(total.problems, code, count, places.map(moveBy(before)));
   for (const shape of SHAPES) {
@@ -50,6 +54,14 @@ export function addRange(file: FileTally, range: RangeTally): void {
   for (const sum of SUMS) total[sum] += range[sum];
   total.hasMoreFields ||= range.hasMoreFields;
   if (range.rowOverLimit !== undefined) total.rowOverLimit = moveBy(before)(range.rowOverLimit);
+}
+
+function addHashes(file: FileTally, { hashes, range }: RangeTally, linesBefore: number): void {
+  const repeated = file.hashes.addAll(hashes, WORDS_PER_HASH);
+  file.duplicates += repeated.length;
+  for (const at of repeated.slice(0, MAX_PLACES - file.duplicatePlaces.length)) {
+    file.duplicatePlaces.push({ line: linesBefore + hashes[at + 2]!, byteOffset: range.start + hashes[at + 3]! });
+  }
 }
 
 const SHAPES: RowShape[] = ['chat', 'completion', 'other'];
@@ -212,14 +224,11 @@ function addFileProblems(file: FileTally, format: DatasetFormat): void {
     const found = `more than ${MAX_FIELDS} different fields`;
     add('W_MANY_FIELDS', 1, { ...firstLine, found, expected: 'the same few fields in every row', fix: 'move names that vary into values' });
   }
-  if (file.duplicates * 2 > total.examples) {
-    const found = `${file.duplicates} of ${total.examples} rows`;
-    add('W_DUPLICATES', file.duplicates, {
-      ...firstLine,
-      found,
-      expected: 'different rows',
-      fix: 'remove repeated rows, or use more epochs instead',
-    });
+  if (file.duplicates > 0) {
+    const found = `${file.duplicates} of ${total.examples} rows repeat an earlier one`;
+    const fix = 'remove repeated rows, unless they should count more than others';
+    const places = file.duplicatePlaces.map((place) => ({ ...place, found, expected: 'different rows', fix }));
+    addProblem(total.problems, 'W_DUPLICATES', file.duplicates, places);
   }
 }
 

@@ -1,6 +1,9 @@
 /**
- * Everything validation learns from one byte range of a file: counts, fields, problems and their first places. Ranges are
- * read independently, on any thread, and added up in file order by `report.ts`; so lines here count from the range's start.
+ * Reads one byte range of a file: counts, fields, problems and their first places. Ranges are read independently, on any
+ * thread, and added up in file order by `report.ts`; so lines here count from the range's start.
+ *
+ * A row of a common shape goes the fast way (`scanRow.ts`), every other one the exact way, which alone knows what is wrong.
+ * The tally is the same by either.
  */
 import { isAscii, isUtf8 } from 'node:buffer';
 import type { JsonType, ProblemPlace } from '../schemas/validationReport.js';
@@ -9,58 +12,31 @@ import { checkJson, type JsonRow } from './checkJson.js';
 import { checkConversation, contentLength } from './checkRow.js';
 import { checkUtf8 } from './checkUtf8.js';
 import { hashBytes } from './hashBytes.js';
-import { addProblem, excerpt, MAX_PLACES, type Finding, type ProblemCode, type ProblemTally } from './problems.js';
+import { addProblem, excerpt, MAX_PLACES, type Finding } from './problems.js';
+import {
+  emptyField,
+  emptyTally,
+  MAX_DISTINCT,
+  MAX_DISTINCT_LENGTH,
+  MAX_FIELDS,
+  WORDS_PER_HASH,
+  type FieldTally,
+  type RangeTally,
+  type RowShape,
+} from './rangeTally.js';
 import type { Message } from './rowSchemas.js';
-
-/** Different fields that are told apart; a dataset with more is not made of rows. */
-export const MAX_FIELDS = 100;
-/** Labels are short and few; beyond either limit a field's values are not kept. */
-export const MAX_DISTINCT = 10_000;
-export const MAX_DISTINCT_LENGTH = 256;
-
-/** What kind of example a row is by its keys. */
-export type RowShape = 'chat' | 'completion' | 'other';
-
-export interface FieldTally {
-  count: number;
-  types: Partial<Record<JsonType, number>>;
-  firstLines: Partial<Record<JsonType, number>>;
-  firstLine: number;
-  /** First row without the field, 0 when all have it. */
-  firstMissingLine: number;
-  emptyCount: number;
-  firstEmptyLine: number;
-  /** Rows by value, or undefined once the values cannot be labels. */
-  distinct: Map<string, number> | undefined;
-}
-
-export interface RangeTally {
-  range: ByteRange;
-  lines: number;
-  /** Lines that are not blank. */
-  rows: number;
-  /** Rows that are JSON objects. */
-  examples: number;
-  firstExampleLine: number;
-  fields: Map<string, FieldTally>;
-  hasMoreFields: boolean;
-  shapes: Record<RowShape, { count: number; places: { line: number; byteOffset: number }[] }>;
-  firstShape: RowShape | undefined;
-  turns: number;
-  maxTurns: number;
-  roles: Record<string, number>;
-  rowsWithTools: number;
-  rowsWithWeights: number;
-  characters: number;
-  minCharacters: number;
-  maxCharacters: number;
-  longestLine: number;
-  /** Two words of 32 bits for each example. */
-  hashes: Uint32Array;
-  problems: ProblemTally;
-  /** The row after `maxRows`, at which reading stopped. */
-  rowOverLimit?: { line: number; byteOffset: number };
-}
+import {
+  emptyScannedRow,
+  INTEGER,
+  knownField,
+  scannedBlock,
+  scanRow,
+  STRING,
+  type KnownField,
+  type ScannedRow,
+  type ScanRow,
+} from './scanRow.js';
+import { findSpecialToken, TokenMarks } from './specialTokens.js';
 
 export interface TallyOptions {
   /** Rows to read before stopping. */
@@ -69,10 +45,21 @@ export interface TallyOptions {
   withoutDistinct: ReadonlySet<string>;
 }
 
-/** Reads the lines that begin in `range`. Synchronous: for a worker thread. */
-export function tallyRange(path: string, range: ByteRange, options: TallyOptions): RangeTally {
+/** A range while it is read. */
+interface Reading {
+  tally: RangeTally;
+  /** The tally's fields by index, with what the scanner needs to know of them. */
+  fields: FieldTally[];
+  known: (KnownField | undefined)[];
+  withoutDistinct: ReadonlySet<string>;
+}
+
+/** Reads the lines that begin in `range`. Synchronous: for a worker thread. `scan` is the fast way; without one, all go the exact way. */
+export function tallyRange(path: string, range: ByteRange, options: TallyOptions, scan: ScanRow | undefined = scanRow): RangeTally {
   const tally = emptyTally(range);
-  let hashes = new Uint32Array(4096);
+  const reading: Reading = { tally, fields: [], known: [], withoutDistinct: options.withoutDistinct };
+  const scanned = emptyScannedRow();
+  tally.hashes = new Uint32Array(1024 * WORDS_PER_HASH);
   for (const block of readBlocks(path, range)) {
     if (block.tooLongBytes !== undefined) {
       tally.lines++;
@@ -81,65 +68,77 @@ export function tallyRange(path: string, range: ByteRange, options: TallyOptions
       continue;
     }
     const { bytes, byteOffset } = block;
-    const text = describeText(bytes);
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    for (let from = 0, to = 0; from < bytes.length; from = to + 1) {
-      to = bytes.indexOf(NEWLINE, from);
-      if (to < 0) to = bytes.length;
+    const text: BlockText = { bytes, isAscii: isAscii(bytes), isUtf8: isUtf8(bytes), marks: new TokenMarks(bytes) };
+    const padded = scannedBlock(bytes);
+    for (let from = 0, next = 0; from < bytes.length; from = next) {
       tally.lines++;
-      const end = bytes[to - 1] === RETURN && to > from ? to - 1 : to;
+      const isScanned = text.isUtf8 && scan?.(padded, from, reading.known, scanned) === true;
+      const newline = isScanned ? -1 : bytes.indexOf(NEWLINE, from);
+      const lineEnd = newline < 0 ? bytes.length : newline;
+      const end = isScanned ? scanned.end : bytes[lineEnd - 1] === RETURN && lineEnd > from ? lineEnd - 1 : lineEnd;
+      next = isScanned ? scanned.next : lineEnd + 1;
       if (bytes[from] !== BRACE && isBlank(bytes, from, end)) {
         addFinding(tally, byteOffset + from, BLANK_LINE);
         continue;
       }
       if (tally.rows === options.maxRows) {
         tally.rowOverLimit = { line: tally.lines, byteOffset: byteOffset + from };
-        tally.hashes = hashes.slice(0, tally.examples * 2);
-        return tally;
+        return cutHashes(tally);
       }
       tally.rows++;
-      const row = readRow(tally, bytes, from, end, byteOffset, text, to === bytes.length);
-      if (row === undefined) continue;
-      if (tally.examples * 2 === hashes.length) {
-        const larger = new Uint32Array(hashes.length * 2);
-        larger.set(hashes);
-        hashes = larger;
+      if (isScanned) {
+        addHash(tally, padded.words, from, end, byteOffset - range.start);
+        tallyScannedRow(reading, scanned, bytes, byteOffset + from);
+        if (text.marks.isIn(from, end)) addSpecialToken(tally, byteOffset + from, bytes.toString('utf8', from, end));
+        continue;
       }
-      hashBytes(view, from, end, hashes, tally.examples * 2);
-      tally.examples++;
-      tallyRow(tally, row, byteOffset + from, options.withoutDistinct);
+      const row = readRow(tally, text, from, end, byteOffset, next > bytes.length);
+      if (row === undefined) continue;
+      addHash(tally, padded.words, from, end, byteOffset - range.start);
+      tallyParsedRow(reading, row, byteOffset + from);
     }
   }
-  tally.hashes = hashes.slice(0, tally.examples * 2);
-  return tally;
+  return cutHashes(tally);
 }
 
 const NEWLINE = 10;
 const RETURN = 13;
 const BRACE = 123;
 
-/** What is known of all lines of a block at once, so that it need not be found out line by line. */
-interface TextKind {
+/** Counts the example in. `rangeOffset`: where in the range the block begins. */
+function addHash(tally: RangeTally, words: DataView, from: number, to: number, rangeOffset: number): void {
+  const at = tally.examples * WORDS_PER_HASH;
+  if (at === tally.hashes.length) {
+    const larger = new Uint32Array(at * 2);
+    larger.set(tally.hashes);
+    tally.hashes = larger;
+  }
+  hashBytes(words, from, to, tally.hashes, at);
+  tally.hashes[at + 2] = tally.lines;
+  tally.hashes[at + 3] = rangeOffset + from;
+  tally.examples++;
+}
+
+function cutHashes(tally: RangeTally): RangeTally {
+  tally.hashes = tally.hashes.slice(0, tally.examples * WORDS_PER_HASH);
+  return tally;
+}
+
+/** A block, and what is known of all its lines at once, so that it need not be found out line by line. */
+interface BlockText {
+  bytes: Buffer;
   isAscii: boolean;
   isUtf8: boolean;
-  hasSpecialTokens: boolean;
+  marks: TokenMarks;
 }
 
-/** Control tokens of public chat templates, and the bytes one of which every such token begins with. */
-const SPECIAL_TOKEN = /<\|[^|<>\s"]{1,40}\|>|<\/?s>|\[\/?INST\]|<(?:start_of_turn|end_of_turn|bos|eos|unk|pad)>/;
-const SPECIAL_TOKEN_STARTS = ['<|', '<s>', '</s>', 'INST]', '_of_turn>', '<bos>', '<eos>', '<unk>', '<pad>'];
-
-function describeText(bytes: Buffer): TextKind {
-  return { isAscii: isAscii(bytes), isUtf8: isUtf8(bytes), hasSpecialTokens: SPECIAL_TOKEN_STARTS.some((start) => bytes.includes(start)) };
-}
-
+/** The exact way from a line to a row; undefined when there is none, and the tally has the reason. */
 function readRow(
   tally: RangeTally,
-  bytes: Buffer,
+  { bytes, marks, ...kind }: BlockText,
   from: number,
   end: number,
   blockOffset: number,
-  kind: TextKind,
   isUnterminated: boolean,
 ): JsonRow | undefined {
   const byteOffset = blockOffset + from;
@@ -157,64 +156,88 @@ function readRow(
     addFinding(tally, byteOffset, isCutOff ? { ...problem, code: 'E_TRUNCATED', fix: 'upload the whole file again' } : problem);
     return undefined;
   }
-  if (kind.hasSpecialTokens) {
-    const token = SPECIAL_TOKEN.exec(text);
-    if (token !== null) addFinding(tally, byteOffset, specialToken(text, token));
-  }
+  if (marks.isIn(from, end)) addSpecialToken(tally, byteOffset, text);
   return row;
 }
 
-function tallyRow(tally: RangeTally, row: JsonRow, byteOffset: number, withoutDistinct: ReadonlySet<string>): void {
+function addSpecialToken(tally: RangeTally, byteOffset: number, text: string): void {
+  const finding = findSpecialToken(text);
+  if (finding !== undefined) addFinding(tally, byteOffset, finding);
+}
+
+function tallyScannedRow(reading: Reading, row: ScannedRow, bytes: Buffer, byteOffset: number): void {
+  const { tally, fields } = reading;
   const line = tally.lines;
-  if (tally.examples === 1) tally.firstExampleLine = line;
-  let characters = tallyFields(tally, row, line, withoutDistinct);
+  let characters = 0;
+  for (let at = 0; at < row.fields; at++) {
+    const field = fields[row.field[at]!]!;
+    const kind = row.kind[at];
+    const type = kind === STRING ? 'string' : kind === INTEGER ? 'integer' : 'array';
+    countType(field, type, line);
+    const length = kind === STRING ? row.characters[at]! : 0;
+    if (kind === STRING && length === 0) countEmpty(field, line);
+    characters += length;
+    if (field.distinct === undefined) continue;
+    if (kind !== STRING && kind !== INTEGER) field.distinct = undefined;
+    else countLabel(field, length > MAX_DISTINCT_LENGTH ? undefined : scannedText(row, at, bytes));
+  }
+  if (row.fields < fields.length) {
+    for (const [index, field] of fields.entries()) {
+      if (field.firstMissingLine === 0 && !row.field.subarray(0, row.fields).includes(index)) field.firstMissingLine = line;
+    }
+  }
+  countShape(tally, row.shape, byteOffset);
+  if (row.shape === 'chat') {
+    characters = row.contentCharacters;
+    if (row.systems > 0) countRole(tally, 'system', row.systems);
+    countRole(tally, 'user', row.users);
+    countRole(tally, 'assistant', row.assistants);
+    countTurns(tally, row.assistants);
+  }
+  countCharacters(tally, characters);
+}
+
+/** The value of a field as a label. */
+function scannedText(row: ScannedRow, at: number, bytes: Buffer): string {
+  const from = row.from[at]!;
+  const to = row.to[at]!;
+  // Of as many characters as bytes, it has neither escapes nor anything but ASCII.
+  if (row.kind[at] === INTEGER || to - from === row.characters[at]) return bytes.toString('latin1', from, to);
+  return JSON.parse(bytes.toString('utf8', from - 1, to + 1)) as string;
+}
+
+function tallyParsedRow(reading: Reading, row: JsonRow, byteOffset: number): void {
+  const { tally } = reading;
+  let characters = tallyFields(reading, row);
   const shape = row.messages !== undefined ? 'chat' : row.prompt !== undefined && row.completion !== undefined ? 'completion' : 'other';
-  tally.firstShape ??= shape;
-  const seen = tally.shapes[shape];
-  seen.count++;
-  if (seen.places.length < MAX_PLACES) seen.places.push({ line, byteOffset });
+  countShape(tally, shape, byteOffset);
   if (shape === 'chat') {
     const findings = checkConversation(row);
     for (const finding of findings) addFinding(tally, byteOffset, finding);
     if (findings.every(({ code }) => code.startsWith('W_'))) characters = tallyMessages(tally, row.messages as Message[], row.tools);
   }
-  tally.characters += characters;
-  if (characters < tally.minCharacters) tally.minCharacters = characters;
-  if (characters > tally.maxCharacters || tally.longestLine === 0) {
-    tally.maxCharacters = characters;
-    tally.longestLine = line;
-  }
+  countCharacters(tally, characters);
 }
 
 /** Returns the characters of the row's strings. */
-function tallyFields(tally: RangeTally, row: JsonRow, line: number, withoutDistinct: ReadonlySet<string>): number {
+function tallyFields(reading: Reading, row: JsonRow): number {
+  const { tally } = reading;
+  const line = tally.lines;
   let characters = 0;
   let present = 0;
   for (const name in row) {
-    let field = tally.fields.get(name);
-    if (field === undefined) {
-      if (tally.fields.size === MAX_FIELDS) {
-        tally.hasMoreFields = true;
-        continue;
-      }
-      field = emptyField(line, tally.examples > 1 ? tally.firstExampleLine : 0, withoutDistinct.has(name));
-      tally.fields.set(name, field);
-    }
+    const field = tally.fields.get(name) ?? addField(reading, name);
+    if (field === undefined) continue;
     present++;
-    field.count++;
     const value = row[name];
     const type = jsonType(value);
-    const seen = field.types[type];
-    if (seen === undefined) field.firstLines[type] = line;
-    field.types[type] = (seen ?? 0) + 1;
+    countType(field, type, line);
     if (typeof value === 'string') {
       characters += value.length;
-      if (value === '') {
-        if (field.emptyCount === 0) field.firstEmptyLine = line;
-        field.emptyCount++;
-      }
+      if (value === '') countEmpty(field, line);
     }
-    if (field.distinct !== undefined) tallyDistinct(field, value, type);
+    if (field.distinct !== undefined)
+      countLabel(field, type === 'integer' ? String(value) : type === 'string' ? (value as string) : undefined);
   }
   if (present < tally.fields.size) {
     for (const [name, field] of tally.fields) if (field.firstMissingLine === 0 && !Object.hasOwn(row, name)) field.firstMissingLine = line;
@@ -222,11 +245,62 @@ function tallyFields(tally: RangeTally, row: JsonRow, line: number, withoutDisti
   return characters;
 }
 
-function tallyDistinct(field: FieldTally, value: unknown, type: JsonType): void {
-  const label = type === 'integer' ? String(value) : type === 'string' ? (value as string) : undefined;
+function addField(reading: Reading, name: string): FieldTally | undefined {
+  const { tally } = reading;
+  if (tally.fields.size === MAX_FIELDS) {
+    tally.hasMoreFields = true;
+    return undefined;
+  }
+  const field = emptyField(tally.lines, tally.examples > 1 ? tally.firstExampleLine : 0, reading.withoutDistinct.has(name));
+  tally.fields.set(name, field);
+  reading.fields.push(field);
+  reading.known.push(knownField(name));
+  return field;
+}
+
+function countType(field: FieldTally, type: JsonType, line: number): void {
+  field.count++;
+  const seen = field.types[type];
+  if (seen === undefined) field.firstLines[type] = line;
+  field.types[type] = (seen ?? 0) + 1;
+}
+
+function countEmpty(field: FieldTally, line: number): void {
+  if (field.emptyCount === 0) field.firstEmptyLine = line;
+  field.emptyCount++;
+}
+
+/** A field keeps its values only while all can be labels: undefined is a value that cannot. */
+function countLabel(field: FieldTally, label: string | undefined): void {
   const seen = label === undefined || label.length > MAX_DISTINCT_LENGTH ? undefined : (field.distinct?.get(label) ?? 0);
   if (label === undefined || seen === undefined || (seen === 0 && field.distinct?.size === MAX_DISTINCT)) field.distinct = undefined;
   else field.distinct?.set(label, seen + 1);
+}
+
+function countShape(tally: RangeTally, shape: RowShape, byteOffset: number): void {
+  if (tally.examples === 1) tally.firstExampleLine = tally.lines;
+  tally.firstShape ??= shape;
+  const seen = tally.shapes[shape];
+  seen.count++;
+  if (seen.places.length < MAX_PLACES) seen.places.push({ line: tally.lines, byteOffset });
+}
+
+function countRole(tally: RangeTally, role: string, count: number): void {
+  tally.roles[role] = (tally.roles[role] ?? 0) + count;
+}
+
+function countTurns(tally: RangeTally, turns: number): void {
+  tally.turns += turns;
+  if (turns > tally.maxTurns) tally.maxTurns = turns;
+}
+
+function countCharacters(tally: RangeTally, characters: number): void {
+  tally.characters += characters;
+  if (characters < tally.minCharacters) tally.minCharacters = characters;
+  if (characters > tally.maxCharacters || tally.longestLine === 0) {
+    tally.maxCharacters = characters;
+    tally.longestLine = tally.lines;
+  }
 }
 
 /** Returns the characters of all contents. */
@@ -237,13 +311,12 @@ function tallyMessages(tally: RangeTally, messages: Message[], tools: unknown): 
   let hasWeights = false;
   for (const { role, content, weight, tool_calls: calls } of messages) {
     characters += contentLength(content);
-    tally.roles[role] = (tally.roles[role] ?? 0) + 1;
+    countRole(tally, role, 1);
     if (role === 'assistant') turns++;
     if (role === 'tool' || calls != null) hasTools = true;
     if (weight != null) hasWeights = true;
   }
-  tally.turns += turns;
-  if (turns > tally.maxTurns) tally.maxTurns = turns;
+  countTurns(tally, turns);
   if (hasTools) tally.rowsWithTools++;
   if (hasWeights) tally.rowsWithWeights++;
   return characters;
@@ -291,54 +364,5 @@ function lineTooLong(block: Block, sizeBytes: number): Finding {
     found,
     expected: `at most ${MAX_LINE_BYTES} bytes`,
     fix: 'split the row, or check for missing line breaks',
-  };
-}
-
-function specialToken(text: string, token: RegExpExecArray): Finding {
-  const byteInLine = Buffer.byteLength(text.slice(0, token.index));
-  return {
-    code: 'W_SPECIAL_TOKEN',
-    byteInLine,
-    found: excerpt(token[0]),
-    expected: 'text',
-    fix: 'remove it if it came from a rendered conversation',
-  };
-}
-
-function emptyTally(range: ByteRange): RangeTally {
-  return {
-    range,
-    lines: 0,
-    rows: 0,
-    examples: 0,
-    firstExampleLine: 0,
-    fields: new Map(),
-    hasMoreFields: false,
-    shapes: { chat: { count: 0, places: [] }, completion: { count: 0, places: [] }, other: { count: 0, places: [] } },
-    firstShape: undefined,
-    turns: 0,
-    maxTurns: 0,
-    roles: {},
-    rowsWithTools: 0,
-    rowsWithWeights: 0,
-    characters: 0,
-    minCharacters: Infinity,
-    maxCharacters: 0,
-    longestLine: 0,
-    hashes: new Uint32Array(0),
-    problems: new Map<ProblemCode, never>() as ProblemTally,
-  };
-}
-
-function emptyField(firstLine: number, firstMissingLine: number, isWithoutDistinct: boolean): FieldTally {
-  return {
-    count: 0,
-    types: {},
-    firstLines: {},
-    firstLine,
-    firstMissingLine,
-    emptyCount: 0,
-    firstEmptyLine: 0,
-    distinct: isWithoutDistinct ? undefined : new Map(),
   };
 }

@@ -11,7 +11,7 @@ import type { ValidationReport } from '../schemas/validationReport.js';
 import type { ByteRange } from './blocks.js';
 import { checkFormat, FORMAT_HEAD_BYTES } from './checkFormat.js';
 import { addRange, finishReport, refuseFile, startFileTally, type FileTally } from './report.js';
-import type { RangeTally } from './tally.js';
+import type { RangeTally } from './rangeTally.js';
 
 export interface ValidateOptions {
   /** Called whenever work was done, several times a second: `bytes` are those validated, of `totalBytes`. */

@@ -5,7 +5,8 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { Compile } from 'typebox/compile';
 import { addRange, finishReport, startFileTally } from '../../../datasets/report.js';
-import { MAX_DISTINCT, tallyRange, type TallyOptions } from '../../../datasets/tally.js';
+import { MAX_DISTINCT } from '../../../datasets/rangeTally.js';
+import { tallyRange, type TallyOptions } from '../../../datasets/tally.js';
 import { validateFile } from '../../../datasets/validate.js';
 import { ValidationReport } from '../../../schemas/validationReport.js';
 import { conversation, makeFileWriter, makeRandom } from './files.js';
@@ -84,7 +85,7 @@ describe('what is accepted with a warning', () => {
     ['byte order mark', `\ufeff${chat}\n`, [['W_BOM', 1, 1]]],
     ['blank lines', `\n${chat}\r\n\n`, [['W_BLANK', 2, 1, 3]]],
     ['CRLF is not even that', `${chat}\r\n${chat.replace('Hi', 'Ho')}\r\n`, []],
-    ['repeated rows', `${chat}\n`.repeat(3), [['W_DUPLICATES', 2, 1]]],
+    ['repeated rows', `${chat}\n`.repeat(3), [['W_DUPLICATES', 2, 2, 3]]],
     ['control tokens', `${chat}\n${chat.replace('Hello', 'a<|eot_id|>b')}\n`, [['W_SPECIAL_TOKEN', 1, 2]]],
     ['unused fields', jsonl(conversation('a', 'b'), { ...conversation('c', 'd'), id: 7 }), [['W_EXTRA_FIELD', 1, 2]]],
     ['a field in some rows', jsonl({ a: 'x', b: 'y' }, { a: 'z' }, { a: 'w' }), [['W_MISSING_FIELD', 2, 2]]],
