@@ -25,9 +25,11 @@ export function makeControlTokenGuard(specialTokens: string[], template: string)
   const tokens = [...new Set(specialTokens)].filter((token) => token !== '').sort((a, b) => b.length - a.length);
   const plain: Restore = (text, trained) => (text === '' ? [] : [[text, trained]]);
   if (tokens.length === 0) return { hide: (value) => ({ value, found: [], restore: plain }) };
+  const starts = [...new Set(tokens.map((token) => token.slice(0, 2)))];
   const pattern = new RegExp(tokens.map((token) => token.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')).join('|'), 'g');
   return {
     hide: (value) => {
+      if (!hasText(value, starts)) return { value, found: [], restore: plain };
       const found = new Set<string>();
       eachText(value, (text) => {
         if (text.search(pattern) >= 0) for (const token of text.match(pattern)!) found.add(token);
@@ -61,6 +63,20 @@ function chooseStandIns(tokens: string[], value: unknown, template: string): Map
     standIns.set(token, String.fromCharCode(code++));
   }
   return standIns;
+}
+
+/** Whether a string, however deep, has one of the texts in it. Most rows have none, and are told by this alone. */
+function hasText(value: unknown, texts: string[]): boolean {
+  if (typeof value === 'string') {
+    for (const text of texts) if (value.includes(text)) return true;
+  } else if (Array.isArray(value)) {
+    for (const item of value) if (hasText(item, texts)) return true;
+  } else if (typeof value === 'object' && value !== null) {
+    for (const key in value) {
+      if (!UNTOUCHED_KEYS.has(key) && hasText((value as Record<string, unknown>)[key], texts)) return true;
+    }
+  }
+  return false;
 }
 
 function eachText(value: unknown, visit: (text: string) => void): void {

@@ -22,7 +22,7 @@ export const PROBLEMS = {
   SPANS_LOST:
     'The template has {% generation %} inside a macro or a captured block, where its place in the text is not known. Move it outside.',
   SPANS_UNKNOWN:
-    'The template does not say which text is the answer, and it cannot be told from the start of the conversation, which it renders otherwise. ' +
+    'The template does not say which text is the answer, and none can be told from the start of the conversation, which it renders otherwise. ' +
     'Put the answers between {% generation %} and {% endgeneration %}, or use a built-in template.',
   CONTENT_DROPPED: 'The template leaves out or changes what an assistant message says. Correct the template.',
   EVERYTHING_TRAINED: 'All of the text is trained, the question too. Mark only the answers in the template.',
@@ -34,6 +34,12 @@ export type ProblemCode = keyof typeof PROBLEMS;
 
 export const WARNINGS = {
   CONTROL_TOKENS: "A row's text looks like control tokens of the model; it is trained on as plain text.",
+  TURNS_NOT_TRAINED:
+    'Only some answers of a conversation are trained: the template does not mark the others, or renders them otherwise than at inference ' +
+    '(it takes the reasoning out of earlier turns, say). To train every answer, put all between {% generation %} and {% endgeneration %}, ' +
+    'or end a row with each.',
+  SPACES_CHANGED: 'The template changes the white space of what an assistant message says; the changed text is trained.',
+  TOOLS_DROPPED: 'The template leaves out tools that a row defines, so the model is trained to call what it was not told of.',
   PROMPT_DROPPED: 'The template leaves out or changes what a user or system message says.',
   END_NOT_TRAINED: 'An answer ends without a control token that is trained, so the model does not learn to stop.',
   ONE_LABEL: 'All rows have the same label; there is nothing to learn.',

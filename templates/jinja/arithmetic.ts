@@ -23,6 +23,10 @@ import {
 } from './values.js';
 
 export function applyBinary(run: Run, operator: BinaryOperator, left: Value, right: Value): Value {
+  if (Number.isSafeInteger(left) && Number.isSafeInteger(right) && operator !== '/' && operator !== '**') {
+    const result = computeSmall(operator, left as number, right as number);
+    if (Number.isSafeInteger(result)) return result === 0 ? 0 : result;
+  }
   if (isNumber(left) && isNumber(right)) return computeNumbers(operator, left, right);
   if (left instanceof SafeText || right instanceof SafeText) {
     const safe = applyToSafe(run, operator, left, right);

@@ -5,7 +5,7 @@ import { TemplateError, exceed, fail } from './errors.js';
 import { bindArguments } from './arguments.js';
 import { compare } from './ordering.js';
 import { escapeHtml } from './safeText.js';
-import { indent, titleCase, truncate } from './textFilters.js';
+import { indent, lowerCase, titleCase, truncate, upperCase } from './textFilters.js';
 import { toFloatValue, toIntegerValue, roundNumber } from './numberFilters.js';
 import { toJson, toText } from './printing.js';
 import { TESTS } from './tests.js';
@@ -88,7 +88,7 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   bound('last', [], last),
   bound('length', [], (_run, value) => lengthOf(value)),
   bound('list', [], copyItems),
-  onText('lower', [], (_run, text) => text.toLowerCase()),
+  onText('lower', [], (_run, text) => lowerCase(text)),
   ['map', map],
   bound('max', ['case_sensitive', 'attribute'], (run, value, caseSensitive, attribute) =>
     extreme(run, '>', value, caseSensitive, attribute),
@@ -115,7 +115,7 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   onText('trim', ['chars'], (_run, text, chars) => strip(text, chars, true, true)),
   onText('truncate', ['length', 'killwords', 'end', 'leeway'], truncate),
   bound('unique', ['case_sensitive', 'attribute'], unique),
-  onText('upper', [], (_run, text) => text.toUpperCase()),
+  onText('upper', [], (_run, text) => upperCase(text)),
   bound('wordcount', [], (run, value) => (toText(run, value).match(/[\p{L}\p{N}_]+/gu) ?? []).length),
   ...['filesizeformat', 'pprint', 'random', 'striptags', 'urlencode', 'urlize', 'wordwrap', 'xmlattr'].map(unavailable),
 ]);

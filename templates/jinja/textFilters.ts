@@ -4,6 +4,23 @@ import { WHITESPACE } from './lexer.js';
 import { TEXT_METHODS } from './textMethods.js';
 import { NO_KEYWORDS, checkText, checkTextLength, isTrue, requireIndex, requireText, type Run, type Value } from './values.js';
 
+export const upperCase = remembering((text) => text.toUpperCase());
+export const lowerCase = remembering((text) => text.toLowerCase());
+
+/** Templates change the case of every message's role, several times: the same few words over and over. */
+function remembering(change: (text: string) => string): (text: string) => string {
+  const known = new Map<string, string>();
+  return (text) => {
+    if (text.length > 16) return change(text);
+    let changed = known.get(text);
+    if (changed === undefined) {
+      if (known.size === 64) known.clear();
+      known.set(text, (changed = change(text)));
+    }
+    return changed;
+  };
+}
+
 const WORD_STARTS = new RegExp(`[^-${WHITESPACE}({\\[<]+`, 'g');
 
 /** Words begin after spaces, dashes and opening brackets. */

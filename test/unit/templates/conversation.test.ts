@@ -68,9 +68,39 @@ describe('spans', () => {
     });
   });
 
-  it('are refused where a beginning is rendered otherwise than in the whole', () => {
-    const forgetful = "{% for m in messages %}{{ m.role ~ (m.content if loop.last or m.role == 'user' else '...') ~ '\\n' }}{% endfor %}";
-    expect(render(forgetful, turns)).toMatchObject({ problem: { code: 'SPANS_UNKNOWN' } });
+  it('are those of the answers that are rendered as at inference, and the others are context', () => {
+    // As Qwen3 has it: the reasoning is taken out of earlier answers.
+    const forgetful =
+      "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}" +
+      "{{ m.content if loop.last or m.role == 'user' else m.content.split('</think>')[-1] }}{{ '<|im_end|>\n' }}{% endfor %}" +
+      "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    const reasoned = [user('a'), assistant('<think>1</think>b'), user('c'), assistant('<think>2</think>d')];
+    expect(render(forgetful, reasoned)).toEqual({
+      warnings: [{ code: 'TURNS_NOT_TRAINED', found: 'assistant: <think>1</think>b' }],
+      segments: [
+        [
+          '<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n<|im_start|>user\nc<|im_end|>\n<|im_start|>assistant\n',
+          false,
+        ],
+        ['<think>2</think>d<|im_end|>', true],
+        ['\n', false],
+      ],
+    });
+    expect(render(forgetful, reasoned.slice(0, 2))).toHaveProperty('warnings', []);
+    const notLast = [user('a'), assistant('<think>1</think>b'), user('c'), assistant('d', { weight: 0 })];
+    expect(render(forgetful, notLast)).toMatchObject({ problem: { code: 'SPANS_UNKNOWN' } });
+  });
+
+  it('are refused where no answer is rendered as at inference', () => {
+    const counting = "{{ messages | length }}{% for m in messages %}{{ m.role ~ m.content ~ '\n' }}{% endfor %}";
+    expect(render(counting, turns)).toMatchObject({ problem: { code: 'SPANS_UNKNOWN' } });
+  });
+
+  it('may be fewer than the answers, which is warned about', () => {
+    const last =
+      "{% for m in messages %}{{ m.role }}{% if m.role == 'assistant' and loop.last %}{% generation %}{{ m.content }}</s>{% endgeneration %}" +
+      '{% else %}{{ m.content }}{% endif %}{% endfor %}';
+    expect(render(last, turns)).toMatchObject({ warnings: [{ code: 'TURNS_NOT_TRAINED', found: 'assistant: b' }] });
   });
 
   it('cannot be moved by a row that prints the marker', () => {
@@ -128,6 +158,12 @@ describe('refused rows', () => {
       'an escaped answer',
       once("q{% if m.role == 'assistant' %}{% generation %}{{ m.content | e }}{% endgeneration %}{% endif %}"),
       [user('a'), assistant('<b>')],
+      'CONTENT_DROPPED',
+    ],
+    [
+      'a call that is not printed',
+      once("q{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% endif %}"),
+      [user('a'), assistant('', { tool_calls: [{ type: 'function', function: { name: 'f1', arguments: '{}' } }] })],
       'CONTENT_DROPPED',
     ],
     [
@@ -192,6 +228,24 @@ describe('warnings', () => {
         { code: 'PROMPT_DROPPED', found: 'user: question' },
         { code: 'END_NOT_TRAINED', found: 'b' },
       ],
+    });
+  });
+});
+
+describe('what a template changes', () => {
+  const once = (content: string) =>
+    `{% for m in messages %}{{ m.role }}{% if m.role == 'assistant' %}{% generation %}{{ ${content} }}</s>{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}`;
+
+  it('is warned about where it is white space of an answer', () => {
+    expect(render(once("m.content.replace('\\n', ' ')"), [user('q'), assistant('a\nb')])).toMatchObject({
+      warnings: [{ code: 'SPACES_CHANGED', found: 'assistant: a\nb' }],
+    });
+  });
+
+  it('is warned about where it is tools that are left out', () => {
+    const tools = [{ type: 'function', function: { name: 'get_weather' } }];
+    expect(render(once('m.content'), [user('q'), assistant('a')], { tools })).toMatchObject({
+      warnings: [{ code: 'TOOLS_DROPPED', found: 'get_weather' }],
     });
   });
 });
