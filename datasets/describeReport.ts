@@ -1,5 +1,5 @@
 /** A validation report as text for people. */
-import type { FieldReport, ProblemPlace, ReportedProblem, ValidationReport } from '../schemas/validationReport.js';
+import type { FieldReport, ProblemPlace, ReportedProblem, TokenReport, ValidationReport } from '../schemas/validationReport.js';
 import { excerpt } from './problems.js';
 
 /** Labels shown of a field with few values. */
@@ -27,6 +27,7 @@ export function describeReport(report: ValidationReport): string {
       `Characters of text a row: ${number(lengths.min)} to ${number(lengths.max)} (line ${lengths.longestLine}), ${mean} on average`,
     );
   }
+  if (report.tokens !== undefined) lines.push(describeTokens(report.tokens));
   if (conversations !== undefined) {
     const roles = Object.entries(conversations.roles).map(([role, count]) => `${number(count)} ${role}`);
     const turns = `${conversations.averageTurnCount.toFixed(1)} on average, at most ${conversations.maxTurnCount}`;
@@ -43,6 +44,16 @@ export function describeReport(report: ValidationReport): string {
   if (report.errors.length > 0) lines.push('', 'Errors', ...report.errors.flatMap(describeProblem));
   if (report.warnings.length > 0) lines.push('', 'Warnings', ...report.warnings.flatMap(describeProblem));
   return lines.join('\n');
+}
+
+function describeTokens({ baseModel, counts }: TokenReport): string {
+  const model = excerpt(baseModel);
+  if (counts.tokenCounts === 'UNAVAILABLE') return `Tokens with ${model}: not counted, ${counts.reason}`;
+  const { min, p50, p95, max, total } = counts;
+  const spread = `${number(min)} to ${number(max)}, half at most ${number(p50)}, 95 % at most ${number(p95)}`;
+  const whole =
+    counts.tokenCounts === 'EXACT' ? `${number(total)} in all` : `about ${number(total)} in all, from ${number(counts.rows)} rows`;
+  return `Tokens of text a row with ${model}: ${spread}; ${whole}`;
 }
 
 /** One or two sentences: the first problems with line and field, and what to do. Empty for a report without errors. */

@@ -69,6 +69,29 @@ export const DatasetFormat = Type.Union([Type.Literal('CHAT'), Type.Literal('COM
 /** `CHAT`: rows have `messages`. `COMPLETION`: rows have `prompt` and `completion`. Otherwise the job's templates name the fields. */
 export type DatasetFormat = Static<typeof DatasetFormat>;
 
+/** Tokens of the rows' text, without what a template adds. `EXACT`: of every row. `SAMPLED`: of rows spread evenly, chosen by `seed`. */
+export const TokenLengths = Type.Object({
+  tokenCounts: Type.Union([Type.Literal('EXACT'), Type.Literal('SAMPLED')]),
+  /** Rows that were counted. */
+  rows: Count,
+  seed: Type.Optional(Count),
+  min: Count,
+  mean: Type.Number(),
+  p50: Count,
+  p95: Count,
+  max: Count,
+  /** Of the whole file; an estimate when sampled. */
+  total: Count,
+});
+export type TokenLengths = Static<typeof TokenLengths>;
+
+/** With the tokenizer of which base model, and its counts or why there are none. */
+export const TokenReport = Type.Object({
+  baseModel: Type.String(),
+  counts: Type.Union([TokenLengths, Type.Object({ tokenCounts: Type.Literal('UNAVAILABLE'), reason: Type.String() })]),
+});
+export type TokenReport = Static<typeof TokenReport>;
+
 export const ValidationReport = Type.Object({
   version: Type.Literal(REPORT_VERSION),
   /** No errors; warnings do not count. */
@@ -97,6 +120,7 @@ export const ValidationReport = Type.Object({
   ),
   /** Characters (UTF-16 code units) of a row's text: its messages' content, or else its top-level strings. */
   lengths: Type.Optional(Type.Object({ min: Count, mean: Type.Number(), max: Count, longestLine: Line })),
+  tokens: Type.Optional(TokenReport),
   /** Rows that repeat an earlier row byte for byte. */
   duplicates: Count,
   errors: Type.Array(ReportedProblem),
