@@ -23,7 +23,7 @@ module.exports = {
     only('jobs', ['schemas', 'stores', 'datasets', 'templates'], 'A request to a job’s settings and row: for the API and for activities.'),
     only(
       'activities',
-      ['schemas', 'stores', 'datasets', 'models', 'templates', 'jobs'],
+      ['schemas', 'stores', 'datasets', 'models', 'templates', 'tokens', 'jobs'],
       'How a step is done; what happens when is the workflow’s.',
     ),
     only(

@@ -6,10 +6,21 @@ import { validateFile } from '../datasets/validate.js';
 import type { DataActivities, DatasetInput, DatasetOutcome, Failure } from '../schemas/activities.js';
 import type { ErrorDetail } from '../schemas/errors.js';
 import type { ValidationReport } from '../schemas/validationReport.js';
+import type { Database } from '../stores/database.js';
 import { type digestFile, type ObjectStore } from '../stores/objects.js';
+import { reportTokens } from './datasetTokens.js';
 import { withHeartbeats } from './heartbeat.js';
 
-export function makeValidate({ objects, scratch }: { objects: ObjectStore; scratch: string }): Pick<DataActivities, 'validateDataset'> {
+interface Dependencies {
+  database: Database;
+  objects: ObjectStore;
+  scratch: string;
+  /** Whose tokenizer counts where an upload names none. */
+  defaultBaseModel: string;
+}
+
+export function makeValidate(deps: Dependencies): Pick<DataActivities, 'validateDataset'> {
+  const { objects, scratch } = deps;
   return { validateDataset: (input) => withHeartbeats((signal) => validateDataset(input, signal), undefined) };
 
   async function validateDataset(input: DatasetInput, signal: AbortSignal): Promise<DatasetOutcome> {
@@ -22,6 +33,7 @@ export function makeValidate({ objects, scratch }: { objects: ObjectStore; scrat
       if (incomplete) return { valid: false, examples: 0, format: 'FORMAT_UNSPECIFIED', averageTurns: null, failure: incomplete };
 
       const report = await validateFile(file, { signal, sha256: digest.sha256 });
+      if (report.valid) report.tokens = await reportTokens(deps, input, file, report, signal);
       const reportKey = `datasets/${input.uid}/reports/${digest.sha256}.json`;
       await objects.putBytes(reportKey, JSON.stringify(report));
       const found = {
@@ -29,6 +41,7 @@ export function makeValidate({ objects, scratch }: { objects: ObjectStore; scrat
         format: report.format,
         averageTurns: report.conversations?.averageTurnCount ?? null,
         reportKey,
+        ...countedTokens(report),
       };
       if (!report.valid) return { valid: false, ...found, failure: invalid(report) };
 
@@ -39,6 +52,11 @@ export function makeValidate({ objects, scratch }: { objects: ObjectStore; scrat
       await rm(folder, { recursive: true, force: true });
     }
   }
+}
+
+function countedTokens({ tokens }: ValidationReport): Pick<DatasetOutcome, 'tokens'> {
+  if (tokens === undefined || tokens.counts.tokenCounts === 'UNAVAILABLE') return {};
+  return { tokens: { baseModel: tokens.baseModel, total: tokens.counts.total } };
 }
 
 /** What arrived against what was declared at the upload's start: a cut upload is not a small dataset. */

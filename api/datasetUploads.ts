@@ -12,10 +12,11 @@ import type { MultipartFile } from '@fastify/multipart';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { DatasetInput } from '../schemas/activities.js';
-import { GetUploadEndpointRequest, UploadReply } from '../schemas/dataset.js';
+import { GetUploadEndpointRequest, UploadReply, ValidateUploadRequest } from '../schemas/dataset.js';
 import { fieldError, TemperError } from '../schemas/errors.js';
 import { MAX_DIRECT_UPLOAD_BYTES, MAX_SIGNED_UPLOAD_BYTES, UPLOAD_URL_SECONDS } from '../schemas/limits.js';
 import { Empty, Id, SignedUrls } from '../schemas/wire.js';
+import { findTunableModel } from '../stores/baseModels.js';
 import type { Upload } from '../stores/database.js';
 import { recordUpload, type DatasetRecord } from '../stores/datasets.js';
 import { digestTap, type FileDigest } from '../stores/objects.js';
@@ -42,12 +43,13 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
       await mkdir(folder, { recursive: true });
       try {
         const file = path.join(folder, 'file');
-        const { filename, digest } = await spoolFile(request, file);
+        const { filename, digest, baseModel } = await spoolFile(request, file);
+        const counted = await requireTokenizer(dependencies, dataset, baseModel);
         const key = uploadKey(dataset);
         await objects.putFile(key, file, { digest });
         const upload = { key, filename, ...digest };
         if (!(await recordUpload(database, dataset.uid, upload))) throw immutable(dataset);
-        await startValidation(temporal, dataset.account_id, validationInput(dataset, upload));
+        await startValidation(temporal, dataset.account_id, validationInput(dataset, upload, counted));
         return {
           id: dataset.id,
           bytes: digest.sizeBytes,
@@ -76,7 +78,7 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
 
   server.post(
     `${one}::validateUpload`,
-    { config: { access: 'user' }, schema: { params, body: Type.Object({}), response: { 200: Empty } } },
+    { config: { access: 'user' }, schema: { params, body: ValidateUploadRequest, response: { 200: Empty } } },
     async (request) => {
       const dataset = await requireDataset(database, request.params);
       if (dataset.state === 'READY') return {};
@@ -99,7 +101,8 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
             'Call :getUploadEndpoint and PUT the whole file again.',
         );
       }
-      await startValidation(temporal, dataset.account_id, validationInput(dataset, upload));
+      const counted = await requireTokenizer(dependencies, dataset, (request.body as ValidateUploadRequest).baseModel);
+      await startValidation(temporal, dataset.account_id, validationInput(dataset, upload, counted));
       return {};
     },
   );
@@ -122,13 +125,27 @@ function uploadKey(dataset: DatasetRecord): string {
   return `uploads/${dataset.uid}/${randomUUID()}`;
 }
 
-function validationInput(dataset: DatasetRecord, upload: Upload): DatasetInput {
+/** The full name of the base model whose tokenizer is to count the dataset's tokens. */
+async function requireTokenizer(
+  { database }: ApiDependencies,
+  dataset: DatasetRecord,
+  given: string | undefined,
+): Promise<string | undefined> {
+  if (given === undefined) return undefined;
+  const model = await findTunableModel(database, dataset.account_id, given);
+  if (model) return model.name;
+  const lists = 'The list: GET /v1/accounts/fireworks/models and /v1/accounts/temper/models.';
+  throw fieldError('BASE_MODEL_NOT_FOUND', 'baseModel', `The base model ${given.slice(0, 200)} was not found. ${lists}`);
+}
+
+function validationInput(dataset: DatasetRecord, upload: Upload, baseModel: string | undefined): DatasetInput {
   return {
     uid: dataset.uid,
     name: datasetName(dataset),
     uploadKey: upload.key,
     declaredSizeBytes: upload.sizeBytes,
     declaredSha256: upload.sha256,
+    ...(baseModel !== undefined ? { baseModel } : {}),
   };
 }
 
@@ -146,16 +163,18 @@ function requireSmallEnough(request: FastifyRequest): void {
 }
 
 /** Writes the form's one file to disk and hashes it on the way. A connection that breaks off leaves an error, never a shorter file. */
-async function spoolFile(request: FastifyRequest, file: string): Promise<{ filename: string; digest: FileDigest }> {
+async function spoolFile(request: FastifyRequest, file: string): Promise<{ filename: string; digest: FileDigest; baseModel?: string }> {
   if (!request.isMultipart())
     throw new TemperError('UNSUPPORTED_MEDIA_TYPE', 'Send the file as multipart/form-data, in a part named "file".');
   let spooled: { filename: string; digest: FileDigest } | null = null;
+  let baseModel: string | undefined;
   const limits = { files: 1, fields: 10, fieldSize: 10_000, parts: 12, headerPairs: 50, fileSize: MAX_DIRECT_UPLOAD_BYTES };
   for await (const part of request.parts({ limits, preservePath: true })) {
     if (part.type === 'file') spooled = await spoolPart(part, file);
+    else if (/^base_?model$/i.test(part.fieldname)) baseModel = String(part.value);
   }
   if (!spooled) throw new TemperError('INVALID_UPLOAD', 'The form has no file. Send it in a part named "file", with a file name.');
-  return spooled;
+  return { ...spooled, baseModel };
 }
 
 async function spoolPart(part: MultipartFile, file: string): Promise<{ filename: string; digest: FileDigest }> {

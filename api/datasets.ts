@@ -182,6 +182,7 @@ export function viewDataset(dataset: DatasetRecord): Dataset {
     status: { code: dataset.status_code, message: dataset.status_message },
     ...(dataset.status_details.length > 0 ? { statusDetails: dataset.status_details as object[] } : {}),
     exampleCount: String(dataset.examples),
+    ...(dataset.tokens !== null ? { estimatedTokenCount: String(dataset.tokens) } : {}),
     ...(dataset.average_turns !== null ? { averageTurnCount: dataset.average_turns } : {}),
     format: dataset.format,
     userUploaded: {},

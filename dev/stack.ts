@@ -23,6 +23,8 @@
  *   TEMPER_API_KEY          its API key (tk_… in TEMPER_HOME/secrets.json)
  *   TEMPER_SECRET_KEY       32 bytes in base64 that encrypt secrets at rest (in the same file)
  *   TEMPER_SECRET_KEYS      more of them, comma-separated: the first is the one in use, the others only read (docs/security.md)
+ *   TEMPER_DEFAULT_BASE_MODEL  whose tokenizer counts a dataset's tokens where the upload names none (accounts/temper/models/temper-tiny)
+ *   TEMPER_GPU_PRICES       prices of GPU hours, as JSON (docs/estimates.md); without them no costs are shown
  *   TEMPER_PYTHON           interpreter with the trainer's packages (trainer/.venv/bin/python)
  *
  *   TEMPER_HOST, TEMPER_LOG_LEVEL and TEMPER_S3_PUBLIC_ENDPOINT (the S3 address that users reach, for signed URLs) are for deployments.

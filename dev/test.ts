@@ -133,6 +133,7 @@ function existingFolders(): string[] {
     'datasets',
     'models',
     'templates',
+    'tokens',
     'dev',
   ];
   return folders.filter((folder) => existsSync(join(rootFolder, folder)));

@@ -31,6 +31,8 @@ export interface DatasetInput {
   /** What the uploader declared, checked against what arrived. */
   declaredSizeBytes?: number;
   declaredSha256?: string;
+  /** The base model whose tokenizer counts; the deployment's own when absent. */
+  baseModel?: string;
 }
 export interface DatasetOutcome {
   valid: boolean;
@@ -41,6 +43,8 @@ export interface DatasetOutcome {
   /** The published, immutable object when valid. */
   object?: ObjectReference;
   reportKey?: string;
+  /** Of the rows' text, where they could be counted. */
+  tokens?: { baseModel: string; total: number };
   failure?: Failure;
 }
 

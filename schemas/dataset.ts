@@ -52,6 +52,13 @@ export const GetUploadEndpointRequest = Type.Object({
 });
 export type GetUploadEndpointRequest = Static<typeof GetUploadEndpointRequest>;
 
+export const ValidateUploadRequest = Type.Object({
+  baseModel: Type.Optional(
+    ResourceName({ description: "Whose tokenizer counts the tokens of the report; the deployment's default when absent" }),
+  ),
+});
+export type ValidateUploadRequest = Static<typeof ValidateUploadRequest>;
+
 export const UploadReply = Type.Object({
   id: Type.String(),
   bytes: Type.Integer(),

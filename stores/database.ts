@@ -4,6 +4,7 @@ import { Kysely, PostgresDialect, sql, type ColumnType, type Generated, type JSO
 import pg from 'pg';
 import type { EvaluationResult, Failure } from '../schemas/activities.js';
 import type { ErrorDetail } from '../schemas/errors.js';
+import type { GpuPrices } from '../schemas/prices.js';
 import type { JobStage, JobState, DatasetState, ModelState } from '../schemas/states.js';
 import type { JobSettings, SettingOrigins } from '../schemas/task.js';
 
@@ -81,6 +82,8 @@ export interface DatasetsTable {
   object_key: string | null;
   report_key: string | null;
   average_turns: number | null;
+  tokens: ColumnType<number | null, number | null | undefined, number | null>;
+  tokens_base_model: string | null;
   created_by: Generated<string>;
   create_time: Time;
   update_time: Time;
@@ -116,6 +119,15 @@ export interface JobProgressData {
   /** Seconds of the trainer's processes so far. */
   trainerSeconds?: number;
 }
+/** What a job was expected to take when it was created. */
+export interface JobEstimate {
+  /** Of all epochs; null where the dataset's tokens are not known. */
+  tokens: number | null;
+  /** Of training; null where this deployment has not measured the base model yet. */
+  seconds: number | null;
+  /** As they were then; null where none were set. */
+  prices: GpuPrices | null;
+}
 export interface JobsTable {
   uid: string;
   account_id: string;
@@ -145,6 +157,7 @@ export interface JobsTable {
   evaluation: ColumnType<EvaluationResult | null, string | null | undefined, string | null>;
   attempt: Generated<number>;
   workflow_started: Generated<boolean>;
+  estimate: ColumnType<JobEstimate | null, string | null | undefined, string | null>;
   created_by: Generated<string>;
   create_time: Time;
   update_time: Time;

@@ -80,6 +80,8 @@ export async function recordOutcome(database: Database, uid: string, uploadKey: 
       sha256: outcome.object?.sha256 ?? null,
       object_key: outcome.object?.key ?? null,
       report_key: outcome.reportKey ?? null,
+      tokens: outcome.tokens?.total ?? null,
+      tokens_base_model: outcome.tokens?.baseModel ?? null,
       update_time: sql`now()`,
     })
     .where('uid', '=', uid)

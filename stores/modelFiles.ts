@@ -44,6 +44,16 @@ export async function readModelFile(source: ModelSource, name: string, objects: 
   return key === null ? null : objects.getText(key);
 }
 
+/** Several files by name; null for those that the model does not have. @throws TemperError as above */
+export async function readModelFiles<Name extends string>(
+  source: ModelSource,
+  names: readonly Name[],
+  objects: ObjectStore,
+): Promise<Record<Name, string | null>> {
+  const texts = await Promise.all(names.map((name) => readModelFile(source, name, objects)));
+  return Object.fromEntries(names.map((name, index) => [name, texts[index]])) as Record<Name, string | null>;
+}
+
 /** Whether a model that is not on the hub has a file. */
 export async function hasModelFile(source: Exclude<ModelSource, { hub: string }>, name: string, objects: ObjectStore): Promise<boolean> {
   if (!('folder' in source)) return (await keyOf(source, name, objects)) !== null;

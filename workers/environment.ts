@@ -6,6 +6,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NativeConnection, type WorkerOptions } from '@temporalio/worker';
 import { failureInterceptor } from '../activities/failures.js';
+import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
 import { openDatabase, type Database } from '../stores/database.js';
 import { openObjectStore, type ObjectStore } from '../stores/objects.js';
 import { readSecretKeys, type SecretKeys } from '../stores/secretKeys.js';
@@ -17,6 +18,8 @@ export interface Environment {
   objects: ObjectStore;
   secretKeys: SecretKeys;
   python: string;
+  /** Whose tokenizer counts a dataset's tokens where the upload names none. */
+  defaultBaseModel: string;
   /** Files that can be had again: models, datasets, rendered sets. */
   cache: string;
   /** Base models in the cache, all together. */
@@ -50,6 +53,7 @@ export async function openEnvironment(): Promise<Environment> {
     }),
     secretKeys: readSecretKeys(required('TEMPER_SECRET_KEY'), process.env['TEMPER_SECRET_KEYS']),
     python: process.env['TEMPER_PYTHON'] ?? 'python3',
+    defaultBaseModel: process.env['TEMPER_DEFAULT_BASE_MODEL'] || TINY_MODEL_NAME,
   };
 }
 
