@@ -56,6 +56,16 @@ class TrainingSpec:
 
 
 @dataclass(frozen=True)
+class InTrainingSpec:
+    """Evaluation on held-out examples while training; the adapter is then the one of the step with the lowest loss."""
+
+    path: str
+    everySteps: int
+    maxExamples: int | None
+    patience: int | None  # evaluations in a row without a lower loss that end the run; None: it never ends early
+
+
+@dataclass(frozen=True)
 class CheckpointsSpec:
     directory: str
     everySteps: int
@@ -71,6 +81,7 @@ class TrainSpec:
     data: DataSpec
     training: TrainingSpec
     checkpoints: CheckpointsSpec
+    evaluation: InTrainingSpec | None
     outputPath: str
 
 
@@ -143,10 +154,25 @@ def read_train(fields: 'Fields') -> TrainSpec:
             keep=checkpoints.integer('keep', 1),
             resumeFrom=checkpoints.text('resumeFrom', optional=True),
         ),
+        evaluation=read_in_training(fields),
         outputPath=fields.text('outputPath'),
     )
     for group in (adapter, training, checkpoints):
         group.end()
+    return spec
+
+
+def read_in_training(fields: 'Fields') -> InTrainingSpec | None:
+    evaluation = fields.group('evaluation', optional=True)
+    if evaluation is None:
+        return None
+    spec = InTrainingSpec(
+        path=evaluation.text('path'),
+        everySteps=evaluation.integer('everySteps', 1),
+        maxExamples=evaluation.integer('maxExamples', 1, nullable=True),
+        patience=evaluation.integer('patience', 1, nullable=True),
+    )
+    evaluation.end()
     return spec
 
 
@@ -201,7 +227,9 @@ class Fields:
         self.path = path
         self.seen: set[str] = set()
 
-    def group(self, name: str) -> 'Fields':
+    def group(self, name: str, optional: bool = False) -> 'Fields | None':
+        if self._absent(name, optional):
+            return None
         return Fields(self._get(name), self._name(name))
 
     def text(self, name: str, optional: bool = False) -> str | None:

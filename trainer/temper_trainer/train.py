@@ -9,7 +9,7 @@ import json
 import math
 import random
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from temper_trainer import checkpoints
 from temper_trainer.data import EncodedExamples, Plan, encode_file, fill_packs, make_plan
 from temper_trainer.events import Events, finite_or_none
 from temper_trainer.failures import Interrupted, TrainerFailure
+from temper_trainer.held_out import HeldOut
 from temper_trainer.model import (
     Device,
     add_adapter,
@@ -53,18 +54,23 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
     """Trains, and writes the adapter to `spec.outputPath`. Returns the fields of the `completed` event. Raises Interrupted."""
     device = find_device()
     with watch.part('tokenize'):
-        examples = encode_file(spec.data, Encoder(load_tokenizer(spec.model.path), spec.data.kind), events, stop)
+        encoder = Encoder(load_tokenizer(spec.model.path), spec.data.kind)
+        examples = encode_file(spec.data, encoder, events, stop)
+        held_out = read_held_out(spec, encoder, events, stop)
     events.progress('loadModel', 0, 1, always=True)
     with watch.part('loadModel'):
         base = load_base(spec.model, device.device)
         model, targets = add_adapter(base, spec.adapter, spec.training.seed, events)
     events.progress('loadModel', 1, 1, always=True)
     plan = make_plan(len(examples), spec.training.batchSize, spec.training.epochs, spec.training.seed)
-    plan_hash = hash_plan(spec, examples, targets)
+    plan_hash = hash_plan(spec, examples, held_out, targets)
     micro_batch_tokens = spec.training.microBatchTokens or choose_micro_batch_tokens(device, model, spec.data.cutoffLength)
+    seen = HeldOut(spec.evaluation, held_out, plan.total_steps, events) if spec.evaluation and held_out else None
     first_step = 0
     if spec.checkpoints.resumeFrom:
         manifest = checkpoints.verify(spec.checkpoints.resumeFrom, plan_hash)
+        if seen:
+            seen.load(manifest.get('evaluation'), Path(spec.checkpoints.resumeFrom))
         first_step = manifest['step']
         micro_batch_tokens = manifest['microBatchTokens']  # other packs would round differently
     checkpoints.discard_after(Path(spec.checkpoints.directory), first_step)
@@ -85,11 +91,17 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
     )
     if spec.checkpoints.resumeFrom:
         events.send('resumed', step=first_step, path=spec.checkpoints.resumeFrom)
-    run = Run(spec, plan, plan_hash, examples, micro_batch_tokens, events, stop, watch)
-    trainer = PlannedTrainer(model, run, device)
-    with watch.part('train'):
-        trainer.run_to_end(spec.checkpoints.resumeFrom)
-    watch.add('train', -watch.seconds.get('checkpoints', 0.0))
+    run = Run(spec, plan, plan_hash, examples, seen, micro_batch_tokens, events, stop, watch)
+    last_step = first_step
+    if not (seen and seen.wants_stop):  # a run that had stopped early only lacks its adapter
+        trainer = PlannedTrainer(model, run, device)
+        with watch.part('train'):
+            trainer.run_to_end(spec.checkpoints.resumeFrom)
+        last_step = trainer.state.global_step
+    for part in ('checkpoints', 'evaluate'):
+        watch.add('train', -watch.seconds.get(part, 0.0))
+    if seen:
+        seen.restore_best(model)
 
     def write(folder: Path) -> None:
         save_adapter(model, folder, base_name(spec.model))
@@ -97,7 +109,14 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
 
     with watch.part('save'):
         files = checkpoints.publish_folder(Path(spec.outputPath), write)
-    return {'step': plan.total_steps, 'files': files}
+    best = {'bestStep': seen.best.step, 'bestLoss': seen.best.loss} if seen and seen.best else {}
+    return {'step': last_step, 'files': files, 'earlyStopped': last_step < plan.total_steps, **best}
+
+
+def read_held_out(spec: TrainSpec, encoder: Encoder, events: Events, stop: StopRequest) -> EncodedExamples | None:
+    if spec.evaluation is None:
+        return None
+    return encode_file(replace(spec.data, path=spec.evaluation.path), encoder, events, stop, spec.evaluation.maxExamples)
 
 
 @dataclass
@@ -108,6 +127,7 @@ class Run:
     plan: Plan
     plan_hash: str
     examples: EncodedExamples
+    held_out: HeldOut | None
     micro_batch_tokens: int
     events: Events
     stop: StopRequest
@@ -220,7 +240,8 @@ class PlannedTrainer(Trainer):
         )
 
     def log(self, logs: dict, start_time: float | None = None) -> None:
-        """The `step` event. Called after each optimizer step and before a checkpoint is saved."""
+        """The `step` event, with the loss on held-out examples when that is due. Called after each optimizer step and before a
+        checkpoint is saved, so that the checkpoint of a step knows what was seen after it."""
         if 'loss' not in logs:  # the Trainer's summary at the end
             return
         run, step = self.work, self.state.global_step
@@ -241,7 +262,26 @@ class PlannedTrainer(Trainer):
             trainedTokens=self.batch_trained_tokens,
             tokensPerSecond=round(self.batch_tokens / seconds, 1),
             etaSeconds=round((run.plan.total_steps - step) * self.seconds_per_step, 1),
+            **self.evaluate_if_due(step),
         )
+
+    def evaluate_if_due(self, step: int) -> dict:
+        run = self.work
+        if run.held_out is None or not run.held_out.is_due(step):
+            return {}
+        with run.watch.part('evaluate'), self.compute_loss_context_manager():
+            loss = run.held_out.measure(self.model, step, run.micro_batch_tokens)
+        if not math.isfinite(loss):
+            raise not_finite('loss on the evaluation set', step)
+        if run.held_out.wants_stop and step < run.plan.total_steps:
+            self.control.should_training_stop = self.control.should_save = True
+            best = run.held_out.best
+            run.events.warn(
+                'STOPPED_EARLY',
+                f'The loss on the evaluation set has not fallen in {run.spec.evaluation.patience} evaluations: training ends at step '
+                f'{step} of {run.plan.total_steps}. The adapter is that of step {best.step}, with a loss of {best.loss:.4f}.',
+            )
+        return {'evaluationLoss': loss}
 
     def _save_checkpoint(self, model, trial) -> None:
         run, step = self.work, self.state.global_step
@@ -251,6 +291,8 @@ class PlannedTrainer(Trainer):
             self._save_optimizer_and_scheduler(str(folder))
             self._save_rng_state(str(folder))
             self.state.save_to_json(str(folder / 'trainer_state.json'))
+            if run.held_out:
+                run.held_out.save(folder)
 
         facts = {
             'planHash': run.plan_hash,
@@ -258,6 +300,7 @@ class PlannedTrainer(Trainer):
             'seed': run.plan.seed,
             'microBatchTokens': run.micro_batch_tokens,
             'versions': versions(),
+            **({'evaluation': run.held_out.facts()} if run.held_out else {}),
         }
         with run.watch.part('checkpoints'):
             saved = checkpoints.publish(Path(run.spec.checkpoints.directory), step, facts, write, run.spec.checkpoints.keep)
@@ -296,7 +339,7 @@ class SavePolicy(TrainerCallback):
         self.last_save = time.monotonic()
 
 
-def hash_plan(spec: TrainSpec, examples: EncodedExamples, targets: list[str]) -> str:
+def hash_plan(spec: TrainSpec, examples: EncodedExamples, held_out: EncodedExamples | None, targets: list[str]) -> str:
     """A hash of everything that decides the weights, so that a checkpoint is never continued under other settings."""
     training = asdict(spec.training)
     del training['microBatchTokens']  # kept with each checkpoint
@@ -309,6 +352,8 @@ def hash_plan(spec: TrainSpec, examples: EncodedExamples, targets: list[str]) ->
         'data': examples.digest(),
         'training': training,
     }
+    if spec.evaluation and held_out:  # it decides which step's weights are kept, and when to stop
+        facts['evaluation'] = {'data': held_out.digest(), 'everySteps': spec.evaluation.everySteps, 'patience': spec.evaluation.patience}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
