@@ -141,6 +141,7 @@ async function describeLineage(
       tokens: input.training.tokens,
       trainedTokens: input.training.trainedTokens,
       finalLoss: input.training.finalLoss,
+      ...(input.training.bestStep !== undefined ? { bestStep: input.training.bestStep, bestLoss: input.training.bestLoss } : {}),
       attempts: attempts.length,
       device: job.progress.device ?? null,
     },

@@ -15,7 +15,15 @@ import {
   type TrainResult,
 } from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
-import { CHECKPOINT_EVERY_SECONDS, CHECKPOINTS_KEPT, CHECKPOINTS_PER_RUN, DEFAULT_WARMUP_SHARE } from '../schemas/limits.js';
+import {
+  CHECKPOINT_EVERY_SECONDS,
+  CHECKPOINTS_KEPT,
+  CHECKPOINTS_PER_RUN,
+  DEFAULT_WARMUP_SHARE,
+  EARLY_STOP_EVALUATIONS_PER_EPOCH,
+  EARLY_STOP_PATIENCE,
+  MAX_IN_TRAINING_EXAMPLES,
+} from '../schemas/limits.js';
 import { PROTOCOL_VERSION, type StepEvent, type TrainerEvent, type TrainSpec } from '../schemas/trainerProtocol.js';
 import type { Database, StoredFile } from '../stores/database.js';
 import { appendEvent } from '../stores/events.js';
@@ -39,7 +47,7 @@ import { toTemporalFailure } from './failures.js';
 import { withHeartbeats } from './heartbeat.js';
 import { requireJob, requireWarmStartFiles } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
-import { ensurePart, readManifest } from './preparedSets.js';
+import { ensurePart, readManifest, type PreparedManifest } from './preparedSets.js';
 import { runTrainer, type TrainerSettings } from './trainerProcess.js';
 
 export interface TrainDependencies {
@@ -144,7 +152,9 @@ async function train(deps: TrainDependencies, input: TrainInput, progress: Train
     }
     const totals = recorder.totals();
     await updateProgress(database, job.uid, { trainerSeconds: (job.progress.trainerSeconds ?? 0) + seconds, etaSeconds: 0 });
-    return { adapterKey, files: completed.files, steps: completed.step, ...totals, trainerSeconds: seconds };
+    const { earlyStopped, bestStep, bestLoss } = completed;
+    const held = bestStep === undefined ? {} : { earlyStopped: earlyStopped ?? false, bestStep, bestLoss };
+    return { adapterKey, files: completed.files, steps: completed.step, ...totals, trainerSeconds: seconds, ...held };
   } finally {
     await model?.release();
     await rm(folder, { recursive: true, force: true });
@@ -211,7 +221,8 @@ async function makeSpec(
   if (!manifest)
     throw new TemperError('OBJECT_MISSING', 'The rendered examples of the job are gone from the object store. Start the job again.');
   const data = await ensurePart('train', input.prepared, manifest, deps, signal);
-  const steps = Math.ceil(Math.ceil(manifest.train.examples / settings.batchSize) * settings.epochs);
+  const stepsPerEpoch = Math.ceil(manifest.train.examples / settings.batchSize);
+  const steps = Math.ceil(stepsPerEpoch * settings.epochs);
   return {
     version: PROTOCOL_VERSION,
     work: 'train',
@@ -241,7 +252,27 @@ async function makeSpec(
       keep: CHECKPOINTS_KEPT,
       resumeFrom,
     },
+    evaluation: await evaluateInTraining(deps, job, input, manifest, stepsPerEpoch, signal),
     outputPath: path.join(folder, 'adapter'),
+  };
+}
+
+/** Undefined for a job without held-out rows, and for one of before there was such a thing. */
+async function evaluateInTraining(
+  deps: TrainDependencies,
+  { settings }: JobRecord,
+  { prepared }: TrainInput,
+  manifest: PreparedManifest,
+  stepsPerEpoch: number,
+  signal: AbortSignal,
+): Promise<TrainSpec['evaluation']> {
+  if (!manifest.eval || settings.evaluationSteps === undefined) return undefined;
+  const perEpoch = settings.earlyStop ? EARLY_STOP_EVALUATIONS_PER_EPOCH : 1;
+  return {
+    path: await ensurePart('eval', prepared, manifest, deps, signal),
+    everySteps: settings.evaluationSteps ?? Math.max(1, Math.ceil(stepsPerEpoch / perEpoch)),
+    maxExamples: MAX_IN_TRAINING_EXAMPLES,
+    patience: settings.earlyStop ? EARLY_STOP_PATIENCE : null,
   };
 }
 
@@ -325,7 +356,15 @@ function makeRecorder(deps: TrainDependencies, recording: Recording) {
       tokens: event.tokens,
       trained_tokens: event.trainedTokens,
       tokens_per_second: event.tokensPerSecond,
+      evaluation_loss: event.evaluationLoss ?? null,
     });
+    if (event.evaluationLoss !== undefined)
+      await appendEvent(database, uid, {
+        key: `evaluation/${event.step}`,
+        type: 'evaluation',
+        message: `Loss on the held-out examples after step ${event.step}: ${event.evaluationLoss.toFixed(4)}.`,
+        data: { step: event.step, loss: event.evaluationLoss },
+      });
     const now = performance.now();
     if (now - flushedAt > FLUSH_INTERVAL_MS) await writeSteps();
     const share = Math.max(1, Math.floor(event.totalSteps / MILESTONES_PER_RUN));

@@ -68,6 +68,7 @@ function describeStep(metric: MetricRecord): WandbRow {
       'train/tokens': metric.tokens,
       'train/trained_tokens': metric.trained_tokens,
       'train/tokens_per_second': metric.tokens_per_second,
+      'eval/loss': metric.evaluation_loss,
     }),
   };
 }

@@ -91,6 +91,8 @@ function commonFields(job: JobRecord, collection: 'fineTuningJobs' | 'supervised
     quantization: settings.quantization,
     seed: settings.seed,
     priority: job.priority,
+    ...(settings.evaluationSteps != null ? { evaluationSteps: settings.evaluationSteps } : {}),
+    earlyStop: settings.earlyStop ?? false,
   };
 }
 
@@ -153,6 +155,7 @@ export function viewMetric(metric: MetricRecord): JobMetric {
     tokens: metric.tokens,
     trainedTokens: metric.trained_tokens,
     tokensPerSecond: metric.tokens_per_second,
+    ...(metric.evaluation_loss !== null ? { evaluationLoss: metric.evaluation_loss } : {}),
     time: metric.time.toISOString(),
   };
 }

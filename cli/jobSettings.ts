@@ -53,6 +53,8 @@ export const SETTINGS: readonly Setting[] = [
   setting('evaluation', 'boolean', 'compare the base and the tuned model on held-out examples'),
   setting('evaluation_split', 'number', 'share of the examples held out for the evaluation (default 0.15)'),
   setting('evaluation_dataset', 'text', 'dataset to evaluate on, instead of held-out examples'),
+  setting('evaluation_steps', 'integer', 'steps between two evaluations while training (default: once an epoch); the best one is kept'),
+  setting('early_stop', 'boolean', 'end training when the loss on the held-out examples has stopped falling'),
   setting('quantization', 'text', 'none (LoRA) or nf4 (QLoRA); default: what suits the base model'),
   setting('seed', 'integer', 'seed of the split, the order and the adapter'),
   setting('priority', 'integer', 'place in the GPU queue: 1 (first) to 5'),

@@ -28,6 +28,8 @@ export interface JobRequest {
   maxContextLength?: number;
   quantization?: 'none' | 'nf4';
   seed?: number;
+  evaluationSteps?: number;
+  earlyStop?: boolean;
   priority?: number;
   evaluation?: boolean;
   evaluationSplit?: number;
@@ -84,7 +86,19 @@ export function readSupervisedJob(body: SupervisedFineTuningJob, accountId: stri
 
 /** Fields of the same name and meaning in both shapes. */
 function sharedFields(body: FineTuningJob | SupervisedFineTuningJob) {
-  const { dataset, baseModel, warmStartFrom, epochs, learningRate, loraRank, seed, priority, evaluationDataset } = body;
+  const {
+    dataset,
+    baseModel,
+    warmStartFrom,
+    epochs,
+    learningRate,
+    loraRank,
+    seed,
+    priority,
+    evaluationDataset,
+    evaluationSteps,
+    earlyStop,
+  } = body;
   const quantization = body.quantization as JobRequest['quantization'];
   return {
     displayName: body.displayName ?? '',
@@ -98,6 +112,8 @@ function sharedFields(body: FineTuningJob | SupervisedFineTuningJob) {
     seed,
     priority,
     evaluationDataset,
+    evaluationSteps,
+    earlyStop,
   };
 }
 

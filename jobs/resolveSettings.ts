@@ -69,6 +69,7 @@ export async function resolveSettings(sources: SettingsSources, accountId: strin
     cutoffLength: resolveCutoff(model, request, origins),
     seed: pick('seed', request.seed, DEFAULT_SEED, 'default'),
     ...evaluation,
+    ...resolveInTraining(request, evaluation.evaluation, pick),
   };
   Object.assign(origins, {
     task: 'given',
@@ -228,6 +229,23 @@ async function resolveEvaluation(
     evaluation ? 'evaluation' : 'evaluationSplit',
     'The dataset has one example: there is nothing to hold back for evaluation. Add examples, or set evaluation to false.',
   );
+}
+
+/** Needs rows to look at: asked for without an evaluation, it is a wish that cannot be met. */
+function resolveInTraining(
+  { evaluationSteps, earlyStop }: JobRequest,
+  evaluation: boolean,
+  pick: <T>(setting: keyof JobSettings, given: T | undefined, otherwise: T, origin: SettingOrigin) => T,
+): Pick<JobSettings, 'evaluationSteps' | 'earlyStop'> {
+  if (!evaluation && (evaluationSteps !== undefined || earlyStop)) {
+    const field = earlyStop ? 'earlyStop' : 'evaluationSteps';
+    const message = `${field} needs held-out examples to look at, and this job has none: turn evaluation on, or leave ${field} out.`;
+    throw fieldError('EVALUATION_SPLIT_WITHOUT_EVALUATION', field, message);
+  }
+  return {
+    evaluationSteps: pick('evaluationSteps', evaluationSteps, null, 'default'),
+    earlyStop: pick('earlyStop', earlyStop, false, 'default'),
+  };
 }
 
 async function requireReadyDataset(

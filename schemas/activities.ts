@@ -117,6 +117,11 @@ export interface TrainResult {
   trainedTokens: number;
   finalLoss: number;
   trainerSeconds: number;
+  /** The loss on the evaluation set had stopped falling, and the job wanted training to end then. */
+  earlyStopped?: boolean;
+  /** The step whose weights the adapter has, and its loss on the evaluation set; absent without evaluation while training. */
+  bestStep?: number;
+  bestLoss?: number;
 }
 
 /** The signal by which a GPU worker tells a job's workflow its milestones: an attempt that began, its first step, and about a hundred steps a run. */

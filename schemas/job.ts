@@ -50,6 +50,14 @@ const LoraRank = () =>
 const ownSettings = {
   quantization: Type.Optional(Type.String({ enum: ['none', 'nf4'], description: 'nf4: QLoRA. By default as the base model needs it' })),
   seed: Type.Optional(Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 })),
+  evaluationSteps: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: 2 ** 31 - 1,
+      description: 'Steps between two evaluations while training; once an epoch when absent. The model is that of the best one',
+    }),
+  ),
+  earlyStop: Type.Optional(Type.Boolean({ description: 'End training when the loss on the evaluation set has stopped falling' })),
   priority: Type.Optional(Type.Integer({ minimum: 1, maximum: 5, 'x-expected': 'a whole number from 1 (first) to 5; 3 when absent' })),
 };
 
@@ -171,7 +179,6 @@ export const SupervisedFineTuningJob = Type.Object({
   ),
   trainerLogsSignedUrl: ReadOnly(Type.String()),
   modelId: ReadOnly(Type.String()),
-  earlyStop: Ignored('Training runs to its last epoch.'),
   gradientAccumulationSteps: Ignored('The global batch is batchSizeSamples, whatever it takes to fill it.'),
   samplerCheckpointSaveIntervalSteps: Ignored('Checkpoints are written by time and by share of the run.'),
   rendererHuggingFaceRepoId: Ignored('The chat template is jinjaTemplate, or the base model’s.'),
@@ -235,6 +242,7 @@ export const JobMetric = Type.Object({
   tokens: Type.Integer(),
   trainedTokens: Type.Integer(),
   tokensPerSecond: Type.Number(),
+  evaluationLoss: Type.Optional(Type.Number({ description: 'On the evaluation set, at the steps where it is measured' })),
   time: Time(),
 });
 export type JobMetric = Static<typeof JobMetric>;

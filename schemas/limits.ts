@@ -24,6 +24,11 @@ export const MAX_LEARNING_RATE = 1;
 export const DEFAULT_EVALUATION_SPLIT = 0.15;
 /** Rows of the evaluation set that are scored, at most: enough for ±2 points of accuracy at 95 %. */
 export const MAX_EVALUATION_EXAMPLES = 2_000;
+/** Rows of the evaluation set that are looked at while training: what tells one step from another, at a small part of a step's cost. */
+export const MAX_IN_TRAINING_EXAMPLES = 500;
+/** Evaluations an epoch with `earlyStop`, and how many in a row must bring no lower loss before training ends. */
+export const EARLY_STOP_EVALUATIONS_PER_EPOCH = 4;
+export const EARLY_STOP_PATIENCE = 3;
 /** A user's chat or field template. The mean of 199 public chat templates is 3.4 KB. */
 export const MAX_TEMPLATE_BYTES = 64 * 1024;
 /** An attempt that brings no new checkpoint and no new step counts; after this many in a row the job fails. */

@@ -32,5 +32,9 @@ export interface JobSettings {
   evaluationSplit: number;
   /** A dataset of its own instead of a split. */
   evaluationDataset?: string;
+  /** Steps between two evaluations while training. null: once an epoch, more often with `earlyStop`. Absent, as in jobs of before: none. */
+  evaluationSteps?: number | null;
+  /** Training ends when the loss on the evaluation set has stopped falling. */
+  earlyStop?: boolean;
 }
 export type SettingOrigins = Record<string, SettingOrigin>;

@@ -93,6 +93,17 @@ export const TrainSpec = Type.Object({
     /** Folder of a complete checkpoint to go on from. A corrupt one is a `CHECKPOINT_CORRUPT` failure: the worker then names the one before. */
     resumeFrom: Type.Optional(Type.String({ minLength: 1 })),
   }),
+  /** Evaluation on held-out examples while training; the adapter is then that of the step with the lowest loss on them. */
+  evaluation: Type.Optional(
+    Type.Object({
+      path: Type.String({ minLength: 1 }),
+      /** After every so many steps, and after the last. */
+      everySteps: Type.Integer({ minimum: 1 }),
+      maxExamples: Type.Union([Type.Integer({ minimum: 1 }), Type.Null()]),
+      /** Evaluations in a row without a lower loss that end the training; null: it runs to its last step. */
+      patience: Type.Union([Type.Integer({ minimum: 1 }), Type.Null()]),
+    }),
+  ),
   /** Folder for the finished adapter: `adapter_config.json`, `adapter_model.safetensors`, the tokenizer. */
   outputPath: Type.String({ minLength: 1 }),
 });
@@ -136,7 +147,7 @@ export const StartedEvent = Type.Object({
   device: Type.String(),
   versions: Type.Record(Type.String(), Type.String()),
 });
-/** A stage that may be long and is otherwise silent: `loadModel`, `tokenize`, `download`, `evaluateBase`, `evaluateTuned`. Also the sign of life. */
+/** A stage that may be long and is otherwise silent: `loadModel`, `tokenize`, `download`, `evaluate` (while training), `evaluateBase`, `evaluateTuned`. Also the sign of life. */
 export const ProgressEvent = Type.Object({
   event: Type.Literal('progress'),
   stage: Type.String(),
@@ -171,6 +182,8 @@ export const StepEvent = Type.Object({
   trainedTokens: Type.Integer(),
   tokensPerSecond: Type.Number(),
   etaSeconds: nullableNumber,
+  /** Mean loss over the trained tokens of the held-out examples, after the steps where it is measured. */
+  evaluationLoss: Type.Optional(Type.Number()),
 });
 /** A complete checkpoint lies at `path`; `manifestSha256` is the hash of its `manifest.json`. */
 export const CheckpointEvent = Type.Object({
@@ -203,9 +216,14 @@ export const FailedEvent = Type.Object({
 export const InterruptedEvent = Type.Object({ event: Type.Literal('interrupted'), step: Type.Integer() });
 export const CompletedEvent = Type.Object({
   event: Type.Literal('completed'),
-  /** Train: the last step. Others: 0. */
+  /** Train: the last step made. Others: 0. */
   step: Type.Integer(),
   files: Type.Array(Type.Object({ name: Type.String(), sizeBytes: Type.Integer(), sha256: Type.String() })),
+  /** Train: the evaluation loss ended the training before its last step. */
+  earlyStopped: Type.Optional(Type.Boolean()),
+  /** Train with evaluation: the step whose weights the adapter has, and its loss on the held-out examples. */
+  bestStep: Type.Optional(Type.Integer()),
+  bestLoss: Type.Optional(Type.Number()),
   /** Seconds by part: imports, loadModel, tokenize, train, checkpoints, save. */
   seconds: Type.Record(Type.String(), Type.Number()),
 });

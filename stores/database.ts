@@ -185,6 +185,8 @@ export interface JobMetricsTable {
   tokens: BigInteger;
   trained_tokens: BigInteger;
   tokens_per_second: number;
+  /** Mean loss over the held-out examples after this step; null where it was not measured. */
+  evaluation_loss: number | null;
   time: Time;
 }
 export interface JobAttemptsTable {

@@ -306,6 +306,7 @@ export async function recordMetrics(database: Database, uid: string, metrics: Ne
           tokens: row.ref('excluded.tokens'),
           trained_tokens: row.ref('excluded.trained_tokens'),
           tokens_per_second: row.ref('excluded.tokens_per_second'),
+          evaluation_loss: row.ref('excluded.evaluation_loss'),
           time: row.ref('excluded.time'),
         }))
         .whereRef('job_metrics.attempt', '<=', 'excluded.attempt'),

@@ -67,7 +67,7 @@ async function untilTerminal(job: Job, input: JobInput): Promise<{ wandb: boolea
       dataActivities('register the model').registerModel({ uid: input.uid, name: input.name, prepared, training, evaluation });
     await job.interruptible(register);
     await cleanUp(input, { removeModel: false, removeJob: false });
-    await job.move('COMPLETED', 'done', `The model ${input.modelName} is ready.`);
+    await job.move(training.earlyStopped ? 'EARLY_STOPPED' : 'COMPLETED', 'done', `The model ${input.modelName} is ready.`);
   } catch (error) {
     await CancellationScope.nonCancellable(() => endWithout(job, input, error));
   }

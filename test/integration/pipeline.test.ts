@@ -55,6 +55,35 @@ const CASES: Case[] = [
   { kind: 'conversation', rows: conversation(60), task: { conversation: {} }, settings: { quantization: 'nf4' }, metric: 'perplexity' },
 ];
 
+it('ends early when the held-out loss rises, with the model of the best step', async () => {
+  const id = freshId('early');
+  const dataset = await uploadDataset(id, toJsonl(completion(24)));
+  await ok('POST', 'fineTuningJobs', {
+    jobId: id,
+    modelId: id,
+    dataset: dataset['name'],
+    baseModel: TINY_MODEL_NAME,
+    textCompletion: { inputTemplate: '{question}', outputTemplate: ' {answer}' },
+    epochs: 40,
+    batchSize: 4,
+    learningRate: 0.02,
+    earlyStop: true,
+    evaluationSteps: 2,
+  });
+  await untilState(id, 'JOB_STATE_EARLY_STOPPED');
+  const job = await ok('GET', `fineTuningJobs/${id}`);
+  expect(job).toMatchObject({ state: 'COMPLETED', earlyStop: true, progress: { percent: 100 } });
+  const curve = await metrics(id);
+  const measured = curve.filter((row) => row['evaluationLoss'] !== undefined);
+  const best = measured.reduce((least, row) => (row['evaluationLoss'] < least['evaluationLoss'] ? row : least));
+  expect(curve.length).toBeLessThan(200);
+  expect(measured.slice(-3).every((row) => row['evaluationLoss'] >= best['evaluationLoss'])).toBe(true);
+  const lineage = JSON.parse((await downloadModel(id))['lineage.json']!.toString()) as Json;
+  expect(lineage['training']).toMatchObject({ steps: curve.length, bestStep: best['step'], bestLoss: best['evaluationLoss'] });
+  // The evaluation of the registered adapter agrees: its perplexity is that of the best step, not of the last.
+  expect(Math.log(job['evaluationResult'].tuned)).toBeCloseTo(best['evaluationLoss'] as number, 4);
+});
+
 describe.each(CASES)('a $kind job', ({ kind, rows, task, settings, metric }) => {
   const id = freshId(kind);
 
@@ -91,6 +120,9 @@ describe.each(CASES)('a $kind job', ({ kind, rows, task, settings, metric }) => 
     const steps = (await metrics(id)).map((row) => row['step'] as number);
     expect(steps.length).toBeGreaterThan(1);
     expect(steps).toEqual(steps.map((_, index) => index + 1));
+    // Once an epoch and after the last step, the loss on the held-out rows.
+    const measured = (await metrics(id)).filter((row) => row['evaluationLoss'] !== undefined);
+    expect(measured).toHaveLength(Math.ceil((settings['epochs'] as number | undefined) ?? 1));
   });
 
   it('gives files that plain PEFT loads, and that give the evaluation again', async () => {

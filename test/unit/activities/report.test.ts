@@ -65,6 +65,7 @@ it('delivers metrics, settings and evaluation of the job, and links to the run',
     'train/learning_rate': 1e-4,
     'train/tokens_per_second': 900,
     'train/epoch': 0.25,
+    'eval/loss': 0.7,
   });
   expect(run.history[9]).not.toHaveProperty('train/grad_norm'); // not known for that step
   expect(run.config).toMatchObject({
@@ -179,6 +180,7 @@ async function makeJob(steps: number, wandbOf: { project: string } | null = { pr
       tokens: 100,
       trained_tokens: 60,
       tokens_per_second: 900,
+      evaluation_loss: index === 9 ? 0.7 : null,
     })),
   );
   await recordEvaluation(database, uid, { metric: 'accuracy', base: 0.4, tuned: 0.9, examples: 10, reportKey: 'r', trainerSeconds: 1 });
