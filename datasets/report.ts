@@ -10,7 +10,7 @@ import {
 } from '../schemas/validationReport.js';
 import { HashSet } from './hashSet.js';
 import { addProblem, excerpt, MAX_PLACES, PROBLEMS, type Finding, type ProblemCode, type ProblemTally } from './problems.js';
-import { MAX_DISTINCT, MAX_FIELDS, WORDS_PER_HASH, type FieldTally, type RangeTally, type RowShape } from './rangeTally.js';
+import { emptyTally, MAX_DISTINCT, MAX_FIELDS, WORDS_PER_HASH, type FieldTally, type RangeTally, type RowShape } from './rangeTally.js';
 
 /** What the ranges so far add up to; lines count from the start of the file. */
 export interface FileTally {
@@ -21,15 +21,11 @@ export interface FileTally {
   duplicatePlaces: { line: number; byteOffset: number }[];
 }
 
-/** Starts with the file's first range. */
-export function startFileTally(first: RangeTally): FileTally {
-  const file: FileTally = { total: first, hashes: new HashSet(), duplicates: 0, duplicatePlaces: [] };
-  addHashes(file, first, 0);
-  first.hashes = new Uint32Array(0);
-  return file;
+export function startFileTally(): FileTally {
+  return { total: emptyTally({ start: 0, end: 0 }), hashes: new HashSet(), duplicates: 0, duplicatePlaces: [] };
 }
 
-/** Adds the range that follows. */
+/** Adds the range that follows; its tally is used up. */
 export function addRange(file: FileTally, range: RangeTally): void {
   const { total } = file;
   const before = total.lines;
@@ -114,15 +110,10 @@ function mergeDistinct(known: Map<string, number> | undefined, added: Map<string
 export interface FileFacts {
   sizeBytes: number;
   sha256: string | undefined;
-  hasBom: boolean;
 }
 
-export function finishReport(file: FileTally, { sizeBytes, sha256, hasBom }: FileFacts): ValidationReport {
+export function finishReport(file: FileTally, { sizeBytes, sha256 }: FileFacts): ValidationReport {
   const { total } = file;
-  if (hasBom) {
-    const place = { line: 1, byteOffset: 0, found: 'bytes ef bb bf', expected: 'the first row', fix: 'nothing to do; UTF-8 needs no mark' };
-    addProblem(total.problems, 'W_BOM', 1, [place]);
-  }
   const format = datasetFormat(total);
   addFileProblems(file, format);
   const errors = reportProblems(total.problems, 'E_');

@@ -68,6 +68,7 @@ export function tallyRange(path: string, range: ByteRange, options: TallyOptions
       continue;
     }
     const { bytes, byteOffset } = block;
+    if (range.start === 0 && tally.lines === 0 && byteOffset > 0) addProblem(tally.problems, 'W_BOM', 1, [BOM_PLACE]);
     const text: BlockText = { bytes, isAscii: isAscii(bytes), isUtf8: isUtf8(bytes), marks: new TokenMarks(bytes) };
     const padded = scannedBlock(bytes);
     for (let from = 0, next = 0; from < bytes.length; from = next) {
@@ -349,6 +350,14 @@ function addFinding(tally: RangeTally, lineOffset: number, finding: Omit<Finding
   };
   addProblem(tally.problems, finding.code, 1, [place]);
 }
+
+const BOM_PLACE: ProblemPlace = {
+  line: 1,
+  byteOffset: 0,
+  found: 'bytes ef bb bf',
+  expected: 'the first row',
+  fix: 'nothing to do; UTF-8 needs no mark',
+};
 
 const BLANK_LINE: Finding = {
   code: 'W_BLANK',

@@ -1,21 +1,25 @@
 /**
  * Validates a dataset file of any size: every line, on worker threads, in bounded memory, while the caller's thread stays
  * free to heartbeat. The file is cut into byte ranges; threads read them in any order, and their tallies are added up in
- * file order, so the report is the same whatever the number of threads.
+ * file order, so the report is the same whatever the number of threads. What the ranges so far gave can be saved, and a
+ * later call goes on from there.
  */
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import { MAX_EXAMPLES } from '../schemas/limits.js';
 import type { ValidationReport } from '../schemas/validationReport.js';
-import type { ByteRange } from './blocks.js';
 import { checkFormat, FORMAT_HEAD_BYTES } from './checkFormat.js';
-import { addRange, finishReport, refuseFile, startFileTally, type FileTally } from './report.js';
 import type { RangeTally } from './rangeTally.js';
+import { finishReport, refuseFile } from './report.js';
+import { RangeQueue } from './rangeQueue.js';
+import { tallyRange } from './tally.js';
 
 export interface ValidateOptions {
   /** Called whenever work was done, several times a second: `bytes` are those validated, of `totalBytes`. */
-  onProgress?(progress: { bytes: number; totalBytes: number; examples: number }): void;
+  onProgress?(progress: ValidateProgress): void;
   /** Aborting ends the threads and rejects with the signal's reason. */
   signal?: AbortSignal;
   maxExamples?: number;
@@ -23,150 +27,117 @@ export interface ValidateOptions {
   threads?: number;
   /** The file's hash where the caller knows it, which saves reading the file twice. */
   sha256?: string;
+  /** Called with each stretch of the file that is done; validation ends when all are saved. */
+  onPart?(part: ValidatedPart): Promise<void>;
+  /** The parts that an earlier call saved, in order; what they cover is not read again. The file must be the same. */
+  parts?: readonly Buffer[];
 }
 
-/** Bytes a thread reads before it reports: small enough for steady progress, large enough that adding up costs nothing. */
-const RANGE_BYTES = 8 * 1024 * 1024;
-const DEFAULT_MAX_THREADS = 4;
+export interface ValidateProgress {
+  bytes: number;
+  totalBytes: number;
+  examples: number;
+}
 
-/** A thread's piece of work, and its answer. */
-export type ThreadTask =
-  { kind: 'tally'; path: string; range: ByteRange; maxRows: number; withoutDistinct: string[] } | { kind: 'hash'; path: string };
-export type ThreadReply = { kind: 'tally'; tally: RangeTally } | { kind: 'hash'; sha256: string } | { kind: 'hashing' };
+/** What validation learned from the bytes `start` to `end`, for a later call. */
+export interface ValidatedPart {
+  start: number;
+  end: number;
+  content: Buffer;
+}
+
+const DEFAULT_MAX_THREADS = 4;
+/** A file this small is read at once on the caller's thread: threads take longer to start. */
+const MAX_INLINE_BYTES = 256 * 1024;
 
 /** Rejects only when the file cannot be read or the signal aborts: what is wrong with the data is in the report. */
 export async function validateFile(path: string, options: ValidateOptions = {}): Promise<ValidationReport> {
   const { signal } = options;
   signal?.throwIfAborted();
   const { head, sizeBytes } = await readHead(path);
-  const problem = checkFormat(head);
+  const problem = options.parts?.length ? undefined : checkFormat(head);
   if (problem !== undefined) return refuseFile(problem, sizeBytes);
 
-  const ranges = Math.max(1, Math.ceil(sizeBytes / RANGE_BYTES));
-  const threads = Math.max(1, Math.min(options.threads ?? Math.min(availableParallelism(), DEFAULT_MAX_THREADS), ranges));
-  const reading = new Reading(path, sizeBytes, ranges, options);
-  const workers = Array.from({ length: threads }, startThread);
-  let onAbort: (() => void) | undefined;
+  const queue = new RangeQueue(path, sizeBytes, { ...options, maxExamples: options.maxExamples ?? MAX_EXAMPLES });
+  if (sizeBytes <= MAX_INLINE_BYTES) return validateInline(path, queue, options);
+  const stop = new AbortController();
+  const onAbort = () => stop.abort(signal?.reason);
+  signal?.addEventListener('abort', onAbort);
+  try {
+    const hashing = options.sha256 ?? hashFile(path, stop.signal);
+    await Promise.race([readRanges(queue, options, stop.signal), rejectionOf(hashing)]);
+    return finishReport(queue.file, { sizeBytes, sha256: queue.isCutShort ? undefined : await hashing });
+  } finally {
+    stop.abort();
+    signal?.removeEventListener('abort', onAbort);
+  }
+}
+
+function validateInline(path: string, queue: RangeQueue, { sha256, onProgress }: ValidateOptions): ValidationReport {
+  for (let task = queue.next(); task !== undefined; task = queue.next()) {
+    queue.add(tallyRange(task.path, task.range, { ...task, withoutDistinct: new Set(task.withoutDistinct) }));
+  }
+  onProgress?.(queue.progress());
+  const { sizeBytes } = queue;
+  return finishReport(queue.file, {
+    sizeBytes,
+    sha256: queue.isCutShort ? undefined : (sha256 ?? createHash('sha256').update(readFileSync(path)).digest('hex')),
+  });
+}
+
+/** Gives the queue's ranges to threads until it is done. */
+async function readRanges(queue: RangeQueue, options: ValidateOptions, signal: AbortSignal): Promise<void> {
+  if (queue.isDone) return options.onProgress?.(queue.progress());
+  const threads = Math.max(1, Math.min(options.threads ?? Math.min(availableParallelism(), DEFAULT_MAX_THREADS), queue.ranges));
+  const workers = Array.from({ length: threads }, () => new Worker(new URL('./startThread.js', import.meta.url)));
+  let saved = Promise.resolve();
   try {
     await new Promise<void>((resolve, reject) => {
-      onAbort = () => reject(signal?.reason as Error);
-      signal?.addEventListener('abort', onAbort);
-      const giveTask = (worker: Worker) => {
-        const task = reading.nextTask();
+      signal.addEventListener('abort', () => reject(signal.reason as Error));
+      const giveRange = (worker: Worker) => {
+        const task = queue.next();
         if (task !== undefined) worker.postMessage(task);
-        else if (reading.isDone()) resolve();
+        else if (queue.isDone) resolve();
       };
       for (const worker of workers) {
         worker.on('error', reject);
-        worker.on('message', (reply: ThreadReply) => {
+        worker.on('message', (tally: RangeTally) => {
           try {
-            reading.take(reply);
-            if (reply.kind !== 'hashing') giveTask(worker);
+            const part = queue.add(tally);
+            if (part !== undefined && options.onPart !== undefined) {
+              saved = saved.then(() => options.onPart!(part));
+              saved.catch(reject);
+            }
+            options.onProgress?.(queue.progress());
+            giveRange(worker);
           } catch (error) {
             reject(error as Error);
           }
         });
-        giveTask(worker);
+        giveRange(worker);
       }
     });
+    await saved;
   } finally {
-    if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
     await Promise.all(workers.map((worker) => worker.terminate()));
   }
-  return reading.report(head);
 }
 
-/** Hands out the ranges and the hash, and adds up what comes back. */
-class Reading {
-  private file: FileTally | undefined;
-  private nextRange = 0;
-  private merged = 0;
-  private readonly waiting = new Map<number, RangeTally>();
-  private hash: 'todo' | 'running' | { sha256: string };
-  private isStopped = false;
-  private repeat: ThreadTask | undefined;
+/** Settles only if the promise is rejected, and then the same way. */
+function rejectionOf(promise: Promise<unknown> | string): Promise<never> {
+  return new Promise((_, reject) => void Promise.resolve(promise).catch(reject));
+}
 
-  constructor(
-    private readonly path: string,
-    private readonly sizeBytes: number,
-    private readonly ranges: number,
-    private readonly options: ValidateOptions,
-  ) {
-    this.hash = options.sha256 === undefined ? 'todo' : { sha256: options.sha256 };
-  }
-
-  private get maxExamples(): number {
-    return this.options.maxExamples ?? MAX_EXAMPLES;
-  }
-
-  nextTask(): ThreadTask | undefined {
-    if (this.repeat !== undefined) {
-      const task = this.repeat;
-      this.repeat = undefined;
-      return task;
-    }
-    if (this.isStopped) return undefined;
-    if (this.nextRange < this.ranges) return this.rangeTask(this.nextRange++);
-    if (this.hash !== 'todo') return undefined;
-    this.hash = 'running';
-    return { kind: 'hash', path: this.path };
-  }
-
-  take(reply: ThreadReply): void {
-    if (reply.kind === 'hash') this.hash = { sha256: reply.sha256 };
-    if (reply.kind === 'tally') {
-      this.waiting.set(reply.tally.range.start, reply.tally);
-      this.mergeWaiting();
-    }
-    const bytes = Math.min(this.merged * RANGE_BYTES, this.sizeBytes);
-    this.options.onProgress?.({ bytes, totalBytes: this.sizeBytes, examples: this.file?.total.examples ?? 0 });
-  }
-
-  isDone(): boolean {
-    return this.file !== undefined && (this.isStopped || (this.merged === this.ranges && typeof this.hash === 'object'));
-  }
-
-  report(head: Buffer): ValidationReport {
-    if (this.file === undefined) throw new Error('no range was read');
-    const hasBom = head.subarray(0, 3).equals(Buffer.from([0xef, 0xbb, 0xbf]));
-    return finishReport(this.file, {
-      sizeBytes: this.sizeBytes,
-      sha256: typeof this.hash === 'object' ? this.hash.sha256 : undefined,
-      hasBom,
+async function hashFile(path: string, signal: AbortSignal): Promise<string> {
+  const worker = new Worker(new URL('./hashThread.js', import.meta.url), { workerData: path, execArgv: [] });
+  try {
+    return await new Promise<string>((resolve, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason as Error));
+      worker.on('error', reject);
+      worker.on('message', resolve);
     });
-  }
-
-  private rangeTask(index: number): ThreadTask {
-    const start = index * RANGE_BYTES;
-    const fields = this.file?.total.fields ?? new Map<string, { distinct?: unknown }>();
-    const withoutDistinct = [...fields].flatMap(([name, field]) => (field.distinct === undefined ? [name] : []));
-    const maxRows = this.maxExamples - (this.file?.total.rows ?? 0);
-    return {
-      kind: 'tally',
-      path: this.path,
-      range: { start, end: Math.min(start + RANGE_BYTES, this.sizeBytes) },
-      maxRows,
-      withoutDistinct,
-    };
-  }
-
-  private mergeWaiting(): void {
-    for (;;) {
-      const start = this.merged * RANGE_BYTES;
-      const tally = this.waiting.get(start);
-      if (tally === undefined || this.isStopped) return;
-      this.waiting.delete(start);
-      // The range was handed out before the ones in front of it were counted: if it goes over the limit, read it once more to
-      // learn at which line.
-      if (tally.rowOverLimit === undefined && (this.file?.total.rows ?? 0) + tally.rows > this.maxExamples) {
-        this.repeat = this.rangeTask(this.merged);
-        return;
-      }
-      if (this.file === undefined) this.file = startFileTally(tally);
-      else addRange(this.file, tally);
-      this.merged++;
-      this.isStopped = tally.rowOverLimit !== undefined;
-    }
+  } finally {
+    await worker.terminate();
   }
 }
 
@@ -179,8 +150,4 @@ async function readHead(path: string): Promise<{ head: Buffer; sizeBytes: number
   } finally {
     await file.close();
   }
-}
-
-function startThread(): Worker {
-  return new Worker(new URL('./startThread.js', import.meta.url));
 }

@@ -1,18 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { checkTask, type DatasetTask } from '../../../datasets/checkTask.js';
-import { finishReport, startFileTally } from '../../../datasets/report.js';
-import { tallyRange } from '../../../datasets/tally.js';
-import { conversation, makeFileWriter } from './files.js';
+import { conversation, makeFileWriter, reportInRanges } from './files.js';
 
 const write = makeFileWriter();
 
 function problems(rows: unknown[], task: DatasetTask): unknown[][] {
-  const tally = tallyRange(
-    write(rows.map((row) => JSON.stringify(row)).join('\n')),
-    { start: 0, end: 1e9 },
-    { maxRows: Infinity, withoutDistinct: new Set() },
-  );
-  const report = finishReport(startFileTally(tally), { sizeBytes: 1, sha256: undefined, hasBom: false });
+  const report = reportInRanges(write(rows.map((row) => JSON.stringify(row)).join('\n')));
   return checkTask(report, task).map(({ code, field, line, message }) => [code, field, line, message]);
 }
 

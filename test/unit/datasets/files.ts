@@ -1,8 +1,12 @@
 /** Small dataset files and seeded randomness for the tests of this folder. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll } from 'vitest';
+import { addRange, finishReport, startFileTally } from '../../../datasets/report.js';
+import type { ScanRow } from '../../../datasets/scanRow.js';
+import { tallyRange } from '../../../datasets/tally.js';
+import type { ValidationReport } from '../../../schemas/validationReport.js';
 
 /** A function that writes a file into a folder which is removed after the tests, and returns its path. */
 export function makeFileWriter(): (content: string | Buffer) => string {
@@ -27,4 +31,16 @@ export function makeRandom(seed: number): (limit: number) => number {
 
 export function conversation(...contents: string[]): { messages: { role: string; content: string }[] } {
   return { messages: contents.map((content, index) => ({ role: index % 2 === 0 ? 'user' : 'assistant', content })) };
+}
+
+/** The report of a file by way of ranges of a given size, on this thread. */
+export function reportInRanges(file: string, options: { rangeBytes?: number; sha256?: string; scan?: ScanRow } = {}): ValidationReport {
+  const sizeBytes = statSync(file).size;
+  const { rangeBytes = 1e9, sha256, scan } = options;
+  const total = startFileTally();
+  for (let start = 0; start === 0 || start < sizeBytes; start += rangeBytes) {
+    const range = { start, end: Math.min(start + rangeBytes, sizeBytes) };
+    addRange(total, tallyRange(file, range, { maxRows: Infinity, withoutDistinct: new Set() }, scan));
+  }
+  return finishReport(total, { sizeBytes, sha256 });
 }

@@ -1,10 +1,8 @@
 import { statSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { addRange, finishReport, startFileTally } from '../../../datasets/report.js';
 import { scanRow, type ScanRow } from '../../../datasets/scanRow.js';
-import { tallyRange } from '../../../datasets/tally.js';
 import type { ValidationReport } from '../../../schemas/validationReport.js';
-import { makeFileWriter, makeRandom } from './files.js';
+import { makeFileWriter, makeRandom, reportInRanges } from './files.js';
 
 const write = makeFileWriter();
 const chat = (...contents: unknown[]) =>
@@ -12,23 +10,13 @@ const chat = (...contents: unknown[]) =>
 
 /** The report of a file cut into ranges, and how many rows went the fast way. */
 function read(file: string, rangeBytes: number, way: 'fast' | 'exact'): { report: ValidationReport; fast: number } {
-  const sizeBytes = statSync(file).size;
   let fast = 0;
   const counted: ScanRow = (...given) => {
     const isScanned = scanRow(...given);
     if (isScanned) fast++;
     return isScanned;
   };
-  const tally = (start: number) =>
-    tallyRange(
-      file,
-      { start, end: Math.min(start + rangeBytes, sizeBytes) },
-      { maxRows: Infinity, withoutDistinct: new Set() },
-      way === 'fast' ? counted : () => false,
-    );
-  const total = startFileTally(tally(0));
-  for (let start = rangeBytes; start < sizeBytes; start += rangeBytes) addRange(total, tally(start));
-  return { report: finishReport(total, { sizeBytes, sha256: undefined, hasBom: false }), fast };
+  return { report: reportInRanges(file, { rangeBytes, scan: way === 'fast' ? counted : () => false }), fast };
 }
 
 function expectSameReports(content: string | Buffer, rangeBytes = 1e9): number {

@@ -1,15 +1,13 @@
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { isUtf8 } from 'node:buffer';
+import { appendFileSync, closeSync, openSync, writeSync } from 'node:fs';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { Compile } from 'typebox/compile';
-import { addRange, finishReport, startFileTally } from '../../../datasets/report.js';
 import { MAX_DISTINCT } from '../../../datasets/rangeTally.js';
-import { tallyRange, type TallyOptions } from '../../../datasets/tally.js';
-import { validateFile } from '../../../datasets/validate.js';
+import { validateFile, type ValidatedPart } from '../../../datasets/validate.js';
 import { ValidationReport } from '../../../schemas/validationReport.js';
-import { conversation, makeFileWriter, makeRandom } from './files.js';
+import { conversation, makeFileWriter, makeRandom, reportInRanges } from './files.js';
 
 const write = makeFileWriter();
 const checkReport = Compile(ValidationReport);
@@ -18,22 +16,7 @@ const jsonl = (...rows: unknown[]) => rows.map((row) => JSON.stringify(row) + '\
 const codes = (problems: ValidationReport['errors']) =>
   problems.map(({ code, count, places }) => [code, count, ...places.map(({ line }) => line)]);
 
-const READ_ALL: TallyOptions = { maxRows: Infinity, withoutDistinct: new Set() };
-
-/** The report by way of ranges of a given size, on this thread. */
-function reportInRanges(file: string, rangeBytes: number, maxRows = Infinity): ValidationReport {
-  const bytes = readFileSync(file);
-  const tally = (start: number) => tallyRange(file, { start, end: Math.min(start + rangeBytes, bytes.length) }, { ...READ_ALL, maxRows });
-  const total = startFileTally(tally(0));
-  for (let start = rangeBytes; start < bytes.length; start += rangeBytes) addRange(total, tally(start));
-  return finishReport(total, {
-    sizeBytes: bytes.length,
-    sha256: createHash('sha256').update(bytes).digest('hex'),
-    hasBom: bytes.indexOf('\ufeff') === 0,
-  });
-}
-
-const report = (content: string | Buffer) => reportInRanges(write(content), 1e9);
+const report = (content: string | Buffer) => reportInRanges(write(content));
 
 describe('every fault of a file gives its code, count and lines', () => {
   const latin1 = Buffer.from('{"text":"caf\xe9 au lait"}\n', 'latin1');
@@ -191,7 +174,7 @@ describe('the report counts', () => {
     const rows = Array.from({ length: MAX_DISTINCT + 1 }, (_, label) => ({ label }));
     expect(report(jsonl(...rows.slice(1))).fields[0]?.distinct).toHaveLength(MAX_DISTINCT);
     expect(report(jsonl(...rows)).fields[0]?.distinct).toBeUndefined();
-    expect(reportInRanges(write(jsonl(...rows)), 5000).fields[0]?.distinct).toBeUndefined();
+    expect(reportInRanges(write(jsonl(...rows)), { rangeBytes: 5000 }).fields[0]?.distinct).toBeUndefined();
   });
 
   test('the first 20 places of a problem and all of its number', () => {
@@ -228,14 +211,17 @@ describe('ranges and threads', () => {
   const file = write(`\ufeff${rows.join('\n')}`);
 
   test('any size of range gives the same report', () => {
-    const whole = reportInRanges(file, 1e9);
+    const whole = reportInRanges(file);
     expect(whole.errors.length).toBeGreaterThan(3);
-    for (const rangeBytes of [50, 777, 5000]) expect(reportInRanges(file, rangeBytes)).toEqual(whole);
+    for (const rangeBytes of [50, 777, 5000]) expect(reportInRanges(file, { rangeBytes })).toEqual(whole);
   });
 
   test('threads give that report too, in plain JSON of the published schema', async () => {
-    const found = await validateFile(file, { threads: 2 });
-    expect(found).toEqual(reportInRanges(file, 1e9));
+    const content = `\ufeff${rows.join('\n')}\n`.repeat(600);
+    const large = write(content);
+    const found = await validateFile(large, { threads: 2 });
+    expect(found.sizeBytes).toBeGreaterThan(8 * 1024 * 1024); // a range
+    expect(found).toEqual(reportInRanges(large, { sha256: createHash('sha256').update(content).digest('hex') }));
     const plain = JSON.parse(JSON.stringify(found)) as unknown;
     expect(checkReport.Check(plain)).toBe(true);
     expect(plain).toEqual(found);
@@ -268,9 +254,36 @@ describe('ranges and threads', () => {
     expect(exact.valid).toBe(true);
   });
 
+  test('goes on after the parts that were saved, and reads none of them again', async () => {
+    const row = (index: number) => JSON.stringify(conversation(`${'some words '.repeat(50)}${index}`, 'Hello'.repeat(80)));
+    const rows = `${Array.from({ length: 70_000 }, (_, index) => row(index)).join('\n')}\n`;
+    const file = write(rows);
+    appendFileSync(file, `{"messages":7}\n${rows}`);
+    const parts: ValidatedPart[] = [];
+    const options = { sha256: 'known', onPart: async (part: ValidatedPart) => void parts.push(part) };
+    const whole = await validateFile(file, options);
+    expect([whole.valid, whole.duplicates, parts.length]).toEqual([false, 70_000, 2]);
+
+    // Where it was read already, it is damaged now: a validation that read it again would see that.
+    const [first, second] = parts as [ValidatedPart, ValidatedPart];
+    const damaged = openSync(file, 'r+');
+    writeSync(damaged, Buffer.alloc(second.end - 1, 'x'), 0, second.end - 1, 0);
+    closeSync(damaged);
+    const progress: number[] = [];
+    const onProgress = ({ bytes }: { bytes: number }) => progress.push(bytes);
+    expect(await validateFile(file, { sha256: 'known', parts: [first.content, second.content], onProgress })).toEqual(whole);
+    expect(progress[0]).toBeGreaterThan(second.end);
+    // A part that is damaged itself, or does not follow, is not believed.
+    const small = write(`${chat}\n`);
+    for (const part of [Buffer.from('damaged'), second.content]) {
+      expect(await validateFile(small, { parts: [part] })).toEqual(await validateFile(small));
+    }
+  });
+
   test('an abort rejects with its reason, a missing file with the system error', async () => {
     const abort = new AbortController();
-    const running = validateFile(file, { signal: abort.signal, onProgress: () => abort.abort(new Error('stop it')) });
+    const large = write(`${chat}\n`.repeat(10_000));
+    const running = validateFile(large, { signal: abort.signal, onProgress: () => abort.abort(new Error('stop it')) });
     await expect(running).rejects.toThrow('stop it');
     await expect(validateFile(file, { signal: AbortSignal.abort(new Error('too late')) })).rejects.toThrow('too late');
     await expect(validateFile('/nowhere/rows.jsonl')).rejects.toThrow('ENOENT');
