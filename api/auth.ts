@@ -8,6 +8,7 @@ import { notFound, TemperError } from '../schemas/errors.js';
 import { hasPermission, PERMISSIONS, type Permission } from '../schemas/roles.js';
 import { findAccount } from '../stores/accounts.js';
 import { findCaller, type Caller } from '../stores/apiKeys.js';
+import type { Rates } from './rates.js';
 import type { ApiDependencies } from './server.js';
 
 /** What a caller must be allowed to do (schemas/roles.ts); `public`: nothing, no key is needed. */
@@ -16,6 +17,8 @@ export type Access = 'public' | Permission;
 declare module 'fastify' {
   interface FastifyRequest {
     caller: Caller;
+    /** True where an operator acts on another account. */
+    isManaged: boolean;
   }
   interface FastifyContextConfig {
     access?: Access;
@@ -29,23 +32,28 @@ declare module 'fastify' {
 /** The accounts whose base models everyone may read. */
 export const CATALOGUE_ACCOUNTS: readonly string[] = ['fireworks', 'temper'];
 
-export function requireKeys(server: FastifyInstance, { database, config }: ApiDependencies): void {
+export function requireKeys(server: FastifyInstance, { database, config }: ApiDependencies, rates: Rates): void {
   server.decorateRequest('caller', null as unknown as Caller);
+  server.decorateRequest('isManaged', false);
   server.addHook('onRoute', (route) => {
     if (!route.config?.access) throw new Error(`The route ${String(route.method)} ${route.url} declares no access.`);
   });
-  server.addHook('onRequest', async (request) => {
+  server.addHook('onRequest', async (request, reply) => {
     const { access, catalogue, operators } = request.routeOptions.config;
     if (access === 'public' || access === undefined) return; // undefined: no such route
     const key = readKey(request);
     const caller = key ? await findCaller(database, config.secretKeys, key) : null;
-    if (!caller)
+    if (!caller) {
+      await rates.countRefusedKey(request, reply);
       throw new TemperError('UNAUTHENTICATED', 'No valid API key. Send one with "Authorization: Bearer KEY" or "X-Api-Key: KEY".');
+    }
     request.caller = caller;
+    await rates.countRequest(request, reply);
     const { account } = (request.params ?? {}) as { account?: string };
     if (account !== undefined && account !== caller.accountId) {
-      const isManaged = operators === true && isOperator(caller, config.operatorAccountId) && (await findAccount(database, account));
-      if (!isManaged && !(catalogue && CATALOGUE_ACCOUNTS.includes(account))) throw foreign(request);
+      const mayManage = operators === true && isOperator(caller, config.operatorAccountId);
+      request.isManaged = mayManage && (await findAccount(database, account)) !== undefined;
+      if (!request.isManaged && !(catalogue && CATALOGUE_ACCOUNTS.includes(account))) throw foreign(request);
     }
     requirePermission(caller, access, config.operatorAccountId);
   });

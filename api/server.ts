@@ -14,6 +14,7 @@ import type { ObjectStore } from '../stores/objects.js';
 import type { SecretKeys } from '../stores/secretKeys.js';
 import { accountRoutes } from './accounts.js';
 import { apiKeyRoutes } from './apiKeys.js';
+import { auditRoutes, recordRequests } from './audit.js';
 import { describeAccess, requireKeys } from './auth.js';
 import { compileReader, parseJsonBody } from './body.js';
 import { datasetRoutes } from './datasets.js';
@@ -24,6 +25,8 @@ import { jobRecordRoutes } from './jobRecords.js';
 import { jobRoutes } from './jobs.js';
 import { modelRoutes } from './models.js';
 import { describeError } from './problems.js';
+import { quotaRoutes } from './quotas.js';
+import { openRates } from './rates.js';
 import { secretRoutes } from './secrets.js';
 import { answerUnknownRoutes } from './unknownRoutes.js';
 import { userRoutes } from './users.js';
@@ -85,7 +88,8 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
       'request',
     );
   });
-  requireKeys(server, dependencies);
+  requireKeys(server, dependencies, await openRates(server, dependencies.database));
+  recordRequests(server, dependencies);
   answerUnknownRoutes(server);
   await server.register(swagger, {
     openapi: {
@@ -117,6 +121,8 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   userRoutes(server, dependencies);
   apiKeyRoutes(server, dependencies);
   secretRoutes(server, dependencies);
+  quotaRoutes(server, dependencies);
+  auditRoutes(server, dependencies);
   datasetRoutes(server, dependencies);
   datasetUploadRoutes(server, dependencies);
   jobRoutes(server, dependencies);
@@ -153,6 +159,8 @@ function answerError(error: unknown, request: FastifyRequest, reply: FastifyRepl
   if (problem.unexpected) request.log.error({ err: error }, 'unexpected error');
   else if (problem.status >= 500)
     request.log.warn({ reason: problem.body.details[0]?.reason, cause: (error as Error).message }, 'unavailable');
-  if (problem.retryAfterSeconds !== undefined) void reply.header('retry-after', String(problem.retryAfterSeconds));
+  request.failureReason = problem.body.details[0]?.reason ?? '';
+  if (problem.retryAfterSeconds !== undefined && !reply.hasHeader('retry-after'))
+    void reply.header('retry-after', String(problem.retryAfterSeconds));
   return reply.status(problem.status).type('application/json').serializer(JSON.stringify).send(problem.body);
 }

@@ -158,6 +158,7 @@ export interface JobsTable {
   attempt: Generated<number>;
   workflow_started: Generated<boolean>;
   estimate: ColumnType<JobEstimate | null, string | null | undefined, string | null>;
+  is_running: Generated<boolean>;
   created_by: Generated<string>;
   create_time: Time;
   update_time: Time;
@@ -300,6 +301,30 @@ export interface IdempotencyKeysTable {
   create_time: Time;
 }
 
+export interface QuotasTable {
+  account_id: string;
+  id: string;
+  value: ColumnType<number | null, number | null, number | null>;
+  max_value: ColumnType<number | null, number | null, number | null>;
+  update_time: Time;
+}
+/** Rows are only added: the database refuses anything else. */
+export interface AuditEventsTable {
+  id: string;
+  account_id: string;
+  time: Time;
+  user_id: string;
+  user_account_id: string;
+  email: string;
+  key_id: string;
+  method: string;
+  path: string;
+  resource: string;
+  status: number;
+  reason: string;
+  address: string;
+}
+
 export interface Tables {
   accounts: AccountsTable;
   users: UsersTable;
@@ -313,6 +338,8 @@ export interface Tables {
   job_checkpoints: JobCheckpointsTable;
   models: ModelsTable;
   idempotency_keys: IdempotencyKeysTable;
+  quotas: QuotasTable;
+  audit_events: AuditEventsTable;
 }
 export type Database = Kysely<Tables>;
 

@@ -1,0 +1,101 @@
+/** The quotas of accounts, and what is in use of them: counted from the rows themselves, so that a count is never wrong for long. */
+import { sql } from 'kysely';
+import { TemperError } from '../schemas/errors.js';
+import { QUOTA_IDS, QUOTAS, type QuotaId } from '../schemas/quotas.js';
+import { TERMINAL_JOB_STATES } from '../schemas/states.js';
+import type { Database } from './database.js';
+
+export interface QuotaRecord {
+  id: QuotaId;
+  value: number;
+  maxValue: number;
+  updateTime: Date | null;
+}
+
+export async function listQuotas(database: Database, accountId: string): Promise<QuotaRecord[]> {
+  const rows = await database.selectFrom('quotas').selectAll().where('account_id', '=', accountId).execute();
+  return QUOTA_IDS.map((id) => {
+    const row = rows.find((candidate) => candidate.id === id);
+    const maxValue = row?.max_value ?? QUOTAS[id].default;
+    return { id, value: Math.min(row?.value ?? maxValue, maxValue), maxValue, updateTime: row?.update_time ?? null };
+  });
+}
+
+export async function readQuota(database: Database, accountId: string, id: QuotaId): Promise<QuotaRecord> {
+  return (await listQuotas(database, accountId)).find((quota) => quota.id === id)!;
+}
+
+/** Null gives a value back to its default. */
+export async function updateQuota(
+  database: Database,
+  accountId: string,
+  id: QuotaId,
+  fields: { value?: number | null; maxValue?: number | null },
+): Promise<QuotaRecord> {
+  const changes = {
+    ...(fields.value !== undefined ? { value: fields.value } : {}),
+    ...(fields.maxValue !== undefined ? { max_value: fields.maxValue } : {}),
+    update_time: sql<Date>`now()`,
+  };
+  await database
+    .insertInto('quotas')
+    .values({ account_id: accountId, id, value: null, max_value: null, ...changes })
+    .onConflict((conflict) => conflict.columns(['account_id', 'id']).doUpdateSet(changes))
+    .execute();
+  return readQuota(database, accountId, id);
+}
+
+/** Null where nothing is summed up. */
+export async function readUsage(database: Database, accountId: string, id: QuotaId): Promise<number | null> {
+  if (id === 'running-jobs') return countJobs(database, accountId, true);
+  if (id === 'queued-jobs') return countJobs(database, accountId, false);
+  if (id === 'stored-bytes') return sumStoredBytes(database, accountId);
+  return null;
+}
+
+/**
+ * The last thing a transaction that adds something does: it takes turns with the account's other such transactions, so that
+ * each counts what the ones before it added. What goes beyond the quota is undone with the transaction.
+ * @throws TemperError QUOTA_EXCEEDED
+ */
+export async function requireWithinQuota(transaction: Database, accountId: string, id: QuotaId, unit: string): Promise<void> {
+  await lockUsage(transaction, accountId);
+  const [{ value }, usage] = [await readQuota(transaction, accountId, id), (await readUsage(transaction, accountId, id)) ?? 0];
+  if (usage > value) throw quotaExceeded(accountId, id, `${usage} ${unit} where ${value} are allowed`);
+}
+
+export function quotaExceeded(accountId: string, id: QuotaId, amount: string): TemperError {
+  const advice = 'Free some, or ask an admin to raise it (temper list quotas shows them).';
+  return new TemperError('QUOTA_EXCEEDED', `The account's quota ${id} would be exceeded: ${amount}. ${advice}`, [
+    { reason: 'QUOTA_EXCEEDED', field: `accounts/${accountId}/quotas/${id}` },
+  ]);
+}
+
+/** Held to the transaction's end. */
+export async function lockUsage(transaction: Database, accountId: string): Promise<void> {
+  await sql`select pg_advisory_xact_lock(hashtextextended(${`quota ${accountId}`}, 0))`.execute(transaction);
+}
+
+async function countJobs(database: Database, accountId: string, isRunning: boolean): Promise<number> {
+  const { count } = await database
+    .selectFrom('jobs')
+    .select(sql<number>`count(*)`.as('count'))
+    .where('account_id', '=', accountId)
+    .where('is_running', '=', isRunning)
+    .where('state', 'not in', [...TERMINAL_JOB_STATES])
+    .executeTakeFirstOrThrow();
+  return count;
+}
+
+/** What is stored, and what uploads under way have declared. */
+async function sumStoredBytes(database: Database, accountId: string): Promise<number> {
+  const { rows } = await sql<{ bytes: number }>`
+    select (
+      select coalesce(sum(case when object_key is null then coalesce((upload ->> 'sizeBytes')::int8, 0) else size_bytes end), 0)
+      from datasets where account_id = ${accountId}
+    )::int8 + (
+      select coalesce(sum((file ->> 'sizeBytes')::int8), 0)
+      from models, jsonb_array_elements(files) as file where account_id = ${accountId}
+    )::int8 as bytes`.execute(database);
+  return rows[0]!.bytes;
+}
