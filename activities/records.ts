@@ -6,7 +6,7 @@ import { appendEvent } from '../stores/events.js';
 import { applyTransition, endAttempt } from '../stores/jobs.js';
 import type { ObjectStore } from '../stores/objects.js';
 
-export type RecordActivities = Omit<ControlActivities, 'report'>;
+export type RecordActivities = Omit<ControlActivities, 'report' | 'claimRun'>;
 
 export function makeRecords({ database, objects }: { database: Database; objects: ObjectStore }): RecordActivities {
   return {

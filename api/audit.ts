@@ -1,5 +1,6 @@
 /** Who did what: every request that may change something leaves a row, whatever its outcome; admins read them. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { sql } from 'kysely';
 import { Type, type Static } from 'typebox';
 import { AuditEvent } from '../schemas/auditEvent.js';
 import { notFound } from '../schemas/errors.js';
@@ -10,7 +11,6 @@ import { name, number, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';
 import { compileReadMask } from './readMask.js';
 import type { ApiDependencies } from './server.js';
-import { sql } from 'kysely';
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -48,8 +48,8 @@ export function recordRequests(server: FastifyInstance, { database }: ApiDepende
     return payload;
   });
   server.addHook('onResponse', async (request, reply) => {
-    // Without a caller nobody did anything; the log has it.
-    if (READING.has(request.method) || !request.caller) return;
+    // Without a caller nobody did anything, and a flood is no deed: the log has them.
+    if (READING.has(request.method) || !request.caller || request.failureReason === 'RATE_LIMITED') return;
     const event = describeRequest(request, reply.statusCode);
     await appendAuditEvent(database, event).catch((error: Error) =>
       request.log.error({ event, cause: error.message }, 'audit event not stored'),

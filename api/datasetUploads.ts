@@ -17,9 +17,10 @@ import { fieldError, TemperError } from '../schemas/errors.js';
 import { MAX_DIRECT_UPLOAD_BYTES, MAX_SIGNED_UPLOAD_BYTES, UPLOAD_URL_SECONDS } from '../schemas/limits.js';
 import { Empty, Id, SignedUrls } from '../schemas/wire.js';
 import { findTunableModel } from '../stores/baseModels.js';
-import type { Upload } from '../stores/database.js';
+import type { Database, Upload } from '../stores/database.js';
 import { recordUpload, type DatasetRecord } from '../stores/datasets.js';
 import { digestTap, type FileDigest } from '../stores/objects.js';
+import { quotaExceeded, readQuota } from '../stores/quotas.js';
 import { datasetName, requireDataset } from './datasets.js';
 import type { ApiDependencies } from './server.js';
 import { startValidation } from './temporal.js';
@@ -32,6 +33,7 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
   const { database, objects, temporal, config } = dependencies;
   const one = '/v1/accounts/:account/datasets/:id(^[^:/]+$)';
   const params = Type.Object({ account: Id(), id: Id() });
+  const slots = openUploadSlots(database);
 
   server.post(
     `${one}::upload`,
@@ -39,16 +41,16 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
     async (request) => {
       const dataset = requireOpen(await requireDataset(database, request.params));
       requireSmallEnough(request);
+      const done = await slots.take(dataset.account_id);
       const folder = path.join(config.tmpFolder, `upload-${process.pid}-${randomUUID()}`);
-      await mkdir(folder, { recursive: true });
       try {
+        await mkdir(folder, { recursive: true });
         const file = path.join(folder, 'file');
         const { filename, digest, baseModel } = await spoolFile(request, file);
         const counted = await requireTokenizer(dependencies, dataset, baseModel);
-        const key = uploadKey(dataset);
-        await objects.putFile(key, file, { digest });
-        const upload = { key, filename, ...digest };
-        if (!(await recordUpload(database, dataset.uid, upload))) throw immutable(dataset);
+        const upload = { key: uploadKey(dataset), filename, ...digest };
+        if (!(await recordUpload(database, dataset, upload))) throw immutable(dataset);
+        await objects.putFile(upload.key, file, { digest });
         await startValidation(temporal, dataset.account_id, validationInput(dataset, upload, counted));
         return {
           id: dataset.id,
@@ -59,6 +61,7 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
           purpose: 'fine-tune',
         };
       } finally {
+        done();
         await rm(folder, { recursive: true, force: true });
       }
     },
@@ -71,7 +74,7 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
       const dataset = requireOpen(await requireDataset(database, request.params));
       const { filename, sizeBytes } = readDeclaredFile((request.body as GetUploadEndpointRequest).filenameToSize);
       const key = uploadKey(dataset);
-      if (!(await recordUpload(database, dataset.uid, { key, filename, sizeBytes }))) throw immutable(dataset);
+      if (!(await recordUpload(database, dataset, { key, filename, sizeBytes }))) throw immutable(dataset);
       return { filenameToSignedUrls: { [filename]: await objects.signUpload(key, sizeBytes, UPLOAD_URL_SECONDS) } };
     },
   );
@@ -106,6 +109,21 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
       return {};
     },
   );
+}
+
+/** Direct uploads lie on this process's disk until they are published: an account may have so many of them at a time. */
+function openUploadSlots(database: Database): { take(accountId: string): Promise<() => void> } {
+  const taken = new Map<string, number>();
+  return {
+    async take(accountId) {
+      const { value } = await readQuota(database, accountId, 'concurrent-uploads');
+      const count = (taken.get(accountId) ?? 0) + 1;
+      if (count > value)
+        throw quotaExceeded(accountId, 'concurrent-uploads', `${count} direct uploads at a time where ${value} are allowed`);
+      taken.set(accountId, count);
+      return () => taken.set(accountId, taken.get(accountId)! - 1);
+    },
+  };
 }
 
 function requireOpen(dataset: DatasetRecord): DatasetRecord {

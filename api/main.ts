@@ -9,6 +9,7 @@ import { openEventFeed } from '../stores/eventFeed.js';
 import { openObjectStore } from '../stores/objects.js';
 import { readSecretKeys } from '../stores/secretKeys.js';
 import { reencryptSecrets } from '../stores/secrets.js';
+import { PATIENCE } from './connections.js';
 import { isDatabaseOutage } from './problems.js';
 import { buildServer } from './server.js';
 import { startPendingWorkflows } from './temporal.js';
@@ -49,6 +50,8 @@ const server = await buildServer({
     temporalNamespace: namespace,
     tmpFolder,
     logLevel: process.env['TEMPER_LOG_LEVEL'] || 'info',
+    trustedProxies: process.env['TEMPER_TRUSTED_PROXIES'] || undefined,
+    patience: PATIENCE,
   },
 });
 await server.listen({ host: process.env['TEMPER_HOST'] || '127.0.0.1', port: Number(process.env['TEMPER_PORT'] || 8420) });

@@ -17,6 +17,7 @@ import { apiKeyRoutes } from './apiKeys.js';
 import { auditRoutes, recordRequests } from './audit.js';
 import { describeAccess, requireKeys } from './auth.js';
 import { compileReader, parseJsonBody } from './body.js';
+import { answerBrokenRequest, httpOptions, limitBodyTime, REQUEST_TIMEOUT_MS, type Patience } from './connections.js';
 import { datasetRoutes } from './datasets.js';
 import { datasetUploadRoutes } from './datasetUploads.js';
 import { healthRoutes } from './health.js';
@@ -31,9 +32,6 @@ import { secretRoutes } from './secrets.js';
 import { answerUnknownRoutes } from './unknownRoutes.js';
 import { userRoutes } from './users.js';
 
-/** To receive a whole request: a direct upload of the largest size, over a line of 90 KB/s. */
-const REQUEST_TIMEOUT_MS = 30 * 60_000;
-
 export interface ApiConfig {
   /** 32 bytes, base64: signs page tokens, keys the hashes of requests. */
   secretKey: string;
@@ -46,6 +44,10 @@ export interface ApiConfig {
   tmpFolder: string;
   /** Log lines of this level and above, as JSON on stdout; `silent` for none. */
   logLevel: string;
+  /** Addresses of proxies before the API, whose word on the client's address is taken, as in `loopback,10.0.0.0/8`. */
+  trustedProxies?: string;
+  /** For how long slow clients are waited for. */
+  patience: Patience;
 }
 
 export interface ApiDependencies {
@@ -57,20 +59,25 @@ export interface ApiDependencies {
 }
 
 export async function buildServer(dependencies: ApiDependencies): Promise<FastifyInstance> {
+  const { config } = dependencies;
   const server = Fastify({
     bodyLimit: MAX_JSON_BODY_BYTES,
     genReqId: () => randomUUID(),
     requestIdHeader: false,
     // The query may hold anything a client put there by mistake, a key for example.
     logger: {
-      level: dependencies.config.logLevel,
+      level: config.logLevel,
       serializers: { req: (request: FastifyRequest) => ({ method: request.method, path: request.url.split('?')[0] }) },
     },
     logController: new LogController({ disableRequestLogging: true }),
     routerOptions: { maxParamLength: 500 },
     return503OnClosing: true,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    http: httpOptions(config.patience),
+    clientErrorHandler: answerBrokenRequest,
+    trustProxy: config.trustedProxies ?? false,
   });
+  limitBodyTime(server, config.patience);
   readJsonStrictly(server);
   server.setErrorHandler((error, request, reply) => answerError(error, request, reply));
   server.addHook('onSend', async (request, reply) => {

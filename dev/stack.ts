@@ -27,6 +27,7 @@
  *   TEMPER_GPU_PRICES       prices of GPU hours, as JSON (docs/estimates.md); without them no costs are shown
  *   TEMPER_PYTHON           interpreter with the trainer's packages (trainer/.venv/bin/python)
  *
+ *   TEMPER_TRUSTED_PROXIES  addresses of proxies before the API that tell it the client's, as in loopback,10.0.0.0/8 (none)
  *   TEMPER_HOST, TEMPER_LOG_LEVEL and TEMPER_S3_PUBLIC_ENDPOINT (the S3 address that users reach, for signed URLs) are for deployments.
  *   WANDB_BASE_URL, HF_ENDPOINT, HF_TOKEN and the rest of the environment are passed on as they are.
  */

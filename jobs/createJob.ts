@@ -6,6 +6,7 @@ import { resourceName } from '../schemas/names.js';
 import type { WandbSettings } from '../stores/database.js';
 import { appendEventIn } from '../stores/events.js';
 import { createJob, findJob, type JobRecord } from '../stores/jobs.js';
+import { requireWithinQuota } from '../stores/quotas.js';
 import type { SecretKeys } from '../stores/secretKeys.js';
 import { putSecret } from '../stores/secrets.js';
 import { withoutSecrets, type JobRequest } from './jobRequest.js';
@@ -64,6 +65,7 @@ export async function insertJob(sources: JobSources, wanted: WantedJob): Promise
         value: request.wandb.apiKey,
       });
     if (job) for (const event of warningEvents(resolved)) await appendEventIn(transaction, uid, event);
+    if (job) await requireWithinQuota(transaction, accountId, 'queued-jobs', 'jobs');
     return job;
   });
   return inserted ?? (await findJob(database, accountId, id))!;

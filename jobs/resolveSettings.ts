@@ -11,7 +11,6 @@ import {
   DEFAULT_MAX_GRAD_NORM,
   DEFAULT_SEED,
   DEFAULT_WEIGHT_DECAY,
-  MAX_EXAMPLES_TIMES_EPOCHS,
   MAX_LORA_RANK,
 } from '../schemas/limits.js';
 import { parseName, resourceName } from '../schemas/names.js';
@@ -21,6 +20,7 @@ import type { Database } from '../stores/database.js';
 import { findDataset, type DatasetRecord } from '../stores/datasets.js';
 import { findModel } from '../stores/models.js';
 import type { ObjectStore } from '../stores/objects.js';
+import { readQuota, type QuotaRecord } from '../stores/quotas.js';
 import { checkTaskAgainstDataset } from './checkTask.js';
 import type { JobRequest } from './jobRequest.js';
 import { didYouMean } from '../schemas/suggest.js';
@@ -80,7 +80,7 @@ export async function resolveSettings(sources: SettingsSources, accountId: strin
     maxGradNorm: 'default',
   });
   if (start.warmStartFrom) origins['warmStartFrom'] = 'given';
-  checkAmount(settings, dataset);
+  checkAmount(settings, dataset, await readQuota(sources.database, accountId, 'examples-times-epochs'));
   const warnings = request.warnings.map((message) => ({ code: 'SETTING_WITHOUT_EFFECT', message }));
   return { settings, origins, dataset, warnings: [...warnings, ...(await checkTaskAgainstDataset(sources, settings.task, dataset))] };
 }
@@ -278,9 +278,9 @@ async function requireReadyDataset(
   return dataset;
 }
 
-function checkAmount({ epochs, evaluationSplit }: JobSettings, { examples }: DatasetRecord): void {
-  if (examples * epochs > MAX_EXAMPLES_TIMES_EPOCHS) {
-    const amount = `${examples} examples × ${epochs} epochs are ${examples * epochs}, more than ${MAX_EXAMPLES_TIMES_EPOCHS}`;
+function checkAmount({ epochs, evaluationSplit }: JobSettings, { examples }: DatasetRecord, quota: QuotaRecord): void {
+  if (examples * epochs > quota.value) {
+    const amount = `${examples} examples × ${epochs} epochs are ${examples * epochs}, more than the quota ${quota.id}, ${quota.value}`;
     const message = `${amount}. Use fewer epochs or a smaller dataset.`;
     throw fieldError('EXAMPLES_TIMES_EPOCHS_TOO_LARGE', 'epochs', message);
   }

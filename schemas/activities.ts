@@ -175,6 +175,7 @@ export interface ControlActivities {
   recordDatasetOutcome(input: DatasetInput, outcome: DatasetOutcome): Promise<void>;
   recordTransition(transition: Transition): Promise<void>;
   recordEvent(input: { uid: string; key: string; type: string; message: string; data?: Record<string, unknown> }): Promise<void>;
+  claimRun(input: { uid: string }): Promise<void>;
   recordAttemptEnd(input: { uid: string; attempt: number; outcome: string; failure?: Failure }): Promise<void>;
   report(input: { uid: string; name: string; outcome: JobState }): Promise<{ url: string | null }>;
 }

@@ -13,6 +13,8 @@ export type Collection =
   | 'deployments'
   | 'deployedModels'
   | 'secrets'
+  | 'quotas'
+  | 'auditEvents'
   | 'schedules';
 
 export function isId(text: string): boolean {

@@ -2,6 +2,7 @@
 import { sql, type Selectable } from 'kysely';
 import type { DatasetOutcome } from '../schemas/activities.js';
 import type { Database, DatasetsTable, Upload } from './database.js';
+import { requireWithinQuota } from './quotas.js';
 
 export type DatasetRecord = Selectable<DatasetsTable>;
 
@@ -53,8 +54,19 @@ export function renameDataset(database: Database, accountId: string, id: string,
     .executeTakeFirstOrThrow();
 }
 
-/** Remembers an upload in progress. False when the dataset is READY by now: it cannot change. */
-export async function recordUpload(database: Database, uid: string, upload: Upload): Promise<boolean> {
+/**
+ * Remembers an upload in progress. False when the dataset is READY by now: it cannot change.
+ * @throws TemperError QUOTA_EXCEEDED when the account would have more stored than it may
+ */
+export function recordUpload(database: Database, dataset: { uid: string; account_id: string }, upload: Upload): Promise<boolean> {
+  return database.transaction().execute(async (transaction) => {
+    const isRecorded = await writeUpload(transaction, dataset.uid, upload);
+    if (isRecorded) await requireWithinQuota(transaction, dataset.account_id, 'stored-bytes', 'bytes');
+    return isRecorded;
+  });
+}
+
+async function writeUpload(database: Database, uid: string, upload: Upload): Promise<boolean> {
   const result = await database
     .updateTable('datasets')
     .set({ upload: JSON.stringify(upload), update_time: sql`now()`, status_code: 'OK', status_message: '' })

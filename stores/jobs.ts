@@ -161,6 +161,7 @@ export async function applyTransition(database: Database, transition: Transition
         update_time: sql`now()`,
         ...(failure ? { failure: JSON.stringify(failure), status_code: failure.code, status_message: failure.message } : {}),
         ...(transition.to === 'RUNNING' ? { started_time: sql<Date>`coalesce(started_time, now())` } : {}),
+        ...(transition.to === 'PAUSED' || isTerminal(transition.to) ? { is_running: false } : {}),
         ...(isTerminal(transition.to) ? { completed_time: sql<Date>`now()` } : {}),
       })
       .where('uid', '=', transition.uid)

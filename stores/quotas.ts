@@ -64,6 +64,40 @@ export async function requireWithinQuota(transaction: Database, accountId: strin
   if (usage > value) throw quotaExceeded(accountId, id, `${usage} ${unit} where ${value} are allowed`);
 }
 
+export interface Line {
+  /** Jobs of the account that run. */
+  running: number;
+  /** Jobs that wait and come before this one. */
+  ahead: number;
+  /** The number of the job's last transition. */
+  transition: number;
+}
+
+/**
+ * Counts a waiting job among those that run when the quota `running-jobs` has room for it and for all before it.
+ * @returns null when it may run; else how long the line is. Asked again, the answer holds.
+ */
+export function claimRun(database: Database, uid: string): Promise<Line | null> {
+  return database.transaction().execute(async (transaction) => {
+    const job = await transaction.selectFrom('jobs').selectAll().where('uid', '=', uid).forUpdate().executeTakeFirst();
+    if (!job || job.is_running || job.state !== 'PENDING') return null;
+    await lockUsage(transaction, job.account_id);
+    const { value } = await readQuota(transaction, job.account_id, 'running-jobs');
+    const running = await countJobs(transaction, job.account_id, true);
+    const { ahead } = await transaction
+      .selectFrom('jobs')
+      .select(sql<number>`count(*)`.as('ahead'))
+      .where('account_id', '=', job.account_id)
+      .where('is_running', '=', false)
+      .where('state', '=', 'PENDING')
+      .where(sql<boolean>`(priority, create_time, uid) < (${job.priority}, ${job.create_time}, ${job.uid}::uuid)`)
+      .executeTakeFirstOrThrow();
+    if (running + ahead >= value) return { running, ahead, transition: job.transition };
+    await transaction.updateTable('jobs').set({ is_running: true }).where('uid', '=', uid).execute();
+    return null;
+  });
+}
+
 export function quotaExceeded(accountId: string, id: QuotaId, amount: string): TemperError {
   const advice = 'Free some, or ask an admin to raise it (temper list quotas shows them).';
   return new TemperError('QUOTA_EXCEEDED', `The account's quota ${id} would be exceeded: ${amount}. ${advice}`, [

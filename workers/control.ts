@@ -1,6 +1,7 @@
 /** Workflows and the light steps: Postgres, trackers. Any number of these may run. */
 import { fileURLToPath } from 'node:url';
 import { Worker } from '@temporalio/worker';
+import { makeClaimRun } from '../activities/claimRun.js';
 import { makeRecords } from '../activities/records.js';
 import { makeReport } from '../activities/report.js';
 import { CONTROL_QUEUE } from '../schemas/taskQueues.js';
@@ -11,7 +12,7 @@ const worker = await Worker.create({
   ...workerOptions(environment),
   taskQueue: CONTROL_QUEUE,
   workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)),
-  activities: { ...makeRecords(environment), ...makeReport(environment) },
+  activities: { ...makeRecords(environment), ...makeClaimRun(environment), ...makeReport(environment) },
   maxConcurrentWorkflowTaskExecutions: 40,
   maxConcurrentActivityTaskExecutions: 40,
   // A workflow cached by a worker that was killed waits this long before another takes it.

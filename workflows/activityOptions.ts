@@ -16,6 +16,13 @@ const RECORD: ActivityOptions = {
   retry: { initialInterval: '200ms', maximumInterval: '30s' },
 };
 
+/** A job's turn among those of its account: asked for until it comes. The activity says itself when to ask again. */
+const TURN: ActivityOptions = {
+  taskQueue: CONTROL_QUEUE,
+  startToCloseTimeout: '10s',
+  retry: { initialInterval: '1s', maximumInterval: '30s' },
+};
+
 /** Validate, render, register: as long as the data is large; the heartbeat tells a dead worker in 15 s. */
 const STREAM: ActivityOptions = {
   taskQueue: DATA_QUEUE,
@@ -54,7 +61,11 @@ const EVALUATE_RETRY = { initialInterval: '1s', maximumInterval: '5m', maximumAt
 
 /** @param summary  the line that the Temporal UI shows on the activity */
 export function recordActivities(summary: string) {
-  return proxyActivities<Omit<ControlActivities, 'report'>>({ ...RECORD, summary });
+  return proxyActivities<Omit<ControlActivities, 'report' | 'claimRun'>>({ ...RECORD, summary });
+}
+
+export function turnActivity(summary: string) {
+  return proxyActivities<Pick<ControlActivities, 'claimRun'>>({ ...TURN, summary });
 }
 
 export function cleanUpActivity(summary: string) {

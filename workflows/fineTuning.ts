@@ -12,13 +12,22 @@ import {
   allHandlersFinished,
   condition,
   isCancellation,
+  patched,
   setHandler,
   sleep,
 } from '@temporalio/workflow';
 import type { EvaluationResult, Failure, JobInput, PreparedSet, TrainResult } from '../schemas/activities.js';
 import { MAX_ATTEMPTS_WITHOUT_PROGRESS } from '../schemas/limits.js';
 import type { JobState } from '../schemas/states.js';
-import { cleanUpActivity, dataActivities, evaluateActivity, recordActivities, reportActivities, trainActivity } from './activityOptions.js';
+import {
+  cleanUpActivity,
+  dataActivities,
+  evaluateActivity,
+  recordActivities,
+  reportActivities,
+  trainActivity,
+  turnActivity,
+} from './activityOptions.js';
 import { failureOf, progressOf } from './failures.js';
 import { Job } from './job.js';
 import {
@@ -103,6 +112,7 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
     if (job.wish === 'pause') await pause(job);
     if (job.state === 'VALIDATING' || job.state === 'PAUSED')
       await job.move('PENDING', 'queued', job.state === 'PAUSED' ? `Resumed by ${job.wishedBy}; waiting for a GPU.` : 'Waiting for a GPU.');
+    if (job.state === 'PENDING' && patched('running-jobs-quota') && !(await takeTurn(job, input))) continue;
     job.attempt += 1;
     const { attempt } = job;
     const place = { accountId: input.accountId, priority: job.priority };
@@ -137,6 +147,17 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
       await job.pausable(() => sleep(backoffMs(withoutProgress))).catch(rethrowIfEnding(job));
       reason = failure.code;
     }
+  }
+}
+
+/** Waits until the account may run one more job; false when a pause came first. */
+async function takeTurn(job: Job, input: JobInput): Promise<boolean> {
+  try {
+    await job.pausable(() => turnActivity('wait for the turn of the account').claimRun({ uid: input.uid }));
+    return true;
+  } catch (error) {
+    if (!isCancellation(error) || job.ending) throw error;
+    return false;
   }
 }
 

@@ -1,19 +1,8 @@
 /** What the API answers while something it needs is away: a server of its own here, with one address that nobody answers. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { Client, Connection } from '@temporalio/client';
 import type { FastifyInstance } from 'fastify';
 import { afterEach, describe, expect, it } from 'vitest';
-import { buildServer } from '../../../api/server.js';
-import { loadSecrets } from '../../../dev/secrets.js';
-import { openDatabase } from '../../../stores/database.js';
-import { openEventFeed } from '../../../stores/eventFeed.js';
-import { openObjectStore } from '../../../stores/objects.js';
-import { freshId, jobState, ok, secretKeys, stack, twoRowJob, until } from '../../temper.js';
-
-/** A port that refuses: nothing listens on it. */
-const NOWHERE = '127.0.0.1:9';
+import { freshId, jobState, ok, stack, twoRowJob, until } from '../../temper.js';
+import { NOWHERE, startApi } from './server.js';
 
 const closers: (() => Promise<unknown>)[] = [];
 
@@ -21,44 +10,9 @@ afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();
 });
 
-async function serverWithout(missing: 'temporal' | 'database' | 'objects' | null): Promise<FastifyInstance> {
-  const { databaseUrl, temporalAddress, temporalNamespace, s3Endpoint, s3Bucket, home } = stack();
-  const secrets = loadSecrets(home);
-  process.env['AWS_ACCESS_KEY_ID'] = secrets.s3AccessKeyId;
-  process.env['AWS_SECRET_ACCESS_KEY'] = secrets.s3SecretAccessKey;
-  const url = missing === 'database' ? `postgres://x:y@${NOWHERE}/z` : databaseUrl;
-  const database = openDatabase(url);
-  const events = openEventFeed(url);
-  const connection = Connection.lazy({ address: missing === 'temporal' ? NOWHERE : temporalAddress });
-  const objects = openObjectStore({
-    endpoint: missing === 'objects' ? `http://${NOWHERE}` : s3Endpoint,
-    region: 'us-east-1',
-    bucket: s3Bucket,
-  });
-  const tmpFolder = mkdtempSync(path.join(tmpdir(), 'temper-api-'));
-  const server = await buildServer({
-    database,
-    events,
-    objects,
-    temporal: new Client({ connection, namespace: temporalNamespace }),
-    config: {
-      secretKey: secrets.secretKey,
-      secretKeys: secretKeys(),
-      operatorAccountId: stack().accountId,
-      temporalNamespace,
-      tmpFolder,
-      logLevel: 'silent',
-    },
-  });
-  closers.push(
-    async () => rmSync(tmpFolder, { recursive: true }),
-    () => database.destroy(),
-    () => events.close(),
-    async () => objects.close(),
-  );
-  // Closing a connection that is still being tried throws in the client's own timer.
-  if (missing !== 'temporal') closers.push(() => connection.close());
-  closers.push(() => server.close());
+async function serverWithout(missing?: 'temporal' | 'database' | 'objects'): Promise<FastifyInstance> {
+  const { server, close } = await startApi({}, missing);
+  closers.push(close);
   return server;
 }
 
@@ -132,5 +86,5 @@ it.each(['temporal', 'database', 'objects'] as const)('is not ready without %s, 
 });
 
 it('is ready when all of them answer', async () => {
-  expect((await (await serverWithout(null)).inject({ url: '/readyz' })).statusCode).toBe(200);
+  expect((await (await serverWithout()).inject({ url: '/readyz' })).statusCode).toBe(200);
 });
