@@ -6,7 +6,7 @@ const only = (from, allowed, comment) => ({
   severity: 'error',
   from: { path: folder(from) },
   to: {
-    path: '^(api|cli|activities|bench|datasets|dev|jobs|models|schemas|stores|templates|test|tokens|workers|workflows)/',
+    path: '^(api|cli|activities|bench|datasets|dev|estimates|jobs|models|preview|schemas|stores|templates|test|tokens|workers|workflows)/',
     pathNot: [from, ...allowed].map(folder),
   },
 });
@@ -20,7 +20,13 @@ module.exports = {
     only('models', ['schemas', 'datasets'], 'Checking the files of models.'),
     only('templates', ['schemas', 'datasets'], 'Rendering rows.'),
     only('tokens', ['schemas', 'datasets'], 'Counting tokens as the trainer does.'),
-    only('jobs', ['schemas', 'stores', 'datasets', 'templates'], 'A request to a job’s settings and row: for the API and for activities.'),
+    only('estimates', ['schemas', 'models'], 'What a job will take.'),
+    only(
+      'preview',
+      ['schemas', 'datasets', 'templates', 'tokens', 'models', 'estimates'],
+      'What a job will train on: on a server or from a file, never Temporal or Postgres.',
+    ),
+    only('jobs', ['schemas', 'stores', 'datasets', 'templates', 'estimates', 'models'], 'A request to a job’s settings and row: for the API and for activities.'),
     only(
       'activities',
       ['schemas', 'stores', 'datasets', 'models', 'templates', 'tokens', 'jobs'],
@@ -28,10 +34,10 @@ module.exports = {
     ),
     only(
       'api',
-      ['schemas', 'stores', 'datasets', 'templates', 'jobs', 'workflows'],
+      ['schemas', 'stores', 'datasets', 'templates', 'tokens', 'estimates', 'preview', 'jobs', 'workflows'],
       'Starts and messages workflows; never runs a step itself.',
     ),
-    only('cli', ['schemas', 'datasets', 'templates'], 'Talks HTTP; works offline on files.'),
+    only('cli', ['schemas', 'datasets', 'templates', 'tokens', 'estimates', 'preview'], 'Talks HTTP; works offline on files.'),
     only('workers', ['schemas', 'stores', 'activities'], 'Composition roots.'),
     {
       name: 'api-imports-only-messages-of-workflows',
@@ -43,7 +49,7 @@ module.exports = {
     {
       name: 'stores-templates-and-jobs-know-no-temporal',
       severity: 'error',
-      from: { path: '^(stores|templates|tokens|datasets|jobs|cli)/' },
+      from: { path: '^(stores|templates|tokens|estimates|preview|datasets|jobs|cli)/' },
       to: { path: '@temporalio' },
     },
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
@@ -51,7 +57,7 @@ module.exports = {
     {
       name: 'no-dev-dependencies-in-the-product',
       severity: 'error',
-      from: { path: '^(api|cli|activities|datasets|jobs|models|schemas|stores|templates|tokens|workers|workflows)/' },
+      from: { path: '^(api|cli|activities|datasets|estimates|jobs|models|preview|schemas|stores|templates|tokens|workers|workflows)/' },
       to: { dependencyTypes: ['npm-dev'] },
     },
   ],

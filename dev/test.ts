@@ -134,6 +134,8 @@ function existingFolders(): string[] {
     'models',
     'templates',
     'tokens',
+    'estimates',
+    'preview',
     'dev',
   ];
   return folders.filter((folder) => existsSync(join(rootFolder, folder)));

@@ -1,0 +1,104 @@
+/** What a job will take: examples, steps, tokens, memory, time and cost, as far as they can be known before it runs. */
+import { describeLayout } from '../models/families.js';
+import { asMoney, pricePerHour, type GpuPrices, type Money } from '../schemas/prices.js';
+import type { JobSettings } from '../schemas/task.js';
+import { estimateMemory, type MemoryEstimate } from './memory.js';
+import { planJob, type Plan } from './plan.js';
+
+/** What was measured on earlier jobs of the base model: on which device, over how many tokens. */
+export interface Throughput {
+  device: string;
+  quantization: 'none' | 'nf4';
+  tokensPerSecond: number;
+  /** Jobs that it was measured on. */
+  jobs: number;
+}
+
+/** What a sample of the rendered rows has shown. */
+export interface TokenSample {
+  /** Every row was counted. */
+  exact: boolean;
+  rows: number;
+  /** Means of an example after the cut-off. */
+  tokensPerExample: number;
+  trainedPerExample: number;
+  longestExample: number;
+  truncatedShare: number;
+  /** Examples that keep no trained token: training leaves them out. */
+  droppedShare: number;
+}
+
+export type EstimatedSettings = Pick<
+  JobSettings,
+  'batchSize' | 'epochs' | 'evaluationSplit' | 'cutoffLength' | 'loraRank' | 'quantization'
+>;
+
+export interface EstimateInput {
+  settings: EstimatedSettings;
+  /** Rows of the dataset. */
+  examples: number;
+  /** Null where tokens could not be counted. */
+  sample: TokenSample | null;
+  /** The base model's config.json; null when it could not be read. */
+  modelConfig: Record<string, unknown> | null;
+  throughput: Throughput[];
+  prices: GpuPrices | null;
+}
+
+export interface JobEstimate extends Plan {
+  /** Over all epochs. `basis`: every row counted, or a sample of them. */
+  tokens: ({ basis: 'EXACT' | 'SAMPLED'; total: number; trained: number } & Omit<TokenSample, 'exact'>) | null;
+  memory: MemoryEstimate | null;
+  /** Why there is no memory estimate. */
+  memoryUnknown?: string;
+  /** Training alone, on each kind of device where this deployment has trained the base model; empty: not known. */
+  time: { device: string; tokensPerSecond: number; seconds: number; jobs: number; cost?: Money }[];
+}
+
+export function estimateJob({ settings, examples, sample, modelConfig, throughput, prices }: EstimateInput): JobEstimate {
+  const plan = planJob(settings, examples, sample?.droppedShare);
+  const memory = memoryOf(settings, sample, modelConfig);
+  const total = sample && Math.round(sample.tokensPerExample * plan.examplesSeen);
+  const measured = total === null ? [] : throughput.filter(({ quantization }) => quantization === settings.quantization);
+  return {
+    ...plan,
+    tokens: sample && {
+      basis: sample.exact ? 'EXACT' : 'SAMPLED',
+      total: total!,
+      trained: Math.round(sample.trainedPerExample * plan.examplesSeen),
+      rows: sample.rows,
+      tokensPerExample: sample.tokensPerExample,
+      trainedPerExample: sample.trainedPerExample,
+      longestExample: sample.longestExample,
+      truncatedShare: sample.truncatedShare,
+      droppedShare: sample.droppedShare,
+    },
+    ...memory,
+    time: measured.map(({ device, tokensPerSecond, jobs }) => {
+      const seconds = Math.round(total! / tokensPerSecond);
+      return { device, tokensPerSecond: Math.round(tokensPerSecond), seconds, jobs, ...costOf(seconds, device, prices) };
+    }),
+  };
+}
+
+/** Empty where no price is set for the device. */
+export function costOf(seconds: number, device: string | undefined, prices: GpuPrices | null): { cost?: Money } {
+  const price = prices ? pricePerHour(prices, device) : undefined;
+  return price === undefined ? {} : { cost: asMoney((seconds / 3600) * price, prices!.currency) };
+}
+
+function memoryOf(
+  settings: EstimatedSettings,
+  sample: TokenSample | null,
+  modelConfig: Record<string, unknown> | null,
+): Pick<JobEstimate, 'memory' | 'memoryUnknown'> {
+  if (modelConfig === null) return { memory: null, memoryUnknown: "The base model's config.json could not be read." };
+  const { layout, problem } = describeLayout(modelConfig);
+  if (!layout) return { memory: null, memoryUnknown: problem.message };
+  // Where tokens are not known, the longest that may be.
+  const longestExample = sample?.longestExample || settings.cutoffLength;
+  const meanExample = sample?.tokensPerExample || settings.cutoffLength;
+  const trainedShare = sample && sample.tokensPerExample > 0 ? sample.trainedPerExample / sample.tokensPerExample : 1;
+  const batchTokens = Math.ceil(settings.batchSize * meanExample);
+  return { memory: estimateMemory(layout, settings, { longestExample, batchTokens, trainedShare }) };
+}
