@@ -57,6 +57,15 @@ const DICT_METHODS: ReadonlyMap<string, DictMethod> = new Map<string, DictMethod
   ['copy', (dict) => dict],
 ]);
 
+/** Fewest and most arguments of those; the others take none. */
+const ARGUMENT_COUNTS: Record<string, [least: number, most: number]> = { index: [1, 3], count: [1, 1], get: [1, 2] };
+
+function checkCount(method: string, args: Value[]): Value[] {
+  const [least, most] = ARGUMENT_COUNTS[method] ?? [0, 0];
+  if (args.length < least || args.length > most) fail(`${method}() does not take ${args.length} arguments`);
+  return args;
+}
+
 const CHANGES_LIST = new Set(['append', 'clear', 'extend', 'insert', 'pop', 'remove', 'reverse', 'sort']);
 const CHANGES_DICT = new Set(['clear', 'pop', 'popitem', 'setdefault', 'update']);
 
@@ -150,14 +159,14 @@ export function findAttribute(object: Value, name: string): Value {
   if (Array.isArray(object)) {
     if (object instanceof Tuple && name === 'copy') return undefined;
     const method = LIST_METHODS.get(name);
-    return method && new Callable(name, 'builtin_function_or_method', (run, args) => method(object, args, run));
+    return method && new Callable(name, 'builtin_function_or_method', (run, args) => method(object, checkCount(name, args), run));
   }
   if (object instanceof Loop) return loopAttribute(object, name);
   if (object instanceof Callable) return Object.hasOwn(object.attributes, name) ? object.attributes[name] : undefined;
   if (object instanceof Cycler) return cyclerAttribute(object, name);
   if (isDict(object)) {
     const method = DICT_METHODS.get(name);
-    return method && new Callable(name, 'builtin_function_or_method', (_run, args) => method(object, args));
+    return method && new Callable(name, 'builtin_function_or_method', (_run, args) => method(object, checkCount(name, args)));
   }
   if (object instanceof Range) return name === 'start' || name === 'stop' || name === 'step' ? object[name] : undefined;
   if (isNumber(object)) return numberAttribute(object, name);

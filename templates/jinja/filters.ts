@@ -30,6 +30,7 @@ import {
   lengthOf,
   numeric,
   requireIndex,
+  requireText,
   spend,
   typeName,
   type Keywords,
@@ -41,20 +42,24 @@ export type Filter = (run: Run, value: Value, args: Value[], keywords: Keywords)
 
 /**
  * A filter's name, its parameters, and what it does. `run`, the value, then the arguments in the parameters' order, undefined where not
- * given. A filter without a list of parameters takes the arguments as they are.
+ * given; the first `required` must be. A filter without a list of parameters takes the arguments as they are.
  */
 type BoundFilter = (run: Run, value: Value, ...args: Value[]) => Value;
-const bound = (name: string, parameters: string[], apply: BoundFilter): [string, Filter] => [
+const bound = (name: string, parameters: string[], apply: BoundFilter, required = 0): [string, Filter] => [
   name,
   (run, value, args, keywords) => {
-    if (args.length === 0 && keywords.size === 0) return apply(run, value);
-    return apply(run, value, ...bindArguments(name, parameters, args, keywords));
+    if (args.length === 0 && keywords.size === 0 && required === 0) return apply(run, value);
+    const given = bindArguments(name, parameters, args, keywords);
+    for (let index = args.length; index < required; index++)
+      if (!keywords.has(parameters[index]!)) fail(`${name} lacks an argument: ${parameters[index]}`);
+    return apply(run, value, ...given);
   },
 ];
-/** A filter on text that gives text: a safe string stays one. */
-const onText = (name: string, parameters: string[], apply: (run: Run, text: string, ...args: Value[]) => string): [string, Filter] =>
+/** A filter on text that gives text: a safe string stays one. Most filters take any value for the text it prints as. */
+type TextFilter = (run: Run, text: string, ...args: Value[]) => string;
+const onText = (name: string, parameters: string[], apply: TextFilter, takesAny = true): [string, Filter] =>
   bound(name, parameters, (run, value, ...args) => {
-    const text = checkText(run, apply(run, toText(run, value), ...args));
+    const text = checkText(run, apply(run, takesAny ? toText(run, value) : requireText(value, `the value of ${name}`), ...args));
     return value instanceof SafeText ? new SafeText(text) : text;
   });
 const unavailable = (name: string): [string, Filter] => [
@@ -66,8 +71,8 @@ const unavailable = (name: string): [string, Filter] => [
 
 export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   bound('abs', [], (_run, value) => absolute(value)),
-  bound('attr', ['name'], (run, value, name) => findAttribute(value, toText(run, name))),
-  bound('batch', ['linecount', 'fill_with'], batch),
+  bound('attr', ['name'], (run, value, name) => findAttribute(value, toText(run, name)), 1),
+  bound('batch', ['linecount', 'fill_with'], batch, 1),
   onText('capitalize', [], (_run, text) => capitalize(text)),
   onText('center', ['width'], (run, text, width = 80) => TEXT_METHODS.get('center')!.call(text, [width], NO_KEYWORDS, run) as string),
   bound('count', [], (_run, value) => lengthOf(value)),
@@ -80,8 +85,8 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   bound('first', [], (run, value) => (value instanceof OneShot ? value.takeFirst() : itemsOf(run, value)[0])),
   bound('float', ['default'], (_run, value, otherwise) => toFloatValue(value, otherwise)),
   ['format', format],
-  bound('groupby', ['attribute', 'default', 'case_sensitive'], groupBy),
-  onText('indent', ['width', 'first', 'blank'], indent),
+  bound('groupby', ['attribute', 'default', 'case_sensitive'], groupBy, 1),
+  onText('indent', ['width', 'first', 'blank'], indent, false),
   bound('int', ['default', 'base'], (_run, value, otherwise, base) => toIntegerValue(value, otherwise, base)),
   bound('items', [], items),
   bound('join', ['d', 'attribute'], join),
@@ -98,22 +103,25 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   ),
   ['reject', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: false, keep: false })],
   ['rejectattr', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: true, keep: false })],
-  bound('replace', ['old', 'new', 'count'], (run, value, old, next, count) =>
-    replace(run, toText(run, value), toText(run, old), toText(run, next), count ?? -1),
+  bound(
+    'replace',
+    ['old', 'new', 'count'],
+    (run, value, old, next, count) => replace(run, toText(run, value), toText(run, old), toText(run, next), count ?? -1),
+    2,
   ),
   bound('reverse', [], reverse),
   bound('round', ['precision', 'method'], (_run, value, precision, method) => roundNumber(value, precision, method)),
   bound('safe', [], (run, value) => new SafeText(toText(run, value))),
   ['select', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: false, keep: true })],
   ['selectattr', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: true, keep: true })],
-  bound('slice', ['slices', 'fill_with'], slices),
+  bound('slice', ['slices', 'fill_with'], slices, 1),
   bound('sort', ['reverse', 'case_sensitive', 'attribute'], sort),
   onText('string', [], (_run, text) => text),
   bound('sum', ['attribute', 'start'], sum),
   onText('title', [], (_run, text) => titleCase(text)),
   bound('tojson', ['ensure_ascii', 'indent', 'separators', 'sort_keys'], json),
   onText('trim', ['chars'], (_run, text, chars) => strip(text, chars, true, true)),
-  onText('truncate', ['length', 'killwords', 'end', 'leeway'], truncate),
+  onText('truncate', ['length', 'killwords', 'end', 'leeway'], truncate, false),
   bound('unique', ['case_sensitive', 'attribute'], unique),
   onText('upper', [], (_run, text) => upperCase(text)),
   bound('wordcount', [], (run, value) => (toText(run, value).match(/[\p{L}\p{N}_]+/gu) ?? []).length),

@@ -45,7 +45,9 @@ function writeStatement(node: Statement, place: Place): string[] {
     case 'setBlock':
       return writeCapture(node.body, node.filters, place, (text) => writeAssignment(node.target, text, place));
     case 'filterBlock':
-      return writeCapture(node.body, node.filters, place, (text) => writePrint(`toText(run, ${text})`, place));
+      return writeCapture(node.body, node.filters, place, (text) =>
+        writePrint(`requireText(${text}, 'what a filtered block prints')`, place),
+      );
     case 'with':
       return writeWith(node, place);
     case 'macro':

@@ -6,7 +6,7 @@
  * recursive loop); functions inside read it as it is when they run. Names that nobody assigns end in the template's scope, filled from
  * the row's data and the globals when rendering begins.
  */
-import type { Expression, Statement, Target } from './syntax.js';
+import type { BlockFilter, Expression, Statement, Target } from './syntax.js';
 
 /** One variable of the generated code. `isLoop`: it holds the `loop` of a for statement and nothing else ever. */
 export type Variable = { id: string; isLoop: boolean };
@@ -84,8 +84,50 @@ export function targetNames(target: Target, names = new Set<string>()): Set<stri
   return names;
 }
 
+/**
+ * The names that statements assign before the statements themselves read them. Those begin undefined, whatever the row has under the name:
+ * a macro or a loop that reads one before it is assigned reads nothing. What is assigned under an `if` only begins with the row's value.
+ */
+export function namesSetFirst(statements: Statement[]): Set<string> {
+  const first = new Set<string>();
+  const mentioned = new Set<string>();
+  for (const statement of statements) {
+    for (const name of namesRead(statement)) mentioned.add(name);
+    const assigned = assignedNames([statement]);
+    for (const name of assigned) if (statement.type !== 'if' && !mentioned.has(name)) first.add(name);
+    for (const name of assigned) mentioned.add(name);
+  }
+  return first;
+}
+
+/** The names that a statement reads in the scope it stands in. */
+function namesRead(statement: Statement): Set<string> {
+  switch (statement.type) {
+    case 'print':
+    case 'set':
+      return usedNames(statement.value);
+    case 'for':
+      return usedNames(statement.iterable);
+    case 'callBlock':
+      return usedNames(statement.call);
+    case 'filterBlock':
+      return usedNames(statement.filters);
+    case 'with':
+      return usedNames(statement.targets.map(({ value }) => value));
+    case 'if':
+      return new Set(
+        [...statement.branches, { body: statement.otherwise }].flatMap((branch) => [
+          ...('test' in branch ? usedNames(branch.test) : []),
+          ...branch.body.flatMap((inner) => [...namesRead(inner)]),
+        ]),
+      );
+    default:
+      return new Set();
+  }
+}
+
 /** Every name read anywhere inside, however deep. */
-export function usedNames(node: Statement[] | Expression, names = new Set<string>()): Set<string> {
+export function usedNames(node: Statement[] | Expression | Expression[] | BlockFilter[], names = new Set<string>()): Set<string> {
   const visit = (value: unknown): void => {
     if (Array.isArray(value)) value.forEach(visit);
     else if (typeof value === 'object' && value !== null) {

@@ -15,7 +15,7 @@ import { GLOBALS } from './globals.js';
 import { MAX_FUEL } from './limits.js';
 import { OPERATIONS } from './operations.js';
 import { parseTemplate } from './parse.js';
-import { FunctionScope, Scope, assignedNames, usedNames } from './scopes.js';
+import { FunctionScope, Scope, assignedNames, namesSetFirst, usedNames } from './scopes.js';
 import type { Statement } from './syntax.js';
 import type { Run, Value } from './values.js';
 
@@ -72,7 +72,9 @@ function writeTemplate(body: Statement[]): { code: string; constants: unknown[] 
   for (const name of assignedNames(body)) scope.declare(name);
   const out = { id: 'out', base: '0' };
   const lines = writeBody(body, { scope, soft: false, constants, out, canBreak: false });
+  const unset = namesSetFirst(body);
   const initial = [...scope.variables].map(([name, { id }]) => {
+    if (unset.has(name)) return `${id} = undefined;`;
     const key = JSON.stringify(name);
     return `${id} = hasOwn(context, ${key}) ? context[${key}] : ${GLOBALS.has(name) ? constants.add(GLOBALS.get(name)) : 'undefined'};`;
   });

@@ -87,7 +87,21 @@ export const TEXT_METHODS: ReadonlyMap<string, TextMethod> = new Map(
 
 export function callTextMethod(method: TextMethod, text: string, args: Value[], keywords: Keywords, run: Run): Value {
   if (args.length > method.maxArguments) fail(`${method.name}() takes at most ${method.maxArguments} arguments (${args.length} given)`);
+  if (keywords.size > 0) checkKeywords(method.name, keywords);
   return method.call(text, args, keywords, run);
+}
+
+/** The few that take arguments by name; Python 3.13 has more. */
+const KEYWORDS = new Map([
+  ['split', ['sep', 'maxsplit']],
+  ['rsplit', ['sep', 'maxsplit']],
+  ['splitlines', ['keepends']],
+  ['expandtabs', ['tabsize']],
+]);
+
+function checkKeywords(name: string, keywords: Keywords): void {
+  const unknown = [...keywords.keys()].find((keyword) => !KEYWORDS.get(name)?.includes(keyword));
+  if (unknown !== undefined) fail(`${name}() got an unexpected keyword argument '${unknown}'`);
 }
 
 /** Whitespace, or any of the given characters, from either end. */

@@ -58,9 +58,10 @@ def render(source, context):
     try:
         for piece in environment.from_string(source).generate(**context):
             Generation.rendered.append(piece)
+        text = "".join(Generation.rendered)
     except Exception as error:  # whatever Python raises, the engine must refuse too
         return {"error": type(error).__name__}
-    return {"text": "".join(Generation.rendered), "spans": [span for span in Generation.spans if span[1] > span[0]]}
+    return {"text": text, "spans": [span for span in Generation.spans if span[1] > span[0]]}
 
 
 CONTEXT = {
@@ -301,6 +302,23 @@ BLOCKS = [
     "{% macro tree(n) %}({{ n.v }}{% for c in n.kids %}{{ tree(c) }}{% endfor %}){% endmacro %}{{ tree({'v': 1, 'kids': [{'v': 2}, {'v': 3, 'kids': [{'v': 4}]}]}) }}",
     "{% for item in [{'v': 1, 'k': [{'v': 2, 'k': []}]}, {'v': 3, 'k': []}] recursive %}{{ loop.depth }}{{ item.v }}{{ loop(item.k) }}{% endfor %}",
     "{% print 1 %}{% print 'a', 2 %}",
+    "{% macro m() %}{{ number }}{% endmacro %}{{ m() }}{% set number = 1 %}{{ m() }}",
+    "{% for x in list %}{{ number }}{% endfor %}{% set number = 1 %}{{ number }}",
+    "{{ number }}{% for x in list %}{{ number }}{% endfor %}{% set number = 1 %}{% for x in list %}{{ number }}{% endfor %}",
+    "{% macro m() %}{{ number }}{% endmacro %}{% if false %}{% set number = 1 %}{% endif %}{{ m() }}{% set number = number + 1 %}{{ m() }}",
+    "{% filter wordcount %}a b{% endfilter %}",
+    "{% filter list %}a b{% endfilter %}",
+    "{{ text is string(1) }}",
+    "{{ text is eq }}",
+    "{{ list|select('in')|list }}",
+    "{{ text|replace('a') }}",
+    "{{ list|batch|list }}",
+    "{{ number|indent }}",
+    "{{ number|truncate }}",
+    "{{ table.get() }}",
+    "{{ list.copy(1) }}",
+    "{{ text.strip(chars='x') }}",
+    "{{ 'a,b,c'.split(sep=',', maxsplit=1) }}",
     "a\n{% if true %}\nb\n{% endif %}\nc\n",
     "a\n  {% if true %}  \n  b\n  {%- endif -%}  \n c\n\n",
     "a\n  {{ 1 }}\n  {{- 2 -}}  \n b",
