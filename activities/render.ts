@@ -9,7 +9,8 @@ import { appendEvent } from '../stores/events.js';
 import { updateProgress, type JobRecord } from '../stores/jobs.js';
 import { readTokenizerFiles } from '../stores/modelFiles.js';
 import type { ObjectStore } from '../stores/objects.js';
-import { renderSet, type RenderRequest, type RenderResult } from '../templates/renderSet.js';
+import type { WrittenFile } from '../templates/dealExamples.js';
+import { renderSet, type RenderProgress, type RenderRequest, type RenderResult } from '../templates/renderSet.js';
 import { taskTemplates, type TaskTemplates } from '../templates/taskTemplates.js';
 import { requireBaseModel } from './baseModels.js';
 import { withHeartbeats } from './heartbeat.js';
@@ -26,10 +27,21 @@ interface Dependencies {
 type Template = TaskTemplates['template'];
 
 export function makeRender(deps: Dependencies): Pick<DataActivities, 'renderJob'> {
-  return { renderJob: ({ uid }) => withHeartbeats((signal) => renderJob(deps, uid, signal)) };
+  return {
+    renderJob: ({ uid }) => {
+      let progress: RenderProgress | undefined;
+      const onProgress = (latest: RenderProgress): void => void (progress = latest);
+      return withHeartbeats(
+        (signal) => renderJob(deps, uid, { signal, onProgress }),
+        () => progress,
+      );
+    },
+  };
 }
 
-async function renderJob(deps: Dependencies, uid: string, signal: AbortSignal): Promise<PreparedSet> {
+type Watching = { signal: AbortSignal; onProgress: (progress: RenderProgress) => void };
+
+async function renderJob(deps: Dependencies, uid: string, watching: Watching): Promise<PreparedSet> {
   const { database, objects } = deps;
   const job = await requireJob(database, uid);
   const dataset = await requireReadyDataset(database, job);
@@ -39,7 +51,7 @@ async function renderJob(deps: Dependencies, uid: string, signal: AbortSignal): 
   const hash = hashOf(job, dataset, evaluationDataset, template);
   const key = preparedKey(job.account_id, hash);
   const known = await readManifest(objects, key);
-  const manifest = known ?? (await make(deps, { job, dataset, evaluationDataset, template, origin, hash, key }, signal));
+  const manifest = known ?? (await make(deps, { job, dataset, evaluationDataset, template, origin, hash, key }, watching));
 
   const prepared = asPreparedSet(key, manifest, known !== null);
   await updateProgress(database, uid, { trainExamples: prepared.trainExamples, evalExamples: prepared.evalExamples });
@@ -74,7 +86,7 @@ function hashOf(job: JobRecord, dataset: ReadyDataset, evaluationDataset: ReadyD
   const { evaluation, evaluationSplit, seed } = job.settings;
   const chat = template.chat && !template.chat.template.includes('strftime_now') ? { ...template.chat, now: null } : template.chat;
   const parts = {
-    version: 1,
+    version: 2,
     dataset: dataset.sha256,
     evaluationDataset: evaluationDataset?.sha256 ?? null,
     template: { ...template, chat },
@@ -94,7 +106,7 @@ interface Making {
   key: string;
 }
 
-async function make(deps: Dependencies, making: Making, signal: AbortSignal): Promise<PreparedManifest> {
+async function make(deps: Dependencies, making: Making, watching: Watching): Promise<PreparedManifest> {
   const { job, dataset, evaluationDataset, template, hash, key } = making;
   const { evaluation, evaluationSplit, seed } = job.settings;
   const folder = path.join(deps.scratch, `render-${process.pid}-${job.uid}`);
@@ -104,18 +116,21 @@ async function make(deps: Dependencies, making: Making, signal: AbortSignal): Pr
       dataset,
       { ...template, seed, evaluationSplit: evaluation && !evaluationDataset ? evaluationSplit : 0 },
       path.join(folder, 'train'),
-      signal,
+      watching,
     );
     const apart = evaluationDataset
-      ? await render(deps, evaluationDataset, { ...template, seed, evaluationSplit: 0 }, path.join(folder, 'eval'), signal)
+      ? await render(deps, evaluationDataset, { ...template, seed, evaluationSplit: 0 }, path.join(folder, 'eval'), watching)
       : null;
-    const train = await deps.objects.putFile(`${key}/train.jsonl`, path.join(folder, 'train', 'train.jsonl'), { writeOnce: true });
-    const evaluationFile = apart
-      ? path.join(folder, 'eval', 'train.jsonl')
-      : own.evalExamples > 0
-        ? path.join(folder, 'train', 'eval.jsonl')
-        : null;
-    const evaluationPart = evaluationFile ? await deps.objects.putFile(`${key}/eval.jsonl`, evaluationFile, { writeOnce: true }) : null;
+    const put = (name: string, file: string, digest: WrittenFile): Promise<WrittenFile> =>
+      deps.objects.putFile(`${key}/${name}`, path.join(folder, file), { digest, writeOnce: true });
+    const [train, evaluationPart] = await Promise.all([
+      put('train.jsonl', 'train/train.jsonl', own.train!),
+      apart
+        ? put('eval.jsonl', 'eval/train.jsonl', apart.train!)
+        : own.evalExamples > 0
+          ? put('eval.jsonl', 'train/eval.jsonl', own.eval!)
+          : null,
+    ]);
     const manifest: PreparedManifest = {
       version: 1,
       hash,
@@ -139,7 +154,7 @@ async function render(
   dataset: ReadyDataset,
   request: Omit<RenderRequest, 'datasetPath' | 'outputFolder'>,
   outputFolder: string,
-  signal: AbortSignal,
+  watching: Watching,
 ): Promise<RenderResult> {
   await mkdir(outputFolder, { recursive: true });
   const datasetPath = path.join(deps.cache, 'datasets', `${dataset.sha256}.jsonl`);
@@ -147,8 +162,8 @@ async function render(
     (found) => found.size === dataset.size_bytes,
     () => false,
   );
-  if (!cached) await deps.objects.getFile(dataset.object_key, datasetPath, { sha256: dataset.sha256 }, signal);
-  const result = await renderSet({ ...request, datasetPath, outputFolder }, { signal });
+  if (!cached) await deps.objects.getFile(dataset.object_key, datasetPath, { sha256: dataset.sha256 }, watching.signal);
+  const result = await renderSet({ ...request, datasetPath, outputFolder }, watching);
   if (result.problems.length > 0) throw renderFailure(dataset, result);
   return result;
 }

@@ -1,4 +1,5 @@
 /** The rows of a validated dataset, one at a time: what rendering reads. What is wrong with a file, `validate.ts` says. */
+import { isAscii } from 'node:buffer';
 import { statSync } from 'node:fs';
 import { readBlocks, type ByteRange } from './blocks.js';
 
@@ -23,11 +24,13 @@ export function* readRows(path: string, range?: ByteRange): Generator<Row> {
   let line = start === 0 ? 0 : countLines(path, start);
   for (const block of readBlocks(path, { start, end })) {
     if (block.tooLongBytes !== undefined) throw new Error(`line ${line + 1} is ${block.tooLongBytes} bytes long`);
+    // Most blocks are ASCII, and Latin-1 takes no decoding.
+    const encoding = isAscii(block.bytes) ? 'latin1' : 'utf8';
     for (let from = 0; from < block.bytes.length;) {
       const newline = block.bytes.indexOf(NEWLINE, from);
       const to = newline < 0 ? block.bytes.length : newline;
       line++;
-      const text = block.bytes.toString('utf8', from, to);
+      const text = block.bytes.toString(encoding, from, to);
       if (text.trim() !== '') yield { line, byteOffset: block.byteOffset + from, row: parseRow(text, line) };
       from = to + 1;
     }

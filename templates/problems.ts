@@ -80,3 +80,18 @@ export class ProblemTally {
     return [...this.problems.values()];
   }
 }
+
+/** The problems of consecutive parts of a dataset as those of the whole. What has no place is a problem of the whole already. */
+export function mergeProblems(parts: Problem[][]): Problem[] {
+  const merged = new Map<string, Problem>();
+  for (const problem of parts.flat()) {
+    const key = `${problem.code}\0${problem.field ?? ''}`;
+    const known = merged.get(key);
+    if (!known) merged.set(key, { ...problem, places: [...problem.places] });
+    else if (problem.places.length > 0) {
+      known.count += problem.count;
+      known.places.push(...problem.places.slice(0, MAX_PLACES - known.places.length));
+    }
+  }
+  return [...merged.values()];
+}

@@ -1,14 +1,18 @@
 /**
- * Renders a whole dataset into `train.jsonl` and `eval.jsonl`, in a process of its own.
+ * Renders a whole dataset into `train.jsonl` and `eval.jsonl`, in processes of its own (renderingProcess.ts).
  *
- * Templates come from strangers. The engine bounds their work, and the process bounds the rest: it has no environment, a ceiling on its
- * memory, and a watchdog that kills it when a row makes no progress. Whatever a template does, the caller goes on.
+ * Each process renders one byte range of the dataset into a part of its own; then one of them deals the examples of all parts out. The
+ * files are the same whatever the number of processes.
  */
-import { fork, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { rmSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import path from 'node:path';
 import type { RenderedExample } from '../schemas/trainerProtocol.js';
-import { PROBLEMS, type Problem } from './problems.js';
+import type { WrittenFile } from './dealExamples.js';
+import { PROBLEMS, ProblemTally, WARNINGS, mergeProblems, type Problem } from './problems.js';
+import { ProcessKilled, startRenderingProcess, type RenderingProcess } from './renderingProcess.js';
+import { SAMPLE_EXAMPLES, type PartProgress, type PartRequest, type PartResult, type Preview, type PreviewRequest } from './renderPart.js';
 import type { RowTemplates } from './renderRow.js';
 
 export type RenderRequest = RowTemplates & {
@@ -24,11 +28,12 @@ export type RenderRequest = RowTemplates & {
 export type RenderResult = {
   trainExamples: number;
   evalExamples: number;
-  trainSha256: string;
-  evalSha256: string;
+  /** Absent where there are problems. */
+  train?: WrittenFile;
+  eval?: WrittenFile;
   /** textClassification: every label, sorted. */
   labels?: string[];
-  /** Any of these, and the files are not to be used (they may be missing). */
+  /** Any of these, and there are no files. */
   problems: Problem[];
   warnings: Problem[];
   /** The first examples of the dataset. */
@@ -36,106 +41,149 @@ export type RenderResult = {
 };
 
 export type RenderProgress = { rows: number; bytes: number; totalBytes: number };
+export type { Preview, PreviewRequest } from './renderPart.js';
 
-/** The first rows of a dataset, rendered: to look at, or to try a template before a job is made. */
-export type PreviewRequest = RowTemplates & { datasetPath: string; rows: number };
-export type Preview = Pick<RenderResult, 'problems' | 'warnings'> & { examples: RenderedExample[] };
+type Options = {
+  signal?: AbortSignal;
+  onProgress?: (progress: RenderProgress) => void;
+  /** Most processes at once. Default: one a core, at most 8. */
+  processes?: number;
+};
 
-type Options = { signal?: AbortSignal; onProgress?: (progress: RenderProgress) => void };
-
-/** What the process is asked, and what it says; see renderProcess.ts. */
-export type ProcessRequest = { work: 'set'; request: RenderRequest } | { work: 'preview'; request: PreviewRequest };
-export type ProcessMessage =
-  | { progress: RenderProgress; line: number }
-  | { result: RenderResult | Preview }
-  /** Not the template's fault: a file that cannot be read, a full disk. */
-  | { failure: string };
-
-/** Most memory of the process: its JavaScript heap, and all of its data. */
-const HEAP_MB = 384;
-const DATA_BYTES = 900_000_000;
-/** Longest time from the start to the first sign of life, and from one to the next. A row takes far less than a second. */
-const START_MS = 60_000;
-const SILENCE_MS = 15_000;
-
-const PRLIMIT = ['/usr/bin/prlimit', '/bin/prlimit'].find((path) => existsSync(path));
+const DEFAULT_MAX_PROCESSES = 8;
+/** A process takes as long to start as it takes to render about this much. */
+const MIN_PART_BYTES = 8 * 1024 * 1024;
 
 /** Rejects on failures that are nobody's mistake (and may be retried), and when `signal` aborts; problems of rows are a result. */
 export async function renderSet(request: RenderRequest, options: Options = {}): Promise<RenderResult> {
-  const outcome = await runProcess({ work: 'set', request }, options);
-  if ('result' in outcome) return outcome.result as RenderResult;
-  return { trainExamples: 0, evalExamples: 0, trainSha256: '', evalSha256: '', problems: [outcome.killed], warnings: [], sample: [] };
-}
-
-export async function previewRows(request: PreviewRequest, options: Options = {}): Promise<Preview> {
-  const outcome = await runProcess({ work: 'preview', request }, options);
-  return 'result' in outcome ? (outcome.result as Preview) : { problems: [outcome.killed], warnings: [], examples: [] };
-}
-
-type Outcome = { result: RenderResult | Preview } | { killed: Problem };
-
-function runProcess(message: ProcessRequest, { signal, onProgress }: Options): Promise<Outcome> {
-  return new Promise((resolve, reject) => {
-    signal?.throwIfAborted();
-    const child = startProcess();
-    let line = 0;
-    let killedFor: string | undefined;
-    let answer: Outcome | Error | undefined;
-    let complaint = '';
-
-    const kill = (reason?: string): void => {
-      killedFor = reason;
-      child.kill('SIGKILL');
-    };
-    let watchdog = setTimeout(() => kill('time'), START_MS);
-    const onAbort = (): void => kill();
-    signal?.addEventListener('abort', onAbort);
-
-    child.stderr!.setEncoding('utf8').on('data', (text: string) => (complaint = (complaint + text).slice(-2000)));
-    child.on('message', (said: ProcessMessage) => {
-      clearTimeout(watchdog);
-      if ('progress' in said) {
-        watchdog = setTimeout(() => kill('time'), SILENCE_MS);
-        line = said.line;
-        onProgress?.(said.progress);
-      } else answer = 'result' in said ? said : new Error(said.failure);
-    });
-    child.on('error', (error) => (answer ??= error));
-    child.on('close', (code, exitSignal) => {
-      clearTimeout(watchdog);
-      signal?.removeEventListener('abort', onAbort);
-      if (signal?.aborted) return reject(signal.reason as Error);
-      if (answer instanceof Error) return reject(answer);
-      if (answer) return resolve(answer);
-      const isMemory =
-        exitSignal === 'SIGABRT' || exitSignal === 'SIGTRAP' || code === 134 || /heap out of memory|allocation failed/i.test(complaint);
-      if (message.request.kind === 'conversation' && (killedFor || isMemory)) {
-        return resolve({ killed: explainKill(killedFor ? `more than ${SILENCE_MS / 1000} s` : 'too much memory', line) });
-      }
-      reject(
-        new Error(`the rendering process ended with ${exitSignal ?? `code ${code}`} after line ${line}: ${complaint.trim().slice(-500)}`),
+  const { signal } = options;
+  const { size } = await stat(request.datasetPath);
+  const wanted = options.processes ?? Math.min(availableParallelism(), DEFAULT_MAX_PROCESSES);
+  const parts = planParts(request, size, Math.max(1, Math.min(wanted, Math.ceil(size / MIN_PART_BYTES))));
+  const onProgress = addUp(parts, size, options.onProgress);
+  try {
+    return await withProcesses(parts.length, signal, async (processes) => {
+      const results = await Promise.all(
+        parts.map((part, index) =>
+          processes[index]!.ask({ work: 'part', request: part }, (progress) => onProgress(index, progress)).catch((error: unknown) =>
+            locateKill(part, error, signal),
+          ),
+        ),
       );
+      const merged = mergeResults(request, results);
+      return merged.problems.length > 0 ? merged : await deal(processes[0]!, request, parts, results, merged);
     });
-    child.send(message);
-  });
+  } catch (error) {
+    return { trainExamples: 0, evalExamples: 0, problems: [explainKill(request, error)], warnings: [], sample: [] };
+  } finally {
+    for (const { partPath, indexPath } of parts) for (const file of [partPath, indexPath]) rmSync(file, { force: true });
+  }
 }
 
-function explainKill(found: string, line: number): Problem {
-  return {
-    code: 'TEMPLATE_LIMIT',
-    message: PROBLEMS.TEMPLATE_LIMIT,
-    count: 1,
-    places: [{ line: line + 1, found: `the template took ${found} here` }],
+export async function previewRows(request: PreviewRequest, { signal }: Pick<Options, 'signal'> = {}): Promise<Preview> {
+  try {
+    return await withProcesses(1, signal, ([only]) => only!.ask({ work: 'preview', request }));
+  } catch (error) {
+    return { examples: [], problems: [explainKill(request, error)], warnings: [] };
+  }
+}
+
+/** Ends the processes when the work is done, has failed, or is aborted. */
+async function withProcesses<T>(
+  count: number,
+  signal: AbortSignal | undefined,
+  work: (processes: RenderingProcess[]) => Promise<T>,
+): Promise<T> {
+  signal?.throwIfAborted();
+  const processes = Array.from({ length: count }, startRenderingProcess);
+  const onAbort = (): void => processes.forEach((each) => void each.end(signal!.reason as Error));
+  signal?.addEventListener('abort', onAbort);
+  try {
+    return await work(processes);
+  } finally {
+    signal?.removeEventListener('abort', onAbort);
+    await Promise.all(processes.map((each) => each.end(new Error('the work is done'))));
+  }
+}
+
+function planParts(request: RenderRequest, size: number, count: number): PartRequest[] {
+  const { evaluationSplit: _, outputFolder, ...rest } = request;
+  return Array.from({ length: count }, (_part, index) => ({
+    ...rest,
+    start: Math.floor((size * index) / count),
+    end: Math.floor((size * (index + 1)) / count),
+    partPath: path.join(outputFolder, `part-${index}.tmp`),
+    indexPath: path.join(outputFolder, `index-${index}.tmp`),
+  }));
+}
+
+/** The progress of all parts as that of the whole. */
+function addUp(
+  parts: PartRequest[],
+  totalBytes: number,
+  onProgress: Options['onProgress'],
+): (index: number, progress: PartProgress) => void {
+  const rows = parts.map(() => 0);
+  const bytes = parts.map(() => 0);
+  const sum = (numbers: number[]): number => numbers.reduce((total, each) => total + each, 0);
+  return (index, progress) => {
+    rows[index] = progress.rows;
+    bytes[index] = progress.byteOffset - parts[index]!.start;
+    onProgress?.({ rows: sum(rows), bytes: sum(bytes), totalBytes });
   };
 }
 
-function startProcess(): ChildProcess {
-  const node = [`--max-old-space-size=${HEAP_MB}`, '--disallow-code-generation-from-strings', '--import', import.meta.resolve('tsx')];
-  return fork(fileURLToPath(new URL('./renderProcess.ts', import.meta.url)), {
-    execPath: PRLIMIT ?? process.execPath,
-    execArgv: PRLIMIT ? [`--data=${DATA_BYTES}`, process.execPath, ...node] : node,
-    env: {},
-    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-    serialization: 'json',
+/** A killed process has last told of a line shortly before the one it was killed for; going on from there line by line finds it. */
+async function locateKill(part: PartRequest, error: unknown, signal: AbortSignal | undefined): Promise<never> {
+  if (!(error instanceof ProcessKilled) || !error.progress) throw error;
+  const request = { ...part, start: error.progress.byteOffset, reportsEveryRow: true };
+  await withProcesses(1, signal, ([only]) => only!.ask({ work: 'part', request }));
+  throw error;
+}
+
+/** What a template did to its process is a problem of the template; anything else stays an error. */
+function explainKill({ kind }: RowTemplates, error: unknown): Problem {
+  if (!(error instanceof ProcessKilled) || kind !== 'conversation') throw error;
+  const found = `the template took ${error.reason} here`;
+  return { code: 'TEMPLATE_LIMIT', message: PROBLEMS.TEMPLATE_LIMIT, count: 1, places: [{ line: error.progress?.line ?? 1, found }] };
+}
+
+function mergeResults(request: RenderRequest, results: PartResult[]): RenderResult {
+  const problems = mergeProblems(results.map((result) => result.problems));
+  const examples = results.reduce((sum, result) => sum + result.examples, 0);
+  const labels = [...new Set(results.flatMap((result) => result.labels))].sort();
+  const more = new ProblemTally(PROBLEMS);
+  if (results.every(({ rows }) => rows === 0)) more.add('NO_ROWS', undefined, '');
+  else if (problems.length === 0 && examples === 1 && request.evaluationSplit > 0) more.add('TOO_FEW_ROWS', undefined, '');
+  const warnings = new ProblemTally(WARNINGS);
+  if (labels.length === 1) warnings.add('ONE_LABEL', undefined, '');
+  return {
+    trainExamples: examples,
+    evalExamples: 0,
+    ...(request.kind === 'textClassification' && { labels }),
+    problems: [...problems, ...more.list()],
+    warnings: [...mergeProblems(results.map((result) => result.warnings)), ...warnings.list()],
+    sample: results.flatMap((result) => result.sample).slice(0, SAMPLE_EXAMPLES),
+  };
+}
+
+async function deal(
+  dealer: RenderingProcess,
+  { evaluationSplit, outputFolder }: RenderRequest,
+  parts: PartRequest[],
+  results: PartResult[],
+  merged: RenderResult,
+): Promise<RenderResult> {
+  const { overlaps, ...dealt } = await dealer.ask({
+    work: 'deal',
+    request: {
+      parts: parts.map(({ partPath, indexPath }, index) => ({ partPath, indexPath, examples: results[index]!.examples })),
+      evaluationSplit,
+      trainPath: path.join(outputFolder, 'train.jsonl'),
+      evalPath: path.join(outputFolder, 'eval.jsonl'),
+    },
   });
+  const warnings = new ProblemTally(WARNINGS);
+  if (overlaps) warnings.add('EVALUATION_OVERLAPS', undefined, '');
+  return { ...merged, ...dealt, warnings: [...merged.warnings, ...warnings.list()] };
 }

@@ -1,6 +1,7 @@
 /** Whole datasets through the rendering process: files, splits, problems, and templates that do not want to end. */
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -44,9 +45,17 @@ const chat = (template: string) => ({
   now: '2026-03-04T05:06:07Z',
 });
 
-/** The processes that this one has started. */
+/** The processes that one, this one by default, has started. */
 function childPids(): number[] {
-  const tasks = `/proc/${process.pid}/task`;
+  return childrenOf(process.pid);
+}
+
+function commandOf(pid: number): string {
+  return existsSync(`/proc/${pid}/cmdline`) ? readFileSync(`/proc/${pid}/cmdline`, 'utf8') : '';
+}
+
+function childrenOf(parent: number): number[] {
+  const tasks = `/proc/${parent}/task`;
   return readdirSync(tasks).flatMap((task) => readFileSync(`${tasks}/${task}/children`, 'utf8').split(' ').filter(Boolean).map(Number));
 }
 
@@ -70,8 +79,8 @@ describe('a rendered set', () => {
     });
     expect(result.sample.map(({ line }) => line)).toEqual([1, 2, 3]);
     for (const [name, sha256] of [
-      ['train.jsonl', result.trainSha256],
-      ['eval.jsonl', result.evalSha256],
+      ['train.jsonl', result.train!.sha256],
+      ['eval.jsonl', result.eval!.sha256],
     ] as const) {
       expect(
         createHash('sha256')
@@ -79,7 +88,7 @@ describe('a rendered set', () => {
           .digest('hex'),
       ).toBe(sha256);
     }
-    expect(existsSync(path.join(folder, 'rendered.tmp'))).toBe(false);
+    expect(readdirSync(folder).filter((name) => name.endsWith('.tmp'))).toEqual([]);
   });
 
   it('is the same again, and another with another seed', async () => {
@@ -87,7 +96,21 @@ describe('a rendered set', () => {
     const again = await renderSet(classification(distinct));
     const other = await renderSet(classification(distinct, { seed: 8 }));
     expect(again).toEqual(first);
-    expect(other.evalSha256).not.toBe(first.evalSha256);
+    expect(other.eval!.sha256).not.toBe(first.eval!.sha256);
+  });
+
+  it('is the same whatever the number of processes, and so are its problems', async () => {
+    const rows = Array.from({ length: 9000 }, (_, index) => ({ text: `text ${index} ${'é"\\n'.repeat(400)}`, label: 'abc'[index % 3] }));
+    const request = classification(rows);
+    const [one, three] = [await renderSet(request, { processes: 1 }), await renderSet(request, { processes: 3 })];
+    expect(statSync(request.datasetPath).size).toBeGreaterThan(2 * 8 * 1024 * 1024);
+    expect(three).toEqual(one);
+    expect(three).toMatchObject({ trainExamples: 7200, evalExamples: 1800, problems: [] });
+
+    for (const index of [1, 5000, 8999]) Object.assign(rows[index]!, { text: index });
+    const broken = classification(rows);
+    const { problems } = await renderSet(broken, { processes: 3 });
+    expect(problems).toMatchObject([{ code: 'FIELD_NOT_TEXT', count: 3, places: [{ line: 2 }, { line: 5001 }, { line: 9000 }] }]);
   });
 
   it('keeps equal examples on one side', async () => {
@@ -239,6 +262,23 @@ describe('the process', () => {
     const pid = await vi.waitUntil(() => childPids().find((child) => !before.includes(child)));
     process.kill(pid, 'SIGKILL');
     await expect(rendering).rejects.toThrow(/ended with SIGKILL/);
+  });
+
+  it('dies with the one that started it', async () => {
+    const rows = Array.from({ length: 50_000 }, () => conversation);
+    const request = JSON.stringify({
+      kind: 'textCompletion',
+      datasetPath: dataset(rows),
+      inputTemplate: 'x',
+      outputTemplate: 'x',
+      rows: 1e6,
+    });
+    const renderSetUrl = JSON.stringify(new URL('../../../templates/renderSet.ts', import.meta.url).href);
+    const script = `const { previewRows } = await import(${renderSetUrl}); void previewRows(${request});`;
+    const worker = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', script], { stdio: 'ignore' });
+    const child = await vi.waitUntil(() => childrenOf(worker.pid!).find((pid) => commandOf(pid).includes('renderProcess')), 10_000);
+    worker.kill('SIGKILL');
+    await vi.waitUntil(() => !existsSync(`/proc/${child}`) || commandOf(child) === '');
   });
 
   it('ends when it is told to', async () => {
