@@ -1,4 +1,4 @@
-/** Accounts, and `/verifyApiKey`. A caller sees its own account; operators make others and see them all. */
+/** Accounts, and `/verifyApiKey`. A caller sees its own account (a person may have several); operators make others and see them all. */
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type, type Static } from 'typebox';
 import { Account, CreateAccountRequest } from '../schemas/account.js';
@@ -51,7 +51,7 @@ export function accountRoutes(server: FastifyInstance, { database, config }: Api
         throw new TemperError('PERMISSION_DENIED', 'allAccounts is for operators: admins of the deployment’s own account.');
       const binding = [request.caller.accountId, 'accounts', String(isAll)];
       const [after = ''] = query.pageToken ? openPageToken(config.secretKey, binding, query.pageToken) : [];
-      const page = await listAccounts(database, isAll ? null : [request.caller.accountId], after, limit);
+      const page = await listAccounts(database, isAll ? null : request.caller.accountIds, after, limit);
       const mask = compileReadMask<Account>(query.readMask, Account);
       return {
         accounts: page.rows.map((row) => mask(viewAccount(row))),

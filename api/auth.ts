@@ -10,6 +10,7 @@ import { findAccount } from '../stores/accounts.js';
 import { findCaller, type Caller } from '../stores/apiKeys.js';
 import type { Rates } from './rates.js';
 import type { ApiDependencies } from './server.js';
+import { openSignIn } from './signIn.js';
 
 /** What a caller must be allowed to do (schemas/roles.ts); `public`: nothing, no key is needed. */
 export type Access = 'public' | Permission;
@@ -32,7 +33,11 @@ declare module 'fastify' {
 /** The accounts whose base models everyone may read. */
 export const CATALOGUE_ACCOUNTS: readonly string[] = ['fireworks', 'temper'];
 
+/** An API key has no dots; a signed token is three parts with one between each. */
+const SIGNED_TOKEN = /^[\w-]+\.[\w-]+\.[\w-]+$/;
+
 export function requireKeys(server: FastifyInstance, { database, config }: ApiDependencies, rates: Rates): void {
+  const signIn = config.signIn ? openSignIn(config.signIn, database, config.operatorAccountId) : null;
   server.decorateRequest('caller', null as unknown as Caller);
   server.decorateRequest('isManaged', false);
   server.addHook('onRoute', (route) => {
@@ -42,14 +47,16 @@ export function requireKeys(server: FastifyInstance, { database, config }: ApiDe
     const { access, catalogue, operators } = request.routeOptions.config;
     if (access === 'public' || access === undefined) return; // undefined: no such route
     const key = readKey(request);
-    const caller = key ? await findCaller(database, config.secretKeys, key) : null;
+    const { account } = (request.params ?? {}) as { account?: string };
+    const find = async (given: string) =>
+      signIn && SIGNED_TOKEN.test(given) ? signIn.findCaller(given, account) : findCaller(database, config.secretKeys, given);
+    const caller = key ? await find(key) : null;
     if (!caller) {
       await rates.countRefusedKey(request, reply);
       throw new TemperError('UNAUTHENTICATED', 'No valid API key. Send one with "Authorization: Bearer KEY" or "X-Api-Key: KEY".');
     }
     request.caller = caller;
     await rates.countRequest(request, reply);
-    const { account } = (request.params ?? {}) as { account?: string };
     if (account !== undefined && account !== caller.accountId) {
       const mayManage = operators === true && isOperator(caller, config.operatorAccountId);
       request.isManaged = mayManage && (await findAccount(database, account)) !== undefined;

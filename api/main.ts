@@ -12,6 +12,7 @@ import { reencryptSecrets } from '../stores/secrets.js';
 import { PATIENCE } from './connections.js';
 import { isDatabaseOutage } from './problems.js';
 import { buildServer } from './server.js';
+import { readSignInSettings } from './signIn.js';
 import { startPendingWorkflows } from './temporal.js';
 
 /** How often jobs whose workflow was not started are looked for, and how old they must be: their creator may be about to. */
@@ -22,7 +23,7 @@ const STALE_UPLOAD_MS = 24 * 3600 * 1000;
 
 const namespace = process.env['TEMPORAL_NAMESPACE'] || 'default';
 const accountId = required('TEMPER_ACCOUNT_ID');
-const secretKeys = readKeys();
+const secretKeys = fromEnvironment(() => readSecretKeys(required('TEMPER_SECRET_KEY'), process.env['TEMPER_SECRET_KEYS']));
 const tmpFolder = path.join(required('TEMPER_HOME'), 'tmp');
 const database = openDatabase(required('DATABASE_URL'), { maxConnections: 20 });
 const events = openEventFeed(required('DATABASE_URL'));
@@ -51,6 +52,7 @@ const server = await buildServer({
     tmpFolder,
     logLevel: process.env['TEMPER_LOG_LEVEL'] || 'info',
     trustedProxies: process.env['TEMPER_TRUSTED_PROXIES'] || undefined,
+    signIn: fromEnvironment(() => readSignInSettings(process.env)) ?? undefined,
     patience: PATIENCE,
   },
 });
@@ -130,9 +132,10 @@ async function removeStaleUploads(folder: string): Promise<void> {
   }
 }
 
-function readKeys() {
+/** Settings that cannot work end the process in words. */
+function fromEnvironment<T>(read: () => T): T {
   try {
-    return readSecretKeys(required('TEMPER_SECRET_KEY'), process.env['TEMPER_SECRET_KEYS']);
+    return read();
   } catch (error) {
     console.error((error as Error).message);
     process.exit(2);

@@ -29,6 +29,7 @@ import { describeError } from './problems.js';
 import { quotaRoutes } from './quotas.js';
 import { openRates } from './rates.js';
 import { secretRoutes } from './secrets.js';
+import { describeSignIn, type SignInSettings } from './signIn.js';
 import { answerUnknownRoutes } from './unknownRoutes.js';
 import { userRoutes } from './users.js';
 
@@ -46,6 +47,8 @@ export interface ApiConfig {
   logLevel: string;
   /** Addresses of proxies before the API, whose word on the client's address is taken, as in `loopback,10.0.0.0/8`. */
   trustedProxies?: string;
+  /** The identity provider that people sign in with; absent: API keys only. */
+  signIn?: SignInSettings;
   /** For how long slow clients are waited for. */
   patience: Patience;
 }
@@ -107,9 +110,13 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
         description: 'Fine-tuning: datasets, jobs, models. See `components` for shapes; errors are the same everywhere.',
       },
       components: {
-        securitySchemes: { bearer: { type: 'http', scheme: 'bearer' }, header: { type: 'apiKey', in: 'header', name: 'X-Api-Key' } },
+        securitySchemes: {
+          bearer: { type: 'http', scheme: 'bearer' },
+          header: { type: 'apiKey', in: 'header', name: 'X-Api-Key' },
+          ...(config.signIn ? { signIn: describeSignIn(config.signIn) } : {}),
+        },
       },
-      security: [{ bearer: [] }, { header: [] }],
+      security: [{ bearer: [] }, { header: [] }, ...(config.signIn ? [{ signIn: [] }] : [])],
     },
     // Who may use a route, and what every route may answer instead.
     transform: ({ schema, url, route }) => ({

@@ -1,6 +1,6 @@
 /** Requests to the API: JSON in and out, retried where a repeat is safe, with errors a person can act on. */
 import type { Configuration } from './configuration.js';
-import { ApiError, UsageError, type ProblemDetail } from './failures.js';
+import { ApiError, OperationError, UsageError, type ProblemDetail } from './failures.js';
 
 export interface ApiRequest {
   method: 'GET' | 'POST' | 'PATCH' | 'DELETE';
@@ -14,6 +14,8 @@ export interface ApiRequest {
 export interface Connection extends Configuration {
   /** Told before each wait for another try. */
   onRetry?(reason: string, waitMs: number): void;
+  /** A new key in place of one that has run out; only for sign-ins. */
+  renew?(): Promise<string>;
 }
 
 export type Resource = Record<string, unknown>;
@@ -27,6 +29,7 @@ const RETRIED_STATUSES = new Set([408, 429, 500, 502, 503, 504]);
 /** @throws ApiError  with the server's message and details; status 0 when the server cannot be reached */
 export async function callApi<T = Resource>(connection: Connection, request: ApiRequest): Promise<T> {
   const repeatable = request.method === 'GET' || request.idempotent === true;
+  let isRenewed = false;
   for (let attempt = 0; ; attempt++) {
     let failure: ApiError;
     let waitMs = RETRY_WAITS_MS[attempt];
@@ -44,10 +47,16 @@ export async function callApi<T = Resource>(connection: Connection, request: Api
       const text = await response.text();
       if (response.ok) return parseAnswer<T>(text, response.status, connection.apiUrl);
       failure = refusal(response.status, text);
+      if (response.status === 401 && connection.renew && !isRenewed) {
+        // The request was not carried out, whatever it was.
+        connection.apiKey = await connection.renew();
+        isRenewed = true;
+        continue;
+      }
       if (!RETRIED_STATUSES.has(response.status)) throw failure;
       waitMs = waitMs === undefined ? undefined : (retryAfterMs(response.headers.get('retry-after')) ?? waitMs);
     } catch (error) {
-      if (error instanceof ApiError) throw error;
+      if (error instanceof ApiError || error instanceof OperationError) throw error;
       failure = unreachable(connection.apiUrl, error);
     }
     if (!repeatable || waitMs === undefined) throw failure;

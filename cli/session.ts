@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import type { ApiRequest, Connection } from './client.js';
 import { resolveConfiguration, type PartialConfiguration } from './configuration.js';
+import { renewSignIn } from './identityProvider.js';
 import { openStatusLine, type StatusLine } from './statusLine.js';
 
 export interface GlobalOptions {
@@ -24,8 +25,10 @@ export interface Session {
 export function openSession(command: Command): Session {
   const options = command.optsWithGlobals<GlobalOptions>();
   const status = openStatusLine({ quiet: options.quiet ?? false });
+  const configuration = resolveConfiguration(connectionFlags(command));
   const connection: Connection = {
-    ...resolveConfiguration(connectionFlags(command)),
+    ...configuration,
+    ...(configuration.isSignIn ? { renew: () => renewSignIn(configuration.apiUrl) } : {}),
     onRetry: (reason, waitMs) => status.show(`${reason} Trying again in ${Math.ceil(waitMs / 1000)}s.`),
   };
   return { connection, json: options.output === 'json', quiet: options.quiet ?? false, dryRun: options.dryRun ?? false, status };

@@ -14,6 +14,7 @@ import { defineGet } from './get.js';
 import { defineSetApiKey, defineVersion, defineWhoami, programVersion } from './identity.js';
 import { defineList } from './list.js';
 import { API_KEY, DATASET, JOB, MODEL, SECRET, USER, type ResourceType } from './resources.js';
+import { defineSignIn, defineSignOut } from './signIn.js';
 import { defineSteering, STEERING } from './steer.js';
 import { defineUpdate, UPDATABLE } from './update.js';
 import { defineValidate } from './validate.js';
@@ -88,6 +89,8 @@ function buildProgram(): Command {
   defineValidate(program.command('validate'));
   defineWhoami(program.command('whoami'));
   defineSetApiKey(program.command('set-api-key'));
+  defineSignIn(program.command('signin').alias('sign-in'));
+  defineSignOut(program.command('signout').alias('sign-out'));
   defineVersion(program.command('version'));
   for (const type of TYPES) {
     const group = program.command(type.noun, { hidden: true }).aliases(namesOf(type, false)).description(`Commands for ${type.noun}s`);

@@ -28,6 +28,8 @@
  *   TEMPER_PYTHON           interpreter with the trainer's packages (trainer/.venv/bin/python)
  *
  *   TEMPER_TRUSTED_PROXIES  addresses of proxies before the API that tell it the client's, as in loopback,10.0.0.0/8 (none)
+ *   TEMPER_OIDC_ISSUER, TEMPER_OIDC_CLIENT_ID, TEMPER_OIDC_AUDIENCE, TEMPER_OIDC_NEW_USER_ROLE
+ *                           sign-in of people through an OpenID Connect provider (docs/security.md)
  *   TEMPER_HOST, TEMPER_LOG_LEVEL and TEMPER_S3_PUBLIC_ENDPOINT (the S3 address that users reach, for signed URLs) are for deployments.
  *   WANDB_BASE_URL, HF_ENDPOINT, HF_TOKEN and the rest of the environment are passed on as they are.
  */

@@ -17,6 +17,8 @@ export interface Caller {
   role: string;
   /** What the caller came with: an API key's ID, or `sign-in`. */
   keyId: string;
+  /** The accounts that the caller may choose from: a key has one. */
+  accountIds: string[];
 }
 
 /** How often a key's last use is written down. */
@@ -88,7 +90,14 @@ export async function findCaller(database: Database, secretKeys: SecretKeys, api
     .executeTakeFirst();
   if (!row) return null;
   if (row.is_touch_due || row.secret_key_id !== current.id) await touchKey(database, row.key_id, current, apiKey);
-  return { accountId: row.account_id, userId: row.user_id, email: row.email, role: row.role, keyId: row.key_id };
+  return {
+    accountId: row.account_id,
+    userId: row.user_id,
+    email: row.email,
+    role: row.role,
+    keyId: row.key_id,
+    accountIds: [row.account_id],
+  };
 }
 
 /** Whether a key is known, under whichever of the deployment's keys. */

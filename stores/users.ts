@@ -43,7 +43,8 @@ export function updateUser(
       .updateTable('users')
       .set({
         update_time: sql`now()`,
-        ...(fields.email !== undefined ? { email: fields.email } : {}),
+        // Another address is another person, who has yet to sign in.
+        ...(fields.email !== undefined ? { email: fields.email, sign_in_issuer: null, sign_in_subject: null } : {}),
         ...(fields.displayName !== undefined ? { display_name: fields.displayName } : {}),
         ...(fields.role !== undefined ? { role: fields.role } : {}),
       })
