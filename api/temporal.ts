@@ -11,19 +11,10 @@ import {
   type UpdateDefinition,
   type WorkflowStartOptions,
 } from '@temporalio/client';
-import type { SearchAttributePair } from '@temporalio/common';
-import type { DatasetInput, JobInput } from '../schemas/activities.js';
+import { jobInput } from '../jobs/jobInput.js';
+import type { DatasetInput } from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
-import { resourceName } from '../schemas/names.js';
-import {
-  TEMPER_ACCOUNT,
-  TEMPER_BASE_MODEL,
-  TEMPER_DATASET,
-  TEMPER_KIND,
-  TEMPER_MODEL,
-  TEMPER_STAGE,
-  TEMPER_STATE,
-} from '../schemas/searchAttributes.js';
+import { jobStartOptions, startAttributes } from '../schemas/jobStart.js';
 import { CONTROL_QUEUE } from '../schemas/taskQueues.js';
 import type { Database } from '../stores/database.js';
 import { jobsWithoutWorkflow, markWorkflowStarted, type JobRecord } from '../stores/jobs.js';
@@ -34,42 +25,10 @@ const START_TIMEOUT_MS = 3_000;
 /** An update waits for the state it asks for, the workflow's side for 20 s at most. */
 const UPDATE_TIMEOUT_MS = 25_000;
 
-/** A job's workflow ID, whichever route created it. */
-export function jobName(job: JobRecord): string {
-  return resourceName(job.account_id, 'fineTuningJobs', job.id);
-}
-
 /** Starts the job's workflow unless it has one, and remembers that it has. */
 export async function startJob(client: Client, database: Database, job: JobRecord): Promise<void> {
-  const name = jobName(job);
-  const modelName = resourceName(job.account_id, 'models', job.model_id);
-  const input: JobInput = {
-    uid: job.uid,
-    name,
-    accountId: job.account_id,
-    datasetName: job.dataset_name,
-    baseModel: job.base_model,
-    kind: job.kind,
-    modelName,
-    priority: job.priority,
-  };
-  await startOnce(client, FINE_TUNING_WORKFLOW, name, job.uid, {
-    args: [input],
-    staticSummary: `${job.kind} on ${job.base_model.split('/').at(-1)}`,
-    staticDetails: [
-      `**Fine-tuning job** \`${name}\``,
-      `- dataset \`${job.dataset_name}\``,
-      `- base model \`${job.base_model}\``,
-      `- model \`${modelName}\``,
-      `- created by ${job.created_by}`,
-    ].join('\n'),
-    typedSearchAttributes: [
-      ...attributes({ account: job.account_id, dataset: job.dataset_name, state: 'CREATING', stage: 'created' }),
-      { key: TEMPER_BASE_MODEL, value: job.base_model },
-      { key: TEMPER_KIND, value: job.kind },
-      { key: TEMPER_MODEL, value: modelName },
-    ],
-  });
+  const input = jobInput(job);
+  await startOnce(client, FINE_TUNING_WORKFLOW, input.name, job.uid, { args: [input], ...jobStartOptions(input, job.created_by) });
   await markWorkflowStarted(database, job.uid);
 }
 
@@ -95,7 +54,7 @@ export async function startValidation(client: Client, accountId: string, input: 
     args: [input],
     staticSummary: 'validate a dataset',
     staticDetails: `**Dataset** \`${input.name}\``,
-    typedSearchAttributes: attributes({ account: accountId, dataset: input.name, state: 'UPLOADING', stage: 'uploaded' }),
+    typedSearchAttributes: startAttributes({ account: accountId, dataset: input.name, state: 'UPLOADING', stage: 'uploaded' }),
   };
   try {
     await start(client, DATASET_WORKFLOW, input.name, {
@@ -138,7 +97,7 @@ export async function updateJob<Result, Request>(
 ): Promise<Result | null> {
   try {
     return await client.withDeadline(Date.now() + UPDATE_TIMEOUT_MS, () =>
-      client.workflow.getHandle(jobName(job)).executeUpdate(definition, { args: [request] }),
+      client.workflow.getHandle(jobInput(job).name).executeUpdate(definition, { args: [request] }),
     );
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return null;
@@ -170,13 +129,4 @@ async function startOnce(client: Client, type: string, workflowId: string, uid: 
     if (memo?.['uid'] === uid) return;
     await start(client, type, workflowId, { ...own, workflowIdReusePolicy: 'ALLOW_DUPLICATE' });
   }
-}
-
-function attributes(of: { account: string; dataset: string; state: string; stage: string }): SearchAttributePair[] {
-  return [
-    { key: TEMPER_ACCOUNT, value: of.account },
-    { key: TEMPER_DATASET, value: of.dataset },
-    { key: TEMPER_STATE, value: of.state },
-    { key: TEMPER_STAGE, value: of.stage },
-  ] as SearchAttributePair[];
 }

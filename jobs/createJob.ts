@@ -27,6 +27,8 @@ export interface WantedJob {
   requestHash: string;
   request: JobRequest;
   createdBy: string;
+  /** The run of retraining that makes it. */
+  run?: { name: string; workflowId: string };
 }
 
 /** Creates the job, or gives the one that has the ID by now: the caller compares `request_hash`. */
@@ -56,6 +58,7 @@ export async function insertJob(sources: JobSources, wanted: WantedJob): Promise
       priority: request.priority ?? DEFAULT_PRIORITY,
       wandb,
       createdBy: wanted.createdBy,
+      run: wanted.run,
     });
     if (job && wandb && request.wandb)
       await putSecret(transaction, secretKeys, {

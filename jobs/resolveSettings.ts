@@ -23,6 +23,7 @@ import type { ObjectStore } from '../stores/objects.js';
 import { readQuota, type QuotaRecord } from '../stores/quotas.js';
 import { checkTaskAgainstDataset } from './checkTask.js';
 import type { JobRequest } from './jobRequest.js';
+import { resolveModelName } from './modelNames.js';
 import { didYouMean } from '../schemas/suggest.js';
 
 export interface ResolvedJob {
@@ -93,7 +94,11 @@ interface Start {
 }
 
 /** A base model, or an adapter of the account that brings its base model with it. */
-async function resolveStart(database: Database, accountId: string, { baseModel, warmStartFrom }: JobRequest): Promise<Start> {
+export async function resolveStart(
+  database: Database,
+  accountId: string,
+  { baseModel, warmStartFrom }: Pick<JobRequest, 'baseModel' | 'warmStartFrom'>,
+): Promise<Start> {
   if (baseModel !== undefined && warmStartFrom !== undefined) {
     throw new TemperError(
       'BASE_MODEL_AND_WARM_START',
@@ -104,7 +109,7 @@ async function resolveStart(database: Database, accountId: string, { baseModel, 
       ],
     );
   }
-  if (warmStartFrom !== undefined) return resolveWarmStart(database, accountId, warmStartFrom);
+  if (warmStartFrom !== undefined) return resolveWarmStart(database, accountId, await resolveModelName(database, accountId, warmStartFrom));
   if (baseModel === undefined)
     throw fieldError(
       'BASE_MODEL_MISSING',
@@ -113,7 +118,7 @@ async function resolveStart(database: Database, accountId: string, { baseModel, 
     );
   const model = await findTunableModel(database, accountId, baseModel);
   if (model) return { model };
-  const parsed = parseName(baseModel, 'models', accountId);
+  const parsed = parseName(await resolveModelName(database, accountId, baseModel), 'models', accountId);
   const own = parsed?.accountId === accountId ? await findModel(database, accountId, parsed.id) : undefined;
   if (own?.kind === 'HF_BASE_MODEL') {
     const why = own.status_message || 'upload its files and call :validateUpload.';

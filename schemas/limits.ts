@@ -34,6 +34,18 @@ export const MAX_TEMPLATE_BYTES = 64 * 1024;
 /** An attempt that brings no new checkpoint and no new step counts; after this many in a row the job fails. */
 export const MAX_ATTEMPTS_WITHOUT_PROGRESS = 4;
 
+// Retraining
+/** Jobs of one run or sweep. A job costs the run's history about 20 events of the 10,240 at which Temporal warns. */
+export const MAX_RUN_JOBS = 64;
+/** Objects that one run imports; their names stand in the run's record. */
+export const MAX_IMPORTED_OBJECTS = 10_000;
+/** Runs of a schedule that were skipped because nothing had changed: of these only the latest are kept. */
+export const SKIPPED_RUNS_KEPT = 100;
+export const DEFAULT_CATCHUP_WINDOW_SECONDS = 3600;
+export const DEFAULT_APPROVAL_TIMEOUT_SECONDS = 7 * 24 * 3600;
+/** Models that an alias can be rolled back to. */
+export const EARLIER_MODELS_KEPT = 50;
+
 // Defaults of training where the base model's row does not say otherwise
 export const DEFAULT_SEED = 42;
 /** LoRA's alpha as a multiple of the rank (PEFT's and the LoRA paper's common choice). */

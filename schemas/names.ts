@@ -15,7 +15,9 @@ export type Collection =
   | 'secrets'
   | 'quotas'
   | 'auditEvents'
-  | 'schedules';
+  | 'schedules'
+  | 'sweeps'
+  | 'aliases';
 
 export function isId(text: string): boolean {
   return idExpression.test(text);

@@ -5,6 +5,8 @@ import pg from 'pg';
 import type { EvaluationResult, Failure } from '../schemas/activities.js';
 import type { ErrorDetail } from '../schemas/errors.js';
 import type { GpuPrices } from '../schemas/prices.js';
+import type { PromotionOutcome, RunJobResult } from '../schemas/retraining.js';
+import type { Retraining, RunState, Timing } from '../schemas/schedule.js';
 import type { JobStage, JobState, DatasetState, ModelState } from '../schemas/states.js';
 import type { JobSettings, SettingOrigins } from '../schemas/task.js';
 
@@ -159,6 +161,9 @@ export interface JobsTable {
   workflow_started: Generated<boolean>;
   estimate: ColumnType<JobEstimate | null, string | null | undefined, string | null>;
   is_running: Generated<boolean>;
+  /** Name of the run of retraining that made it, and the workflow ID of that run while it waits. */
+  retraining_run: ColumnType<string | null, string | null | undefined, string | null>;
+  awaited_by: ColumnType<string | null, string | null | undefined, string | null>;
   created_by: Generated<string>;
   create_time: Time;
   update_time: Time;
@@ -292,6 +297,80 @@ export interface ModelsTable {
   create_time: Time;
   update_time: Time;
 }
+/** As Temporal is to be told; whether it is paused only at the beginning. */
+export interface ScheduleTiming extends Timing {
+  startPaused?: boolean;
+  note?: string;
+}
+export interface SchedulesTable {
+  uid: string;
+  account_id: string;
+  id: string;
+  display_name: Generated<string>;
+  timing: Json<ScheduleTiming>;
+  retraining: Json<Retraining>;
+  request_hash: string;
+  version: Generated<number>;
+  applied_version: Generated<number>;
+  deleting: Generated<boolean>;
+  created_by: Generated<string>;
+  create_time: Time;
+  update_time: Time;
+}
+/** An object that a dataset is made of; for imports `etag` tells its versions apart, for datasets it is the SHA-256. */
+export interface DatasetPart {
+  key: string;
+  etag: string;
+  sizeBytes: number;
+}
+export interface RetrainingRunsTable {
+  uid: string;
+  account_id: string;
+  id: string;
+  schedule_uid: string | null;
+  /** '' for a sweep. */
+  schedule_id: string;
+  display_name: Generated<string>;
+  retraining: Json<Retraining>;
+  request_hash: string | null;
+  workflow_id: string;
+  workflow_started: boolean;
+  state: Generated<RunState>;
+  reason: Generated<string>;
+  failure: ColumnType<Failure | null, string | null | undefined, string | null>;
+  fingerprint: string | null;
+  dataset_name: string | null;
+  parts: JsonWithDefault<DatasetPart[]>;
+  start_model: string | null;
+  jobs: JsonWithDefault<RunJobResult[]>;
+  promotion: ColumnType<PromotionOutcome | null, string | null | undefined, string | null>;
+  created_by: Generated<string>;
+  create_time: Time;
+  update_time: Time;
+  end_time: OptionalTime;
+}
+export interface AliasesTable {
+  account_id: string;
+  id: string;
+  model_id: string;
+  earlier: JsonWithDefault<string[]>;
+  moves: Generated<number>;
+  created_by: Generated<string>;
+  create_time: Time;
+  update_time: Time;
+}
+export interface AliasMovesTable {
+  account_id: string;
+  alias_id: string;
+  sequence: number;
+  key: string;
+  kind: string;
+  from_model: string | null;
+  to_model: string;
+  moved_by: Generated<string>;
+  reason: Generated<string>;
+  time: Time;
+}
 export interface IdempotencyKeysTable {
   account_id: string;
   key: string;
@@ -337,6 +416,10 @@ export interface Tables {
   job_attempts: JobAttemptsTable;
   job_checkpoints: JobCheckpointsTable;
   models: ModelsTable;
+  schedules: SchedulesTable;
+  retraining_runs: RetrainingRunsTable;
+  aliases: AliasesTable;
+  alias_moves: AliasMovesTable;
   idempotency_keys: IdempotencyKeysTable;
   quotas: QuotasTable;
   audit_events: AuditEventsTable;

@@ -102,6 +102,21 @@ export async function recordOutcome(database: Database, uid: string, uploadKey: 
     .execute();
 }
 
+/** READY datasets whose ID begins with a prefix, the newest first; not those that runs of retraining have put together. */
+export function readyDatasets(database: Database, accountId: string, prefix: string, limit: number): Promise<DatasetRecord[]> {
+  return database
+    .selectFrom('datasets')
+    .selectAll()
+    .where('account_id', '=', accountId)
+    .where('state', '=', 'READY')
+    .where(sql<boolean>`starts_with(id, ${prefix})`)
+    .where(sql<boolean>`not request ? 'retrainingRun'`)
+    .orderBy('create_time', 'desc')
+    .orderBy('id')
+    .limit(limit)
+    .execute();
+}
+
 /** The first step of a deletion: from here on nothing can be read or trained from it. */
 export async function withdrawDataset(database: Database, uid: string): Promise<void> {
   await database

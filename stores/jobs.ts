@@ -41,6 +41,8 @@ export interface NewJob {
   priority: number;
   wandb: WandbSettings | null;
   createdBy: string;
+  /** Of a job that a run of retraining makes: it starts the job's workflow itself, and waits for its end. */
+  run?: { name: string; workflowId: string };
 }
 
 export function findJob(database: Database, accountId: string, id: string): Promise<JobRecord | undefined> {
@@ -77,6 +79,7 @@ export async function createJob(transaction: Transaction<Tables>, job: NewJob): 
       priority: job.priority,
       wandb: job.wandb ? JSON.stringify(job.wandb) : null,
       created_by: job.createdBy,
+      ...(job.run ? { retraining_run: job.run.name, awaited_by: job.run.workflowId, workflow_started: true } : {}),
     })
     .onConflict((conflict) => conflict.columns(['account_id', 'id']).doNothing())
     .returningAll()

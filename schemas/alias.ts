@@ -1,0 +1,36 @@
+/** Aliases of models: a name of the user's (`support-bot@production`) that points at one model at a time, and its history. */
+import { Type, type Static } from 'typebox';
+import { PlainText, ReadOnly, ResourceName, Time } from './wire.js';
+
+export const ALIAS_PATTERN = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?@[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
+export const AliasId = (options: Record<string, unknown> = {}) =>
+  Type.String({
+    pattern: ALIAS_PATTERN,
+    'x-reason': 'INVALID_ID',
+    'x-expected': 'MODEL@ALIAS, such as support-bot@production',
+    ...options,
+  });
+
+export const Alias = Type.Object({
+  name: ReadOnly(ResourceName()),
+  model: Type.Optional(ResourceName({ description: 'What it points at: an ID or name of a READY model of the account' })),
+  reason: Type.Optional(PlainText(500)),
+  modelName: ReadOnly(ResourceName({ description: 'Usable wherever a model is named' })),
+  createTime: ReadOnly(Time()),
+  updateTime: ReadOnly(Time({ description: 'Of the last move' })),
+  createdBy: ReadOnly(Type.String()),
+});
+export type Alias = Static<typeof Alias>;
+
+export const AliasMove = Type.Object({
+  sequence: Type.Integer({ description: 'From 1, without gap' }),
+  kind: Type.String({ enum: ['MOVE', 'PROMOTION', 'ROLLBACK'] }),
+  from: Type.Optional(ResourceName()),
+  to: ResourceName(),
+  by: Type.String({ description: 'A user, or the run that promoted' }),
+  reason: Type.String(),
+  time: Time(),
+});
+export type AliasMove = Static<typeof AliasMove>;
+
+export const RollbackRequest = Type.Object({ reason: Type.Optional(PlainText(500)) });
