@@ -1,12 +1,18 @@
-/** Scores the base and the tuned model on the same held-out rows: accuracy for classification, perplexity for the others. */
+/**
+ * Scores models on the held-out rows of a job, accuracy for classification, perplexity for the others: the job's own adapter
+ * beside its base model, and adapters registered earlier that a new one is to be compared with.
+ */
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import type { EvaluateInput, EvaluationResult, GpuActivities } from '../schemas/activities.js';
+import type { EvaluateInput, EvaluationResult, GpuActivities, PreparedSet } from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
 import { MAX_EVALUATION_EXAMPLES } from '../schemas/limits.js';
+import { parseName } from '../schemas/names.js';
+import type { RetrainingGpuActivities } from '../schemas/retraining.js';
 import { PROTOCOL_VERSION, type EvaluatedEvent, type EvaluateSpec } from '../schemas/trainerProtocol.js';
 import { appendEvent } from '../stores/events.js';
-import { recordEvaluation, updateProgress } from '../stores/jobs.js';
+import { recordEvaluation, updateProgress, type JobRecord } from '../stores/jobs.js';
+import { findModel } from '../stores/models.js';
 import { requireBaseModel } from './baseModels.js';
 import { withHeartbeats } from './heartbeat.js';
 import { requireJob } from './jobs.js';
@@ -15,49 +21,20 @@ import { ensurePart, readManifest } from './preparedSets.js';
 import type { TrainDependencies } from './train.js';
 import { runTrainer } from './trainerProcess.js';
 
-export function makeEvaluate(deps: TrainDependencies): Pick<GpuActivities, 'evaluate'> {
-  return { evaluate: (input) => withHeartbeats((signal) => evaluate(deps, input, signal)) };
+export function makeEvaluate(deps: TrainDependencies): Pick<GpuActivities, 'evaluate'> & RetrainingGpuActivities {
+  return {
+    evaluate: (input) => withHeartbeats((signal) => evaluate(deps, input, signal)),
+    evaluateModel: (input) => withHeartbeats((signal) => evaluateModel(deps, input, signal)),
+  };
 }
 
 async function evaluate(deps: TrainDependencies, input: EvaluateInput, signal: AbortSignal): Promise<EvaluationResult> {
   const { database, objects } = deps;
   const job = await requireJob(database, input.uid);
-  const folder = path.join(deps.scratch, `evaluate-${process.pid}-${job.uid}`);
-  let model: ModelLease | undefined;
-  try {
-    await mkdir(folder, { recursive: true });
-    const manifest = await readManifest(objects, input.prepared.key);
-    if (!manifest?.eval)
-      throw new TemperError('OBJECT_MISSING', 'The evaluation rows of the job are gone from the object store. Start the job again.');
-    const adapterPath = path.join(folder, 'adapter');
-    for (const { key } of await objects.list(`${input.adapterKey}/`))
-      await objects.getFile(key, path.join(adapterPath, path.basename(key)), undefined, signal);
-
-    model = await leaseModelFolder(await requireBaseModel(database, job), deps, signal);
-    const spec: EvaluateSpec = {
-      version: PROTOCOL_VERSION,
-      work: 'evaluate',
-      model: { path: model.folder, quantization: job.settings.quantization, dtype: 'auto' },
-      adapterPath,
-      data: {
-        kind: job.settings.task.kind,
-        path: await ensurePart('eval', input.prepared, manifest, deps, signal),
-        cutoffLength: job.settings.cutoffLength,
-      },
-      labels: manifest.labels ?? undefined,
-      maxExamples: MAX_EVALUATION_EXAMPLES,
-      outputPath: path.join(folder, 'evaluation.json'),
-    };
-    const scores: Partial<Record<'base' | 'tuned', EvaluatedEvent>> = {};
-    const { seconds } = await runTrainer(
-      { ...deps.trainer, scratch: folder },
-      { name: 'run', spec, signal, onEvent: (event) => void (event.event === 'evaluated' && (scores[event.target] = event)) },
-    );
-    const { base, tuned } = scores;
-    if (!base || !tuned) throw new TemperError('TRAINER_CRASHED', 'The evaluation ended without a result; it is tried again.');
-
+  const adapter = (await objects.list(`${input.adapterKey}/`)).map(({ key }) => ({ key, name: path.basename(key) }));
+  return score(deps, job, { prepared: input.prepared, base: job, adapter }, signal, async ({ base, tuned, seconds, report }) => {
     const reportKey = `jobs/${job.uid}/evaluation.json`;
-    await objects.putFile(reportKey, spec.outputPath);
+    await objects.putFile(reportKey, report);
     const result: EvaluationResult = {
       metric: tuned.metric,
       base: base.value,
@@ -75,6 +52,80 @@ async function evaluate(deps: TrainDependencies, input: EvaluateInput, signal: A
       message: `${tuned.metric} on ${tuned.examples} held-out examples: ${base.value.toFixed(4)} base, ${tuned.value.toFixed(4)} tuned.`,
     });
     return result;
+  });
+}
+
+/** A registered adapter, on its own base model, on the rows that the job was evaluated on. */
+async function evaluateModel(
+  deps: TrainDependencies,
+  { model: name, jobUid, prepared }: Parameters<RetrainingGpuActivities['evaluateModel']>[0],
+  signal: AbortSignal,
+): ReturnType<RetrainingGpuActivities['evaluateModel']> {
+  const job = await requireJob(deps.database, jobUid);
+  const parsed = parseName(name, 'models', job.account_id);
+  const model = parsed ? await findModel(deps.database, job.account_id, parsed.id) : undefined;
+  if (model?.state !== 'READY' || !model.base_model)
+    throw new TemperError('MODEL_NOT_FOUND', `The model ${name} is gone: there is nothing to compare with.`);
+  const progress = model.base_model === job.base_model ? job.progress : {};
+  const scoring = { prepared, base: { account_id: job.account_id, base_model: model.base_model, progress }, adapter: model.files };
+  return score(deps, job, scoring, signal, async ({ tuned }) => ({ metric: tuned.metric, value: tuned.value, examples: tuned.examples }));
+}
+
+interface Scoring {
+  prepared: PreparedSet;
+  base: Parameters<typeof requireBaseModel>[1];
+  adapter: { name: string; key: string }[];
+}
+interface Scores {
+  base: EvaluatedEvent;
+  tuned: EvaluatedEvent;
+  seconds: number;
+  /** The trainer's own file with the result of every row; there until `use` is over. */
+  report: string;
+}
+
+/** Runs the trainer once: the base model without and with the adapter, on the evaluation rows of the job. */
+async function score<T>(
+  deps: TrainDependencies,
+  job: JobRecord,
+  { prepared, base, adapter }: Scoring,
+  signal: AbortSignal,
+  use: (scores: Scores) => Promise<T>,
+): Promise<T> {
+  const { database, objects } = deps;
+  const folder = path.join(deps.scratch, `evaluate-${process.pid}-${job.uid}`);
+  let model: ModelLease | undefined;
+  try {
+    await mkdir(folder, { recursive: true });
+    const manifest = await readManifest(objects, prepared.key);
+    if (!manifest?.eval)
+      throw new TemperError('OBJECT_MISSING', 'The evaluation rows of the job are gone from the object store. Start the job again.');
+    const adapterPath = path.join(folder, 'adapter');
+    for (const { key, name } of adapter) await objects.getFile(key, path.join(adapterPath, name), undefined, signal);
+
+    model = await leaseModelFolder(await requireBaseModel(database, base), deps, signal);
+    const spec: EvaluateSpec = {
+      version: PROTOCOL_VERSION,
+      work: 'evaluate',
+      model: { path: model.folder, quantization: job.settings.quantization, dtype: 'auto' },
+      adapterPath,
+      data: {
+        kind: job.settings.task.kind,
+        path: await ensurePart('eval', prepared, manifest, deps, signal),
+        cutoffLength: job.settings.cutoffLength,
+      },
+      labels: manifest.labels ?? undefined,
+      maxExamples: MAX_EVALUATION_EXAMPLES,
+      outputPath: path.join(folder, 'evaluation.json'),
+    };
+    const scores: Partial<Record<'base' | 'tuned', EvaluatedEvent>> = {};
+    const { seconds } = await runTrainer(
+      { ...deps.trainer, scratch: folder },
+      { name: 'run', spec, signal, onEvent: (event) => void (event.event === 'evaluated' && (scores[event.target] = event)) },
+    );
+    const { tuned } = scores;
+    if (!scores.base || !tuned) throw new TemperError('TRAINER_CRASHED', 'The evaluation ended without a result; it is tried again.');
+    return await use({ base: scores.base, tuned, seconds, report: spec.outputPath });
   } finally {
     await model?.release();
     await rm(folder, { recursive: true, force: true });

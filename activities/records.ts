@@ -1,9 +1,13 @@
 /** Writing down what a workflow decided. Each is idempotent by a key of the workflow's, never the attempt's. */
+import { Context } from '@temporalio/activity';
+import { WorkflowNotFoundError } from '@temporalio/client';
 import type { ControlActivities } from '../schemas/activities.js';
+import { JOB_ENDED_SIGNAL } from '../schemas/retraining.js';
+import { isTerminal } from '../schemas/states.js';
 import type { Database } from '../stores/database.js';
 import { findDatasetByUid, recordOutcome } from '../stores/datasets.js';
 import { appendEvent } from '../stores/events.js';
-import { applyTransition, endAttempt } from '../stores/jobs.js';
+import { applyTransition, endAttempt, findJobByUid } from '../stores/jobs.js';
 import type { ObjectStore } from '../stores/objects.js';
 
 export type RecordActivities = Omit<ControlActivities, 'report' | 'claimRun'>;
@@ -16,7 +20,10 @@ export function makeRecords({ database, objects }: { database: Database; objects
       if (!(await findDatasetByUid(database, input.uid))) await objects.removePrefix(`datasets/${input.uid}/`);
       await objects.removePrefix(input.uploadKey);
     },
-    recordTransition: (transition) => applyTransition(database, transition),
+    async recordTransition(transition) {
+      await applyTransition(database, transition);
+      if (isTerminal(transition.to)) await tellWaitingRun(database, transition.uid);
+    },
     recordEvent: ({ uid, ...event }) => appendEvent(database, uid, event),
     async recordAttemptEnd({ uid, attempt, outcome, failure }) {
       const step = await endAttempt(database, uid, attempt, { outcome, failure });
@@ -29,4 +36,16 @@ export function makeRecords({ database, objects }: { database: Database; objects
       });
     },
   };
+}
+
+/** A run of retraining goes on as soon as its job has ended: it need not wait for the job's report to a tracker. */
+async function tellWaitingRun(database: Database, uid: string): Promise<void> {
+  const job = await findJobByUid(database, uid);
+  if (!job?.awaited_by) return;
+  try {
+    await Context.current().client.workflow.getHandle(job.awaited_by).signal(JOB_ENDED_SIGNAL, { uid });
+  } catch (error) {
+    // Over already: it was cancelled, or ended without waiting for this one.
+    if (!(error instanceof WorkflowNotFoundError)) throw error;
+  }
 }

@@ -14,6 +14,7 @@ import type { Database } from '../stores/database.js';
 import { findJob } from '../stores/jobs.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { recordRunJob, type RunRecord } from '../stores/retrainingRuns.js';
+import type { SecretKeys } from '../stores/secretKeys.js';
 import { readSecret } from '../stores/secrets.js';
 import { withHeartbeats } from './heartbeat.js';
 import { requireRun } from './retrainingData.js';
@@ -21,7 +22,7 @@ import { requireRun } from './retrainingData.js';
 export interface RetrainingJobDependencies {
   database: Database;
   objects: ObjectStore;
-  secretKey: string;
+  secretKeys: SecretKeys;
   scratch: string;
 }
 
@@ -38,7 +39,7 @@ async function createRunJob(
   index: number,
   workflowId: string,
 ): Promise<RunJobStart> {
-  const { database, objects, secretKey, scratch } = dependencies;
+  const { database, objects, secretKeys, scratch } = dependencies;
   const planned = expandJobs(run.retraining);
   const id = runJobId(run.id, index, planned.length);
   const name = runName(run);
@@ -46,7 +47,7 @@ async function createRunJob(
   const job =
     (await findJob(database, run.account_id, id)) ??
     (await insertJob(
-      { database, objects, tmpFolder: scratch, secretKey },
+      { database, objects, tmpFolder: scratch, secretKeys },
       {
         accountId: run.account_id,
         id,
@@ -74,7 +75,7 @@ async function createRunJob(
 
 /** The template with what the run decides: the dataset, the adapter to go on from, and the key that is kept with the secrets. */
 async function jobBody(
-  { database, secretKey }: RetrainingJobDependencies,
+  { database, secretKeys }: RetrainingJobDependencies,
   run: RunRecord,
   template: Record<string, unknown>,
 ): Promise<FineTuningJob> {
@@ -86,7 +87,7 @@ async function jobBody(
     body['warmStartFrom'] = run.start_model;
   }
   if (body['wandbProject'] !== undefined)
-    body['wandbApiKey'] = await readSecret(database, secretKey, run.account_id, wandbSecretId(run.schedule_uid ?? run.uid));
+    body['wandbApiKey'] = await readSecret(database, secretKeys, run.account_id, wandbSecretId(run.schedule_uid ?? run.uid));
   return body as FineTuningJob;
 }
 

@@ -23,6 +23,8 @@ export interface ListOf<T extends ListedTable, Resource extends object> {
   where?: RawBuilder<boolean>;
   /** Rows from elsewhere beside the table's. */
   moreRows?: object[];
+  /** What else a page token belongs to. */
+  binding?: string;
 }
 
 export async function answerList<T extends ListedTable, Resource extends object>(
@@ -36,7 +38,7 @@ export async function answerList<T extends ListedTable, Resource extends object>
   const filter = parseFilter(query.filter ?? '', list.fields);
   const order = parseOrderBy(query.orderBy ?? '', list.fields, list.idColumn);
   const mask = compileReadMask<Resource>(query.readMask, list.schema);
-  const binding = [accountId, list.collection, query.filter ?? '', query.orderBy ?? ''];
+  const binding = [accountId, list.collection, query.filter ?? '', query.orderBy ?? '', list.binding ?? ''];
   const after = query.pageToken ? openPageToken(secretKey, binding, query.pageToken) : undefined;
   const where = filter && list.where ? sql<boolean>`(${filter}) and (${list.where})` : (filter ?? list.where);
   const page = await listPage(database, list.table, { accountId, where, order, after, limit, moreRows: list.moreRows });

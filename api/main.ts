@@ -14,6 +14,7 @@ import { isDatabaseOutage } from './problems.js';
 import { buildServer } from './server.js';
 import { readSignInSettings } from './signIn.js';
 import { startPendingWorkflows } from './temporal.js';
+import { applyPendingSchedules } from './temporalSchedules.js';
 
 /** How often jobs whose workflow was not started are looked for, and how old they must be: their creator may be about to. */
 const RECONCILE_EVERY_MS = 2_000;
@@ -79,6 +80,9 @@ function reconcile(): { stop(): void } {
     try {
       await startPendingWorkflows(temporal, database, RECONCILE_OLDER_THAN_SECONDS, (error, job) =>
         server.log.warn({ job: job.id, cause: (error as Error).message }, 'workflow not started yet'),
+      );
+      await applyPendingSchedules(temporal, database, RECONCILE_OLDER_THAN_SECONDS, (error, id) =>
+        server.log.warn({ schedule: id, cause: (error as Error).message }, 'schedule or sweep not started yet'),
       );
     } catch (error) {
       server.log.warn({ cause: (error as Error).message }, 'looking for workflows to start failed');

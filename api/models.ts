@@ -2,12 +2,15 @@
 import type { FastifyInstance } from 'fastify';
 import { sql } from 'kysely';
 import { Type, type Static } from 'typebox';
+import { resolveModelName } from '../jobs/modelNames.js';
+import { ModelId } from '../schemas/alias.js';
 import { BASE_MODELS, findBaseModel, type BaseModel } from '../schemas/baseModels.js';
 import { notFound, TemperError } from '../schemas/errors.js';
 import { DOWNLOAD_URL_SECONDS } from '../schemas/limits.js';
 import { Model } from '../schemas/model.js';
-import { resourceName } from '../schemas/names.js';
+import { parseName, resourceName } from '../schemas/names.js';
 import { Empty, GetQuery, Id, listReply, ListQuery, SignedUrls } from '../schemas/wire.js';
+import { aliasesOf } from '../stores/aliases.js';
 import type { Database } from '../stores/database.js';
 import { jobsStartingFrom } from '../stores/jobs.js';
 import { deleteModel, findModel, updateModelTexts, type ModelRecord } from '../stores/models.js';
@@ -18,7 +21,7 @@ import { compileReadMask } from './readMask.js';
 import type { ApiDependencies } from './server.js';
 import { readChanges, UpdateQuery } from './updateMask.js';
 
-const ModelPath = Type.Object({ account: Id(), id: Id() });
+const ModelPath = Type.Object({ account: Id(), id: ModelId() });
 
 const FIELDS: ListFields = {
   name: name('models'),
@@ -90,6 +93,12 @@ export function modelRoutes(server: FastifyInstance, { database, objects, config
         'RESOURCE_IN_USE',
         `${jobs.slice(0, 5).join(', ')} started from ${modelName} and still needs it. Wait for the end, or cancel.`,
       );
+    const aliases = await aliasesOf(database, model.account_id, model.id);
+    if (aliases.length > 0)
+      throw new TemperError(
+        'RESOURCE_IN_USE',
+        `${aliases.join(', ')} point${aliases.length === 1 ? 's' : ''} at ${modelName}: move the alias first, or delete it.`,
+      );
     await objects.removePrefix(`models/${model.uid}/`);
     await deleteModel(database, model.uid);
     return {};
@@ -123,7 +132,8 @@ export function modelRoutes(server: FastifyInstance, { database, objects, config
 /** @throws TemperError MODEL_NOT_FOUND, also for what another account has of its own */
 async function requireModel(database: Database, params: unknown, callersAccount: string): Promise<ModelRecord> {
   const { account, id } = params as Static<typeof ModelPath>;
-  const model = account === callersAccount ? await findModel(database, account, id) : undefined;
+  const named = account === callersAccount ? parseName(await resolveModelName(database, account, id), 'models', account) : null;
+  const model = named ? await findModel(database, account, named.id) : undefined;
   if (!model) throw notFound(account, 'models', id);
   return model;
 }

@@ -13,6 +13,7 @@ import type { EventFeed } from '../stores/eventFeed.js';
 import type { ObjectStore } from '../stores/objects.js';
 import type { SecretKeys } from '../stores/secretKeys.js';
 import { accountRoutes } from './accounts.js';
+import { aliasRoutes } from './aliases.js';
 import { apiKeyRoutes } from './apiKeys.js';
 import { auditRoutes, recordRequests } from './audit.js';
 import { describeAccess, requireKeys } from './auth.js';
@@ -28,6 +29,8 @@ import { modelRoutes } from './models.js';
 import { describeError } from './problems.js';
 import { quotaRoutes } from './quotas.js';
 import { openRates } from './rates.js';
+import { runRoutes } from './runs.js';
+import { scheduleRoutes } from './schedules.js';
 import { secretRoutes } from './secrets.js';
 import { describeSignIn, type SignInSettings } from './signIn.js';
 import { answerUnknownRoutes } from './unknownRoutes.js';
@@ -143,6 +146,9 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   jobEventRoutes(server, dependencies);
   jobRecordRoutes(server, dependencies);
   modelRoutes(server, dependencies);
+  aliasRoutes(server, dependencies);
+  scheduleRoutes(server, dependencies);
+  runRoutes(server, dependencies);
   return server;
 }
 

@@ -11,6 +11,7 @@
  *   TEMPER_S3_ENDPOINT      URL of an S3 service
  *   TEMPER_S3_BUCKET        bucket, made if it is missing (temper)
  *   TEMPER_S3_REGION        region (us-east-1)
+ *   TEMPER_IMPORT_BUCKET    bucket of the same service that retraining imports from, below imports/ACCOUNT/ (TEMPER_S3_BUCKET)
  *   AWS_ACCESS_KEY_ID       credentials for it
  *   AWS_SECRET_ACCESS_KEY
  *

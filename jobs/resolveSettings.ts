@@ -116,9 +116,10 @@ export async function resolveStart(
       'baseModel',
       `Say what to tune: give baseModel, for example ${BASE_MODELS[0]!.name}, or warmStartFrom with an adapter of yours.`,
     );
-  const model = await findTunableModel(database, accountId, baseModel);
+  const named = await resolveModelName(database, accountId, baseModel);
+  const model = await findTunableModel(database, accountId, named);
   if (model) return { model };
-  const parsed = parseName(await resolveModelName(database, accountId, baseModel), 'models', accountId);
+  const parsed = parseName(named, 'models', accountId);
   const own = parsed?.accountId === accountId ? await findModel(database, accountId, parsed.id) : undefined;
   if (own?.kind === 'HF_BASE_MODEL') {
     const why = own.status_message || 'upload its files and call :validateUpload.';

@@ -11,6 +11,14 @@ export const AliasId = (options: Record<string, unknown> = {}) =>
     ...options,
   });
 
+/** An ID of a model, or an alias in its place. */
+export const ModelId = () =>
+  Type.String({
+    pattern: '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(@[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)?$',
+    'x-reason': 'INVALID_ID',
+    'x-expected': '1 to 63 characters of a-z, 0-9 and hyphen, with no hyphen at either end, or an alias such as support-bot@production',
+  });
+
 export const Alias = Type.Object({
   name: ReadOnly(ResourceName()),
   model: Type.Optional(ResourceName({ description: 'What it points at: an ID or name of a READY model of the account' })),

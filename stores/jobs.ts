@@ -104,6 +104,12 @@ export async function createJob(transaction: Transaction<Tables>, job: NewJob): 
   return inserted;
 }
 
+/** The jobs that runs of retraining have made, by the names of the runs. */
+export function jobsOfRuns(database: Database, accountId: string, runNames: string[]): Promise<JobRecord[]> {
+  if (runNames.length === 0) return Promise.resolve([]);
+  return database.selectFrom('jobs').selectAll().where('account_id', '=', accountId).where('retraining_run', 'in', runNames).execute();
+}
+
 /** Names of the jobs that go on from a model and have not ended. */
 export async function jobsStartingFrom(database: Database, accountId: string, modelName: string): Promise<string[]> {
   const rows = await database

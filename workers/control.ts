@@ -4,6 +4,7 @@ import { Worker } from '@temporalio/worker';
 import { makeClaimRun } from '../activities/claimRun.js';
 import { makeRecords } from '../activities/records.js';
 import { makeReport } from '../activities/report.js';
+import { makeRetraining } from '../activities/retraining.js';
 import { CONTROL_QUEUE } from '../schemas/taskQueues.js';
 import { announceReady, openEnvironment, workerOptions } from './environment.js';
 
@@ -12,7 +13,7 @@ const worker = await Worker.create({
   ...workerOptions(environment),
   taskQueue: CONTROL_QUEUE,
   workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)),
-  activities: { ...makeRecords(environment), ...makeClaimRun(environment), ...makeReport(environment) },
+  activities: { ...makeRecords(environment), ...makeClaimRun(environment), ...makeReport(environment), ...makeRetraining(environment) },
   maxConcurrentWorkflowTaskExecutions: 40,
   maxConcurrentActivityTaskExecutions: 40,
   // A workflow cached by a worker that was killed waits this long before another takes it.

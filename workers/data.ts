@@ -5,6 +5,8 @@ import { makeCheckJob } from '../activities/checkJob.js';
 import { makeCleanUp } from '../activities/cleanup.js';
 import { makeRegister } from '../activities/register.js';
 import { makeRender } from '../activities/render.js';
+import { makeRetrainingData } from '../activities/retrainingData.js';
+import { makeRetrainingJobs } from '../activities/retrainingJobs.js';
 import { makeValidate } from '../activities/validate.js';
 import { DATA_QUEUE } from '../schemas/taskQueues.js';
 import { announceReady, openEnvironment, workerOptions } from './environment.js';
@@ -19,6 +21,8 @@ const worker = await Worker.create({
     ...makeRender(environment),
     ...makeRegister(environment),
     ...makeCleanUp(environment),
+    ...makeRetrainingData(environment),
+    ...makeRetrainingJobs(environment),
   },
   maxConcurrentActivityTaskExecutions: Math.max(2, availableParallelism()),
 });

@@ -16,6 +16,8 @@ export interface Environment {
   namespace: string;
   database: Database;
   objects: ObjectStore;
+  /** Where objects to be imported lie. */
+  imports: ObjectStore;
   secretKeys: SecretKeys;
   python: string;
   /** Whose tokenizer counts a dataset's tokens where the upload names none. */
@@ -46,15 +48,20 @@ export async function openEnvironment(): Promise<Environment> {
     connection: await connect(required('TEMPORAL_ADDRESS')),
     namespace: process.env['TEMPORAL_NAMESPACE'] ?? 'default',
     database: openDatabase(required('DATABASE_URL')),
-    objects: openObjectStore({
-      endpoint: process.env['TEMPER_S3_ENDPOINT'],
-      region: process.env['TEMPER_S3_REGION'] ?? 'us-east-1',
-      bucket: required('TEMPER_S3_BUCKET'),
-    }),
+    objects: openBucket(required('TEMPER_S3_BUCKET')),
+    imports: openBucket(process.env['TEMPER_IMPORT_BUCKET'] || required('TEMPER_S3_BUCKET')),
     secretKeys: readSecretKeys(required('TEMPER_SECRET_KEY'), process.env['TEMPER_SECRET_KEYS']),
     python: process.env['TEMPER_PYTHON'] ?? 'python3',
     defaultBaseModel: process.env['TEMPER_DEFAULT_BASE_MODEL'] || TINY_MODEL_NAME,
   };
+}
+
+function openBucket(bucket: string): ObjectStore {
+  return openObjectStore({
+    endpoint: process.env['TEMPER_S3_ENDPOINT'],
+    region: process.env['TEMPER_S3_REGION'] ?? 'us-east-1',
+    bucket,
+  });
 }
 
 /** Options that every worker shares. */

@@ -7,6 +7,7 @@
  */
 import { proxyActivities, type ActivityOptions } from '@temporalio/workflow';
 import type { ControlActivities, DataActivities, GpuActivities } from '../schemas/activities.js';
+import type { RetrainingDataActivities, RetrainingGpuActivities, RetrainingRecordActivities } from '../schemas/retraining.js';
 import { CONTROL_QUEUE, DATA_QUEUE, gpuQueue } from '../schemas/taskQueues.js';
 
 /** Postgres: short, and worth repeating for as long as the database is away. */
@@ -92,6 +93,18 @@ export function trainActivity(place: GpuPlace, summary: string) {
 
 export function evaluateActivity(place: GpuPlace, summary: string) {
   return proxyActivities<Pick<GpuActivities, 'evaluate'>>({ ...gpuOptions(place), retry: EVALUATE_RETRY, summary });
+}
+
+export function retrainingRecords(summary: string) {
+  return proxyActivities<RetrainingRecordActivities>({ ...RECORD, summary });
+}
+
+export function retrainingData(summary: string) {
+  return proxyActivities<RetrainingDataActivities>({ ...STREAM, summary });
+}
+
+export function evaluateModelActivity(place: GpuPlace, summary: string) {
+  return proxyActivities<RetrainingGpuActivities>({ ...gpuOptions(place), retry: EVALUATE_RETRY, summary });
 }
 
 function gpuOptions({ accountId, priority }: GpuPlace): ActivityOptions {

@@ -1,3 +1,4 @@
 /** The bundle's entry: every workflow type, under the name operators see. */
 export { DatasetWorkflow } from './dataset.js';
 export { FineTuningWorkflow } from './fineTuning.js';
+export { RetrainingWorkflow } from './retraining.js';

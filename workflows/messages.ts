@@ -1,6 +1,7 @@
 /** What can be said to a running workflow and asked of it: by the API, by an operator in the Temporal UI, by a GPU worker. */
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import { MILESTONE_SIGNAL, type TrainingMilestone } from '../schemas/activities.js';
+import { JOB_ENDED_SIGNAL } from '../schemas/retraining.js';
 import type { JobStage, JobState } from '../schemas/states.js';
 
 /** Each answers with the state after it; one that is not legal now is rejected with ILLEGAL_STATE and changes nothing. */
@@ -28,5 +29,13 @@ export interface JobProgress {
 }
 export const progressQuery = defineQuery<JobProgress>('progress');
 
+/** To a run of retraining that waits for somebody's word; each answers with the decision. */
+export const approveUpdate = defineUpdate<string, [{ by: string; note: string }]>('approve');
+export const rejectUpdate = defineUpdate<string, [{ by: string; note: string }]>('reject');
+
+/** From the control worker: a job that the run waits for has ended. */
+export const jobEndedSignal = defineSignal<[{ uid: string }]>(JOB_ENDED_SIGNAL);
+
 export const FINE_TUNING_WORKFLOW = 'FineTuningWorkflow';
+export const RETRAINING_WORKFLOW = 'RetrainingWorkflow';
 export const DATASET_WORKFLOW = 'DatasetWorkflow';

@@ -54,3 +54,4 @@ create index retraining_runs_not_started on retraining_runs (create_time) where 
 -- The run that made the job, and the workflow that waits for its end.
 alter table jobs add column retraining_run text;
 alter table jobs add column awaited_by text;
+create index jobs_by_run on jobs (account_id, retraining_run) where retraining_run is not null;
