@@ -153,7 +153,7 @@ async function assembleDataset(
     await pipeline(joinParts(source, run.parts), createWriteStream(file), { signal });
     const key = `uploads/${dataset.uid}/${run.uid}`;
     const digest = await objects.putFile(key, file);
-    await recordUpload(database, dataset.uid, { key, filename: `${dataset.id}.jsonl`, ...digest });
+    await recordUpload(database, dataset, { key, filename: `${dataset.id}.jsonl`, ...digest });
     await recordChoice(database, run.uid, {
       fingerprint: run.fingerprint!,
       datasetName: name,

@@ -9,7 +9,7 @@ import type { FineTuningJob } from '../schemas/job.js';
 import { parseName } from '../schemas/names.js';
 import { JobTemplate, type Retraining, type Timing } from '../schemas/schedule.js';
 import type { Database } from '../stores/database.js';
-import { compileReader } from './body.js';
+import { compileReader, toCamelCase } from './body.js';
 
 const readTemplate = compileReader(JobTemplate as TSchema);
 
@@ -28,7 +28,12 @@ export async function checkRetraining(
 ): Promise<CheckedRetraining> {
   checkData(given.data, accountId);
   const { wandbApiKey = null, ...template } = given.fineTuning;
-  const retraining: Retraining = { ...given, fineTuning: template };
+  const retraining: Retraining = {
+    ...given,
+    fineTuning: template,
+    ...(given.variants ? { variants: given.variants.map(camelCaseKeys) } : {}),
+    ...(given.grid ? { grid: camelCaseKeys(given.grid) } : {}),
+  };
   const key = wandbApiKey ?? (template.wandbProject !== undefined ? storedKey : null);
   checkPromotion(retraining);
   for (const { settings, body } of expandJobs(retraining)) {
@@ -43,6 +48,11 @@ export async function checkRetraining(
     }
   }
   return { retraining, wandbApiKey };
+}
+
+/** Settings may be written either way, as everywhere; as names of a map they reach us as they were written. */
+function camelCaseKeys<T>(settings: Record<string, T>): Record<string, T> {
+  return Object.fromEntries(Object.entries(settings).map(([name, value]) => [toCamelCase(name), value]));
 }
 
 function checkData(data: Retraining['data'], accountId: string): void {

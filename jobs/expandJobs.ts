@@ -16,24 +16,20 @@ const FIXED_SETTINGS = ['dataset', 'jobId', 'modelId', 'outputModel', 'evaluatio
 /** In order: variants first, then the grid's last list fastest. @throws TemperError for lists that cannot be a plan */
 export function expandJobs({ fineTuning, variants, grid }: Pick<Retraining, 'fineTuning' | 'variants' | 'grid'>): PlannedJob[] {
   const lists = Object.entries(grid ?? {});
-  for (const [setting, values] of lists) {
-    if (!Array.isArray(values) || values.length === 0)
-      throw fieldError('INVALID_FIELD', `grid.${setting}`, `grid.${setting} must be a list of at least one value, such as [1, 2].`);
-  }
-  const given = (variants ?? [{}]) as Record<string, unknown>[];
-  const count = lists.reduce((product, [, values]) => product * (values as unknown[]).length, given.length);
+  const given = variants ?? [{}];
+  const count = lists.reduce((product, [, values]) => product * values.length, given.length);
   if (count > MAX_RUN_JOBS)
     throw fieldError('INVALID_FIELD', 'grid', `variants and grid make ${count} jobs, and a run has at most ${MAX_RUN_JOBS}.`);
   let combinations: Record<string, unknown>[] = [{}];
   for (const [setting, values] of lists)
-    combinations = combinations.flatMap((combination) => (values as unknown[]).map((value) => ({ ...combination, [setting]: value })));
+    combinations = combinations.flatMap((combination) => values.map((value) => ({ ...combination, [setting]: value })));
   const jobs = given.flatMap((variant) => combinations.map((combination) => ({ ...variant, ...combination })));
   for (const settings of jobs) {
     const fixed = FIXED_SETTINGS.find((name) => name in settings);
     if (fixed)
       throw fieldError('INVALID_FIELD', fixed, `${fixed} must be the same for all jobs of a run: take it out of variants and grid.`);
   }
-  return jobs.map((settings) => ({ settings, body: { ...(fineTuning as Record<string, unknown>), ...settings } }));
+  return jobs.map((settings) => ({ settings, body: { ...fineTuning, ...settings } }));
 }
 
 /** The job's part of the run's ID: a run of one job needs none. */

@@ -58,20 +58,18 @@ const { dataset: _dataset, modelId: _modelId, jobId: _jobId, outputModel: _outpu
 /** A fine-tuning job as it is created, without what each run decides. */
 export const JobTemplate = Type.Object(jobProperties);
 
-const Variant = OpenObject('Settings of a job that differ from `fineTuning`, such as {"learningRate": 0.001}');
+const Variant = Type.Record(Type.String(), Type.Unknown(), {
+  description: 'Settings of a job that differ from `fineTuning`, such as {"learningRate": 0.001}',
+});
 
 export const Retraining = Type.Object({
   data: RetrainingData,
   fineTuning: JobTemplate,
   variants: Type.Optional(Type.Array(Variant, { minItems: 1, maxItems: MAX_RUN_JOBS, description: 'A job each' })),
   grid: Type.Optional(
-    Type.Object(
-      {},
-      {
-        additionalProperties: true,
-        description: 'Lists of values by setting, such as {"learningRate": [0.001, 0.003], "epochs": [1, 2]}: a job for each combination',
-      },
-    ),
+    Type.Record(Type.String(), Type.Array(Type.Unknown(), { minItems: 1, maxItems: MAX_RUN_JOBS }), {
+      description: 'Lists of values by setting, such as {"learningRate": [0.001, 0.003], "epochs": [1, 2]}: a job for each combination',
+    }),
   ),
   maxConcurrentJobs: Type.Optional(Type.Integer({ minimum: 1, maximum: MAX_RUN_JOBS, description: '1 when absent' })),
   startFrom: Type.Optional(

@@ -44,15 +44,18 @@ export function compare({ alias, minImprovement, candidate, current }: Compariso
   const gain = metric === 'accuracy' ? tuned - bar : (bar - tuned) / bar;
   // What binary fractions make of 0.85 - 0.8 must not decide.
   const isEnough = gain > 0 && gain >= minImprovement - 1e-9;
-  const shown = metric === 'accuracy' ? `${points(gain)} points of accuracy` : `${points(gain)} % of perplexity`;
+  const unit = metric === 'accuracy' ? 'points' : '%';
+  const difference = gain > 0 ? `${points(gain)} ${unit} better` : 'no better';
+  const asked =
+    minImprovement > 0
+      ? `, ${isEnough ? 'at least' : 'and'} ${points(minImprovement)} ${isEnough ? 'as asked for' : 'were asked for'}`
+      : '';
   return {
     ...outcome,
     ...(current ? { current: current.model } : {}),
     currentValue: bar,
     decision: isEnough ? 'PENDING' : 'KEPT',
-    reason:
-      `${format(metric, tuned)} against ${format(metric, bar)} of ${rival} on the same ${examples} held-out examples: ${shown} better, ` +
-      `${isEnough ? 'at least' : 'less than'} the ${points(minImprovement)} asked for${minImprovement === 0 ? ' (any improvement)' : ''}.`,
+    reason: `${format(metric, tuned)} against ${format(metric, bar)} of ${rival} on the same ${examples} held-out examples: ${difference}${asked}.`,
   };
 }
 
