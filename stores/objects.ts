@@ -114,6 +114,17 @@ export function openObjectStore(settings: ObjectStoreSettings) {
     }
   }
 
+  /** Bytes `start` (included) to `end` (excluded) of an object. */
+  async function getRange(key: string, start: number, end: number): Promise<Buffer> {
+    if (end <= start) return Buffer.alloc(0);
+    try {
+      const reply = await client.send(new GetObjectCommand({ Bucket: bucket, Key: safeKey(key), Range: `bytes=${start}-${end - 1}` }));
+      return Buffer.from(await reply.Body!.transformToByteArray());
+    } catch (error) {
+      throw storeError(error, key);
+    }
+  }
+
   async function getText(key: string): Promise<string> {
     const chunks: Buffer[] = [];
     for await (const chunk of await getStream(key)) chunks.push(chunk as Buffer);
@@ -170,7 +181,7 @@ export function openObjectStore(settings: ObjectStoreSettings) {
     signer.destroy();
   }
 
-  return { putFile, putBytes, getFile, getStream, getText, head, list, removePrefix, signUpload, signDownload, close };
+  return { putFile, putBytes, getFile, getStream, getRange, getText, head, list, removePrefix, signUpload, signDownload, close };
 }
 
 /** A pass-through stream and, once it has ended, the digest of what went through. */

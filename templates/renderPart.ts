@@ -35,7 +35,14 @@ export type PartResult = {
 
 /** The first rows of a dataset, rendered: to look at, or to try a template before a job is made. */
 export type PreviewRequest = RowTemplates & { datasetPath: string; rows: number };
-export type Preview = { examples: RenderedExample[]; problems: Problem[]; warnings: Problem[] };
+export type Preview = {
+  examples: RenderedExample[];
+  problems: Problem[];
+  warnings: Problem[];
+  /** Row by row, in order: rendered, with what is to be said of it, or why not. Fewer than were asked for when the template cannot go on. */
+  rows: PreviewedRow[];
+};
+export type PreviewedRow = { line: number } & RenderedRow;
 
 /** How far it is: rows read, the byte and the line that the next row begins at. */
 export type PartProgress = { rows: number; byteOffset: number; line: number };
@@ -66,14 +73,16 @@ export async function renderPart(request: PartRequest, report: Report): Promise<
 
 export async function preview(request: PreviewRequest, report: Report): Promise<Preview> {
   const examples: RenderedExample[] = [];
+  const rows: PreviewedRow[] = [];
   const { problems, warnings } = await eachExample(
     request,
     firstRows(request.datasetPath, request.rows),
     report,
     false,
     (example) => void examples.push(example),
+    (row) => void rows.push(row),
   );
-  return { examples, problems, warnings };
+  return { examples, problems, warnings, rows };
 }
 
 function* firstRows(path: string, count: number): Generator<Row> {
@@ -92,6 +101,7 @@ async function eachExample(
   report: Report,
   reportsEveryRow: boolean,
   take: (example: RenderedExample) => void,
+  onRow?: (row: PreviewedRow) => void,
 ): Promise<Tallied> {
   const [problems, warnings] = [new ProblemTally(PROBLEMS), new ProblemTally(WARNINGS)];
   let renderRow: RowRenderer | undefined;
@@ -110,6 +120,7 @@ async function eachExample(
     renderRow ??= compile(request, problems);
     if (!renderRow) break;
     const rendered: RenderedRow = renderRow(row);
+    onRow?.({ line, ...rendered });
     if ('problem' in rendered) {
       problems.add(rendered.problem.code, line, rendered.problem.found, rendered.problem.field);
       if (rendered.problem.code === 'TEMPLATE_LIMIT' && ++limitRows === MAX_LIMIT_ROWS) break;

@@ -41,7 +41,7 @@ export type RenderResult = {
 };
 
 export type RenderProgress = { rows: number; bytes: number; totalBytes: number };
-export type { Preview, PreviewRequest } from './renderPart.js';
+export type { Preview, PreviewedRow, PreviewRequest } from './renderPart.js';
 
 type Options = {
   signal?: AbortSignal;
@@ -80,11 +80,23 @@ export async function renderSet(request: RenderRequest, options: Options = {}): 
   }
 }
 
-export async function previewRows(request: PreviewRequest, { signal }: Pick<Options, 'signal'> = {}): Promise<Preview> {
+/** `deadlineMs`: longest time of the whole; a template that takes longer has the problem TEMPLATE_LIMIT. */
+export async function previewRows(
+  request: PreviewRequest,
+  { signal, deadlineMs }: Pick<Options, 'signal'> & { deadlineMs?: number } = {},
+): Promise<Preview> {
+  const late = new AbortController();
+  const deadline =
+    deadlineMs === undefined
+      ? undefined
+      : setTimeout(() => late.abort(new ProcessKilled(`more than ${deadlineMs / 1000} s`, undefined)), deadlineMs);
   try {
-    return await withProcesses(1, signal, ([only]) => only!.ask({ work: 'preview', request }));
+    const either = signal ? AbortSignal.any([signal, late.signal]) : late.signal;
+    return await withProcesses(1, either, ([only]) => only!.ask({ work: 'preview', request }));
   } catch (error) {
-    return { examples: [], problems: [explainKill(request, error)], warnings: [] };
+    return { examples: [], problems: [explainKill(request, error)], warnings: [], rows: [] };
+  } finally {
+    clearTimeout(deadline);
   }
 }
 
