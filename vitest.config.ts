@@ -1,4 +1,7 @@
-/** Two kinds of tests: those that need nothing but this process, and those that share one running stack. */
+/**
+ * Two kinds of tests: those that need nothing but this process, and those that share one running stack. A third, the comparison with a
+ * thousand templates of other projects, downloads them; it runs when it is asked for: `npm test -- test/corpus`.
+ */
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -25,6 +28,15 @@ export default defineConfig({
           testTimeout: 180_000,
           hookTimeout: 180_000,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: 'corpus',
+          include: ['test/corpus/**/*.test.ts'],
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -51,7 +51,7 @@ function isRecent(version: string | undefined): boolean {
 }
 
 /** uv from the PATH, or from our cache, where pip puts it. */
-async function ensureUv(progress: Progress): Promise<string> {
+export async function ensureUv(progress: Progress): Promise<string> {
   const onPath = findOnPath('uv');
   if (
     onPath &&
