@@ -135,7 +135,8 @@ export function datasetRoutes(server: FastifyInstance, { database, objects, temp
       const dataset = await requireDataset(database, request.params);
       if (dataset.state !== 'READY' || !dataset.object_key)
         throw new TemperError('DATASET_NOT_READY', `${datasetName(dataset)} is ${dataset.state}: there is nothing to download yet.`);
-      const filename = dataset.upload?.filename ?? `${dataset.id}.jsonl`;
+      // What is stored is plain, whatever was uploaded.
+      const filename = dataset.upload?.filename.replace(/\.(gz|zst)$/i, '') ?? `${dataset.id}.jsonl`;
       return { filenameToSignedUrls: { [filename]: await objects.signDownload(dataset.object_key, filename, DOWNLOAD_URL_SECONDS) } };
     },
   );

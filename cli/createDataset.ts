@@ -12,13 +12,14 @@ import { isPassing, OperationError, UsageError } from './failures.js';
 import { formatSize, plainText } from './format.js';
 import { collectionPath, DATASET, statusMessage } from './resources.js';
 import { openSession, print, printJson, printRequest, printResource, type Session } from './session.js';
+import { withUnpacked } from './unpacked.js';
 import { uploadDataset, type FileToSend } from './upload.js';
 
 const POLL_MS = 300;
 
 export function defineCreateDataset(command: Command): void {
   command
-    .description('Upload a JSONL file as a dataset and validate it')
+    .description('Upload a JSONL file (plain, gzip or zstd) as a dataset and validate it')
     .argument('<arguments...>', 'FILE, or ID FILE')
     .option('--dataset-id <id>', 'ID of the dataset (default: from the name of the file)')
     .option('--display-name <name>', 'name for people')
@@ -83,7 +84,8 @@ async function waitForVerdict({ connection, status }: Session, path: string): Pr
       const dataset = await callApi(connection, { method: 'GET', path });
       if (dataset.state === 'READY' || statusMessage(dataset)) return dataset;
       const seconds = Math.floor((performance.now() - startMs) / 1000);
-      status.show(`validating${seconds > 1 ? ` (${seconds}s)` : ''}`);
+      const progress = plainText((dataset.status as { message?: string } | undefined)?.message ?? '');
+      status.show(`${progress || 'validating'}${seconds > 1 ? ` (${seconds}s)` : ''}`);
     } catch (error) {
       if (!isPassing(error)) throw error;
       status.show(`The validation goes on, but ${error.message} Trying again.`);
@@ -105,9 +107,10 @@ function placeArguments(given: string[], datasetId: string | undefined): { id: s
   return { id, path };
 }
 
-/** `data/My Rows_v2.jsonl` → `my-rows-v2`. */
+/** `data/My Rows_v2.jsonl`, compressed or not → `my-rows-v2`. */
 function idFromFile(path: string): string {
   const id = basename(path)
+    .replace(/\.(gz|zst)$/i, '')
     .replace(/\.[^.]*$/, '')
     .toLowerCase()
     .replace(/[^a-z0-9]+/g, '-')
@@ -130,8 +133,12 @@ function fileToSend(path: string): FileToSend {
   return { path, name: basename(path), sizeBytes: stats.size };
 }
 
+/** Of the rows: a dataset is stored decompressed. */
 async function sha256Of(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path), hash);
-  return hash.digest('hex');
+  return withUnpacked(path, async (unpacked) => {
+    if ('sha256' in unpacked) return unpacked.sha256;
+    const hash = createHash('sha256');
+    await pipeline(createReadStream(path), hash);
+    return hash.digest('hex');
+  });
 }

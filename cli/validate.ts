@@ -10,12 +10,13 @@ import { kindOf, SETTINGS, type JobSettings } from './jobSettings.js';
 import { print, printJson, type GlobalOptions } from './session.js';
 import { addSettingFlags, gatherSettings } from './settingFlags.js';
 import { openStatusLine } from './statusLine.js';
+import { withUnpacked } from './unpacked.js';
 import { transferProgress } from './upload.js';
 
 export function defineValidate(command: Command): void {
   command
     .description('Check a dataset file here, without a server; with settings, also whether a job can learn from it')
-    .argument('<file>', 'JSONL file');
+    .argument('<file>', 'JSONL file, plain, gzip or zstd');
   addSettingFlags(
     command,
     SETTINGS.filter((setting) => kindOf(setting.key)),
@@ -32,12 +33,14 @@ export function defineValidate(command: Command): void {
 }
 
 async function validate(path: string, task: DatasetTask | undefined, { json, quiet }: { json: boolean; quiet: boolean }): Promise<void> {
-  const sizeBytes = fileSize(path);
+  requireFile(path);
   const status = openStatusLine({ quiet });
-  const show = transferProgress(status, `checking ${path}`, sizeBytes);
   // Loaded here only: it brings more than all other commands together.
-  const { validateFile } = await import('../datasets/validate.js');
-  const report = await validateFile(path, { onProgress: ({ bytes }) => show(bytes) });
+  const { validateUnpacked } = await import('../datasets/validate.js');
+  const report = await withUnpacked(path, (unpacked) => {
+    const show = transferProgress(status, `checking ${path}`, 'sizeBytes' in unpacked ? unpacked.sizeBytes : statSync(path).size);
+    return validateUnpacked(unpacked, { onProgress: ({ bytes }) => show(bytes) });
+  });
   status.clear();
   const problems = task && report.valid ? checkTask(report, task) : [];
   const errors = problems.filter(({ code }) => !code.startsWith('W_'));
@@ -88,11 +91,9 @@ function templateFields(template: string): string[] {
   }
 }
 
-function fileSize(path: string): number {
+function requireFile(path: string): void {
   try {
-    const stats = statSync(path);
-    if (!stats.isFile()) throw new UsageError(`${path} is not a file`);
-    return stats.size;
+    if (!statSync(path).isFile()) throw new UsageError(`${path} is not a file`);
   } catch (error) {
     if (error instanceof UsageError) throw error;
     throw new UsageError(

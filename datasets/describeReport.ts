@@ -17,8 +17,9 @@ const FORMAT_NAMES: Record<ValidationReport['format'], string> = {
 
 /** The whole report, several lines without a trailing newline. */
 export function describeReport(report: ValidationReport): string {
-  const { lengths, conversations } = report;
-  const counts = `${counted(report.examples, 'example')} in ${counted(report.lines, 'line')}, ${counted(report.sizeBytes, 'byte')}`;
+  const { lengths, conversations, compression } = report;
+  const size = compression === undefined ? '' : ` (${compression.format}: ${counted(compression.sizeBytes, 'byte')})`;
+  const counts = `${counted(report.examples, 'example')} in ${counted(report.lines, 'line')}, ${counted(report.sizeBytes, 'byte')}${size}`;
   const lines = [`${report.valid ? 'Valid' : 'Not valid'}: ${counts}, ${FORMAT_NAMES[report.format]}`];
   if (report.sha256 !== undefined) lines.push(`SHA-256 ${report.sha256}`);
   if (lengths !== undefined) {

@@ -11,6 +11,8 @@ export const PROBLEMS = {
   E_EMPTY: 'The file has no rows',
   E_TOO_MANY_ROWS: 'The file has too many rows',
   E_FORMAT: 'The file is not JSONL',
+  E_COMPRESSION: 'The compressed file is damaged or not whole',
+  E_TOO_LARGE: 'The file is too large once decompressed',
   E_ENCODING: 'The text is not encoded as UTF-8',
   // The line
   E_TRUNCATED: 'The file ends in the middle of a row',

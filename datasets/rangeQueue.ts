@@ -2,19 +2,40 @@
 import { deserialize, serialize } from 'node:v8';
 import type { RangeTally } from './rangeTally.js';
 import { addRange, startFileTally, type FileTally } from './report.js';
-import type { ValidatedPart, ValidateOptions, ValidateProgress } from './validate.js';
 import type { RangeTask } from './validateThread.js';
 
 /** Bytes a thread reads before it reports: small enough for steady progress, large enough that adding up costs nothing. */
 const RANGE_BYTES = 8 * 1024 * 1024;
 /** Bytes of the file in a part. */
-const PART_BYTES = 64 * 1024 * 1024;
+const PART_BYTES = 32 * 1024 * 1024;
 /** Of the saved parts. Another version reads the file again. */
 const PART_VERSION = 1;
+
+export interface ValidateProgress {
+  bytes: number;
+  totalBytes: number;
+  examples: number;
+  /** Of `bytes`, those that parts of an earlier call covered. */
+  savedBytes: number;
+}
+
+/** What validation learned from the bytes `start` to `end`, for a later call. */
+export interface ValidatedPart {
+  start: number;
+  end: number;
+  content: Buffer;
+}
 
 interface SavedPart {
   version: number;
   tallies: RangeTally[];
+}
+
+interface QueueOptions {
+  maxExamples: number;
+  parts?: readonly Buffer[];
+  /** Present when parts are to be saved. */
+  onPart?: unknown;
 }
 
 export class RangeQueue {
@@ -29,17 +50,19 @@ export class RangeQueue {
   /** Tallies since the last part, as they were before they were added up. */
   private unsaved: RangeTally[] = [];
   private savedEnd = 0;
+  private readonly foundSavedBytes: number;
   private readonly isSaving: boolean;
 
   constructor(
     private readonly path: string,
     readonly sizeBytes: number,
-    { maxExamples, parts = [], onPart }: ValidateOptions & { maxExamples: number },
+    { maxExamples, parts = [], onPart }: QueueOptions,
   ) {
     this.maxExamples = maxExamples;
     this.isSaving = onPart !== undefined;
     for (const part of parts) if (!this.addSaved(part)) break;
     this.nextStart = this.mergedEnd;
+    this.foundSavedBytes = this.mergedEnd;
   }
 
   get ranges(): number {
@@ -60,8 +83,9 @@ export class RangeQueue {
     return this.task(start, this.nextStart);
   }
 
-  /** Takes a range's tally; returns what is to be saved, when it has become enough. */
-  add(tally: RangeTally): ValidatedPart | undefined {
+  /** Takes a range's tally; returns what is to be saved, when that has become enough. */
+  add(tally: RangeTally): ValidatedPart[] {
+    const parts: ValidatedPart[] = [];
     this.waiting.set(tally.range.start, tally);
     for (;;) {
       const next = this.waiting.get(this.mergedEnd);
@@ -75,12 +99,13 @@ export class RangeQueue {
       }
       if (this.isSaving) this.unsaved.push(structuredClone(next));
       this.merge(next);
+      if (this.isSaving && this.mergedEnd - this.savedEnd >= PART_BYTES && !this.isDone) parts.push(this.cutPart());
     }
-    return this.mergedEnd - this.savedEnd >= PART_BYTES && !this.isDone ? this.cutPart() : undefined;
+    return parts;
   }
 
   progress(): ValidateProgress {
-    return { bytes: this.mergedEnd, totalBytes: this.sizeBytes, examples: this.file.total.examples };
+    return { bytes: this.mergedEnd, totalBytes: this.sizeBytes, examples: this.file.total.examples, savedBytes: this.foundSavedBytes };
   }
 
   private task(start: number, end: number): RangeTask {
@@ -94,8 +119,7 @@ export class RangeQueue {
     this.isCutShort = tally.rowOverLimit !== undefined;
   }
 
-  private cutPart(): ValidatedPart | undefined {
-    if (!this.isSaving) return undefined;
+  private cutPart(): ValidatedPart {
     const saved: SavedPart = { version: PART_VERSION, tallies: this.unsaved };
     const part = { start: this.savedEnd, end: this.mergedEnd, content: serialize(saved) };
     this.unsaved = [];

@@ -14,8 +14,9 @@ import type { ValidationReport } from '../schemas/validationReport.js';
 import { checkFormat, FORMAT_HEAD_BYTES } from './checkFormat.js';
 import type { RangeTally } from './rangeTally.js';
 import { finishReport, refuseFile } from './report.js';
-import { RangeQueue } from './rangeQueue.js';
+import { RangeQueue, type ValidatedPart, type ValidateProgress } from './rangeQueue.js';
 import { tallyRange } from './tally.js';
+import type { Unpacked } from './unpack.js';
 
 export interface ValidateOptions {
   /** Called whenever work was done, several times a second: `bytes` are those validated, of `totalBytes`. */
@@ -33,22 +34,17 @@ export interface ValidateOptions {
   parts?: readonly Buffer[];
 }
 
-export interface ValidateProgress {
-  bytes: number;
-  totalBytes: number;
-  examples: number;
-}
-
-/** What validation learned from the bytes `start` to `end`, for a later call. */
-export interface ValidatedPart {
-  start: number;
-  end: number;
-  content: Buffer;
-}
-
 const DEFAULT_MAX_THREADS = 4;
 /** A file this small is read at once on the caller's thread: threads take longer to start. */
 const MAX_INLINE_BYTES = 256 * 1024;
+
+/** The report of what `unpackFile` gave. Rejects as `validateFile` does. */
+export async function validateUnpacked(unpacked: Unpacked, options: ValidateOptions = {}): Promise<ValidationReport> {
+  const { compression, problem } = unpacked;
+  if (compression === undefined) return validateFile(unpacked.path, options);
+  if (problem !== undefined) return { ...refuseFile(problem, 0), compression };
+  return { ...(await validateFile(unpacked.path, { ...options, sha256: unpacked.sha256 })), compression };
+}
 
 /** Rejects only when the file cannot be read or the signal aborts: what is wrong with the data is in the report. */
 export async function validateFile(path: string, options: ValidateOptions = {}): Promise<ValidationReport> {
@@ -103,9 +99,8 @@ async function readRanges(queue: RangeQueue, options: ValidateOptions, signal: A
         worker.on('error', reject);
         worker.on('message', (tally: RangeTally) => {
           try {
-            const part = queue.add(tally);
-            if (part !== undefined && options.onPart !== undefined) {
-              saved = saved.then(() => options.onPart!(part));
+            for (const part of queue.add(tally)) {
+              saved = saved.then(() => options.onPart?.(part));
               saved.catch(reject);
             }
             options.onProgress?.(queue.progress());

@@ -40,6 +40,8 @@ export interface DatasetOutcome {
   /** CHAT, COMPLETION or FORMAT_UNSPECIFIED. */
   format: string;
   averageTurns: number | null;
+  /** Bytes of the JSONL that the last attempt read: less than all when it went on from where another one ended. */
+  bytesRead?: number;
   /** The published, immutable object when valid. */
   object?: ObjectReference;
   reportKey?: string;

@@ -13,6 +13,13 @@ export const MAX_SIGNED_UPLOAD_BYTES = 5 * 1024 ** 3;
 /** Rows whose tokens validation counts, at most; of a longer file they are a sample. The mean is then, at 95 %, within 4.4 % of the rows' standard deviation. */
 export const MAX_TOKEN_SAMPLE_ROWS = 2_000;
 export const TOKEN_SAMPLE_SEED = 42;
+/** A gzip or zstd file, decompressed: no larger than one that may be uploaded as it is. */
+export const MAX_DECOMPRESSED_BYTES = MAX_SIGNED_UPLOAD_BYTES;
+/** Text shrinks 3 to 20 times, rows that repeat a few hundred times. Beyond this, and beyond a size that does no harm, it is a bomb. */
+export const MAX_COMPRESSION_RATIO = 500;
+export const MIN_BYTES_FOR_COMPRESSION_RATIO = 64 * 1024 * 1024;
+/** Memory that a zstd frame may ask for. zstd's own limit without `--long`. */
+export const MAX_ZSTD_WINDOW_BYTES = 128 * 1024 * 1024;
 
 // Jobs
 /** Reference: "a positive integer less than 1024 and in power of 2". */

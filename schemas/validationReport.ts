@@ -92,13 +92,22 @@ export const TokenReport = Type.Object({
 });
 export type TokenReport = Static<typeof TokenReport>;
 
+export const Compression = Type.Object({
+  format: Type.Union([Type.Literal('gzip'), Type.Literal('zstd')]),
+  sizeBytes: Count,
+});
+export type Compression = Static<typeof Compression>;
+
 export const ValidationReport = Type.Object({
   version: Type.Literal(REPORT_VERSION),
   /** No errors; warnings do not count. */
   valid: Type.Boolean(),
   format: DatasetFormat,
+  /** Of the JSONL. */
   sizeBytes: Count,
-  /** Of the whole file, in hex. Absent when reading stopped early: not JSONL at all, or too many rows. */
+  /** What the file was before it was decompressed, if it was compressed. */
+  compression: Type.Optional(Compression),
+  /** Of the whole JSONL, in hex. Absent when reading stopped early: not JSONL at all, or too many rows. */
   sha256: Type.Optional(Type.String()),
   /** Physical lines; a last line without a newline counts. */
   lines: Count,

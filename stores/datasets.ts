@@ -76,6 +76,18 @@ async function writeUpload(database: Database, uid: string, upload: Upload): Pro
   return result.numUpdatedRows > 0n;
 }
 
+/** How far the validation of an upload is, for people. Ignored once there is a verdict, or another upload. */
+export async function recordValidationProgress(database: Database, uid: string, uploadKey: string, message: string): Promise<void> {
+  await database
+    .updateTable('datasets')
+    .set({ status_message: message })
+    .where('uid', '=', uid)
+    .where('state', '=', 'UPLOADING')
+    .where('status_code', '=', 'OK')
+    .where(sql<boolean>`upload->>'key' = ${uploadKey}`)
+    .execute();
+}
+
 /** The verdict of validation. Idempotent; a verdict on an upload that another one has replaced is ignored. */
 export async function recordOutcome(database: Database, uid: string, uploadKey: string, outcome: DatasetOutcome): Promise<void> {
   await database

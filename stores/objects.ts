@@ -125,10 +125,14 @@ export function openObjectStore(settings: ObjectStoreSettings) {
     }
   }
 
-  async function getText(key: string): Promise<string> {
+  async function getBytes(key: string): Promise<Buffer> {
     const chunks: Buffer[] = [];
     for await (const chunk of await getStream(key)) chunks.push(chunk as Buffer);
-    return Buffer.concat(chunks).toString('utf8');
+    return Buffer.concat(chunks);
+  }
+
+  async function getText(key: string): Promise<string> {
+    return (await getBytes(key)).toString('utf8');
   }
 
   /** Size of an object, or null when there is none. */
@@ -181,7 +185,7 @@ export function openObjectStore(settings: ObjectStoreSettings) {
     signer.destroy();
   }
 
-  return { putFile, putBytes, getFile, getStream, getRange, getText, head, list, removePrefix, signUpload, signDownload, close };
+  return { putFile, putBytes, getFile, getStream, getRange, getBytes, getText, head, list, removePrefix, signUpload, signDownload, close };
 }
 
 /** A pass-through stream and, once it has ended, the digest of what went through. */

@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
 import { inject } from 'vitest';
 import { loadSecrets } from '../dev/secrets.js';
 import type { DevFile } from '../dev/stack.js';
@@ -137,6 +138,20 @@ export function trainerPids(): number[] {
   return childProcesses()
     .filter(({ command }) => command.includes('temper_trainer') && command.includes(home))
     .map(({ pid }) => pid);
+}
+
+/** Keys of the object store. */
+export async function listObjects(prefix: string): Promise<string[]> {
+  const { home, s3Endpoint, s3Bucket } = stack();
+  const { s3AccessKeyId, s3SecretAccessKey } = JSON.parse(readFileSync(path.join(home, 'secrets.json'), 'utf8')) as Record<string, string>;
+  const credentials = { accessKeyId: s3AccessKeyId!, secretAccessKey: s3SecretAccessKey! };
+  const client = new S3Client({ endpoint: s3Endpoint, region: 'us-east-1', forcePathStyle: true, credentials });
+  try {
+    const { Contents: contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: s3Bucket, Prefix: prefix }));
+    return contents.map(({ Key: key }) => key!);
+  } finally {
+    client.destroy();
+  }
 }
 
 function childProcesses(): { pid: number; command: string }[] {

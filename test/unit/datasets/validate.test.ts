@@ -5,7 +5,8 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { Compile } from 'typebox/compile';
 import { MAX_DISTINCT } from '../../../datasets/rangeTally.js';
-import { validateFile, type ValidatedPart } from '../../../datasets/validate.js';
+import type { ValidatedPart } from '../../../datasets/rangeQueue.js';
+import { validateFile } from '../../../datasets/validate.js';
 import { ValidationReport } from '../../../schemas/validationReport.js';
 import { conversation, makeFileWriter, makeRandom, reportInRanges } from './files.js';
 
@@ -256,13 +257,13 @@ describe('ranges and threads', () => {
 
   test('goes on after the parts that were saved, and reads none of them again', async () => {
     const row = (index: number) => JSON.stringify(conversation(`${'some words '.repeat(50)}${index}`, 'Hello'.repeat(80)));
-    const rows = `${Array.from({ length: 70_000 }, (_, index) => row(index)).join('\n')}\n`;
+    const rows = `${Array.from({ length: 31_000 }, (_, index) => row(index)).join('\n')}\n`;
     const file = write(rows);
     appendFileSync(file, `{"messages":7}\n${rows}`);
     const parts: ValidatedPart[] = [];
     const options = { sha256: 'known', onPart: async (part: ValidatedPart) => void parts.push(part) };
     const whole = await validateFile(file, options);
-    expect([whole.valid, whole.duplicates, parts.length]).toEqual([false, 70_000, 2]);
+    expect([whole.valid, whole.duplicates, parts.length]).toEqual([false, 31_000, 2]);
 
     // Where it was read already, it is damaged now: a validation that read it again would see that.
     const [first, second] = parts as [ValidatedPart, ValidatedPart];
@@ -272,7 +273,7 @@ describe('ranges and threads', () => {
     const progress: number[] = [];
     const onProgress = ({ bytes }: { bytes: number }) => progress.push(bytes);
     expect(await validateFile(file, { sha256: 'known', parts: [first.content, second.content], onProgress })).toEqual(whole);
-    expect(progress[0]).toBeGreaterThan(second.end);
+    expect(progress[0]).toBeGreaterThanOrEqual(second.end);
     // A part that is damaged itself, or does not follow, is not believed.
     const small = write(`${chat}\n`);
     for (const part of [Buffer.from('damaged'), second.content]) {
