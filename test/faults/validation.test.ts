@@ -7,7 +7,7 @@ import { devFile, freshId, killProcess, listObjects, ok, stack, until } from '..
 
 /** A part is saved every 32 MiB; this is two of them, read in no time, and then rows whose faults take seconds to explain. */
 const GOOD_ROWS = 70_000;
-const BAD_ROWS = 400_000;
+const BAD_ROWS = 200_000;
 const text = randomBytes(24 * 1024).toString('base64');
 const good = Array.from(
   { length: GOOD_ROWS },
