@@ -1,10 +1,11 @@
-/** `temper create user|api-key|secret`: who may use the account, and with what. */
+/** `temper create user|api-key|secret|account`: who may use what, and with what. */
 import { Option, type Command } from 'commander';
 import { accountOf, callApi, type ApiRequest } from './client.js';
 import { UsageError } from './failures.js';
 import { idOf, plainText } from './format.js';
 import { isId, resourceName } from '../schemas/names.js';
-import { API_KEY, collectionPath, SECRET, USER } from './resources.js';
+import { ROLES } from '../schemas/roles.js';
+import { ACCOUNT, API_KEY, collectionPath, SECRET, USER } from './resources.js';
 import { readSecretValue } from './secretValue.js';
 import { openSession, printRequest, printResource, type Session } from './session.js';
 
@@ -14,13 +15,19 @@ export function defineCreateUser(command: Command): void {
     .argument('<id>', 'ID of the user')
     .option('--email <address>', 'e-mail address')
     .option('--display-name <name>', 'name for people')
-    .addOption(new Option('--role <role>', 'what the user may do').choices(['user', 'admin']).default('user'))
+    .addOption(new Option('--role <role>', 'what the user may do').choices([...ROLES]).default('user'))
+    .option('--service-account', 'a program: it has API keys, and nobody signs in as it')
     .addHelpText('after', '\nExample:\n  temper create user alice --email alice@example.com')
-    .action(async (id: string, options: { email?: string; displayName?: string; role: string }, self: Command) => {
-      const session = openSession(self);
-      const path = `${await collectionPath(session, USER)}?userId=${encodeURIComponent(requireId(id, 'a user'))}`;
-      await create(session, { method: 'POST', path, body: { ...options } }, (user) => [idOf(user.name), `Created ${plainText(user.name)}`]);
-    });
+    .action(
+      async (id: string, options: { email?: string; displayName?: string; role: string; serviceAccount?: boolean }, self: Command) => {
+        const session = openSession(self);
+        const path = `${await collectionPath(session, USER)}?userId=${encodeURIComponent(requireId(id, 'a user'))}`;
+        await create(session, { method: 'POST', path, body: { ...options } }, (user) => [
+          idOf(user.name),
+          `Created ${plainText(user.name)}`,
+        ]);
+      },
+    );
 }
 
 export function defineCreateApiKey(command: Command): void {
@@ -55,6 +62,26 @@ export function defineCreateSecret(command: Command): void {
       await create(session, { method: 'POST', path: await collectionPath(session, SECRET), body }, (secret) => [
         idOf(secret.name),
         `Stored ${plainText(secret.name)}`,
+      ]);
+    });
+}
+
+export function defineCreateAccount(command: Command): void {
+  command
+    .description('Make an account with its first user, admin (for operators: admins of the deployment’s own account)')
+    .argument('<id>', 'ID of the account')
+    .option('--display-name <name>', 'name for people')
+    .option('--email <address>', 'address of its first user')
+    .addHelpText(
+      'after',
+      '\nExample:\n  temper create account research --email ada@example.com\n  temper -a research create api-key --user admin',
+    )
+    .action(async (id: string, options: { displayName?: string; email?: string }, self: Command) => {
+      const session = openSession(self);
+      const body = { accountId: requireId(id, 'an account'), account: { ...options } };
+      await create(session, { method: 'POST', path: await collectionPath(session, ACCOUNT), body }, (account) => [
+        idOf(account.name),
+        `Created ${plainText(account.name)}`,
       ]);
     });
 }

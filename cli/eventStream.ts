@@ -1,7 +1,7 @@
 /** A job's events as they happen: server-sent events that go on, after a lost connection, where they stopped. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { authorization, refusal, type Connection } from './client.js';
-import { ApiError, isPassing } from './failures.js';
+import { ApiError, isPassing, OperationError } from './failures.js';
 
 export interface JobEvent {
   sequence: number;
@@ -19,19 +19,27 @@ const LONGEST_WAIT_MS = 15_000;
  * Ends with `signal` only: a stream that ends may be the end of the job or of the server, and the caller knows which. A lost
  * connection, 429 and 5xx are survived for as long as it takes.
  * @throws ApiError  when the server refuses: the job is gone, the key is not valid
+ * @throws OperationError  when a sign-in has ended
  */
 export async function* followEvents(connection: Connection, path: string, signal: AbortSignal): AsyncGenerator<JobEvent> {
   let lastId = '';
   let waitMs = FIRST_WAIT_MS;
+  let isRenewed = false;
   while (!signal.aborted) {
     try {
       const response = await fetch(connection.apiUrl + path, {
         headers: { ...authorization(connection), accept: 'text/event-stream', ...(lastId ? { 'last-event-id': lastId } : {}) },
         signal,
       });
+      if (response.status === 401 && connection.renew && !isRenewed) {
+        connection.apiKey = await connection.renew();
+        isRenewed = true;
+        continue;
+      }
       if (!response.ok || !response.body) throw refusal(response.status, await response.text());
       for await (const message of parseServerSentEvents(response.body)) {
         waitMs = FIRST_WAIT_MS;
+        isRenewed = false;
         // The same event twice, because the server did not know what arrived: shown once.
         if (message.id && message.id === lastId) continue;
         lastId = message.id || lastId;
@@ -40,7 +48,7 @@ export async function* followEvents(connection: Connection, path: string, signal
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof ApiError && !isPassing(error)) throw error;
+      if (error instanceof OperationError || (error instanceof ApiError && !isPassing(error))) throw error;
     }
     await sleep(waitMs, undefined, { signal }).catch(() => undefined);
     waitMs = Math.min(waitMs * 2, LONGEST_WAIT_MS);

@@ -2,7 +2,7 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { callApi, type Resource } from './client.js';
 import { formatTable, idOf } from './format.js';
-import { API_KEY, collectionPath, type ResourceType } from './resources.js';
+import { ACCOUNT, API_KEY, collectionPath, type ResourceType } from './resources.js';
 import { openSession, print, printJson, printRequest, terminalWidth, type Session } from './session.js';
 
 interface ListOptions {
@@ -12,6 +12,7 @@ interface ListOptions {
   pageToken?: string;
   paginate: boolean;
   user?: string;
+  allAccounts?: boolean;
 }
 type Page = { nextPageToken?: string; totalSize?: number } & Resource;
 
@@ -24,6 +25,7 @@ export function defineList(command: Command, type: ResourceType): void {
     .option('--page-token <token>', 'go on where the list before ended')
     .option('--no-paginate', 'all of them');
   if (type === API_KEY) command.option('--user <id>', 'whose keys (default: yours)');
+  if (type === ACCOUNT) command.option('--all-accounts', 'for operators: every account of the deployment');
   command
     .addHelpText('after', `\nExample:\n  temper list ${type.noun}s --order-by "createTime desc"`)
     .action(async (options: ListOptions, self: Command) => listResources(openSession(self), type, options));
@@ -65,7 +67,13 @@ async function fetchPage(
   const query = new URLSearchParams();
   // All of them: in as few requests as the server allows.
   const pageSize = options.pageSize ?? (options.paginate ? undefined : 200);
-  for (const [name, value] of Object.entries({ pageSize, pageToken, filter: options.filter, orderBy: options.orderBy })) {
+  for (const [name, value] of Object.entries({
+    pageSize,
+    pageToken,
+    filter: options.filter,
+    orderBy: options.orderBy,
+    allAccounts: options.allAccounts,
+  })) {
     if (value !== undefined) query.set(name, String(value));
   }
   const path = query.size > 0 ? `${collection}?${query}` : collection;

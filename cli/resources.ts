@@ -142,6 +142,7 @@ export const API_KEY: ResourceType = {
     ['PREFIX', text('prefix')],
     ['CREATED', shortTime('createTime')],
     ['EXPIRES', shortTime('expireTime')],
+    ['LAST USED', shortTime('lastUsedTime')],
     ['DISPLAY NAME', text('displayName')],
   ],
   fields: (key) => [
@@ -151,6 +152,7 @@ export const API_KEY: ResourceType = {
     ['Email', text('email')(key)],
     ['Created', time('createTime')(key)],
     ['Expires', time('expireTime')(key)],
+    ['Last used', time('lastUsedTime')(key)],
   ],
 };
 
@@ -168,8 +170,73 @@ export const SECRET: ResourceType = {
   ],
 };
 
+export const QUOTA: ResourceType = {
+  noun: 'quota',
+  aliases: ['quotas'],
+  collection: 'quotas',
+  columns: [
+    ['ID', id],
+    ['IN USE', (quota) => count(quota.usage)],
+    ['VALUE', (quota) => count(quota.value)],
+    ['MAX', (quota) => count(quota.maxValue)],
+    ['OF WHAT', text('description')],
+  ],
+  fields: (quota) => [
+    ['Name', text('name')(quota)],
+    ['Of what', text('description')(quota)],
+    ['In use', count(quota.usage)],
+    ['Value', count(quota.value)],
+    ['Max value', count(quota.maxValue)],
+    ['Changed', time('updateTime')(quota)],
+  ],
+};
+
+export const AUDIT_EVENT: ResourceType = {
+  noun: 'audit-event',
+  aliases: ['audit-events'],
+  collection: 'auditEvents',
+  columns: [
+    ['TIME', time('time')],
+    ['WHO', (event) => text('email')(event) || text('user')(event)],
+    ['DID', text('method')],
+    ['TO', (event) => text('resource')(event).replace(/^accounts\/[^/]+\//, '')],
+    ['OUTCOME', (event) => `${plainText(event.status)} ${text('reason')(event)}`.trim()],
+    ['FROM', text('address')],
+    ['KEY', text('keyId')],
+  ],
+  fields: (event) => [
+    ['Name', text('name')(event)],
+    ['Time', time('time')(event)],
+    ['User', `${text('user')(event)} ${text('email')(event)}`],
+    ['Key', text('keyId')(event)],
+    ['Request', `${text('method')(event)} ${text('path')(event)}`],
+    ['Resource', text('resource')(event)],
+    ['Outcome', `${plainText(event.status)} ${text('reason')(event)}`.trim()],
+    ['Address', text('address')(event)],
+  ],
+};
+
+export const ACCOUNT: ResourceType = {
+  noun: 'account',
+  aliases: ['accounts'],
+  collection: 'accounts',
+  columns: [
+    ['ID', id],
+    ['EMAIL', text('email')],
+    ['CREATED', shortTime('createTime')],
+    ['DISPLAY NAME', text('displayName')],
+  ],
+  fields: (account) => [
+    ['Name', text('name')(account)],
+    ['Display name', text('displayName')(account)],
+    ['Email', text('email')(account)],
+    ['Created', time('createTime')(account)],
+  ],
+};
+
 /** Path of a collection; API keys lie under their user. */
 export async function collectionPath(session: Session, type: ResourceType, user?: string): Promise<string> {
+  if (type === ACCOUNT) return '/v1/accounts';
   const account = `/v1/accounts/${encodeURIComponent(await accountOf(session.connection))}`;
   return type === API_KEY
     ? `${account}/users/${encodeURIComponent(user ?? (await currentUser(session)))}/apiKeys`

@@ -4,7 +4,7 @@
  * Exit codes: 0 done, 1 the operation failed, 2 wrong usage, 130 watching was stopped with Ctrl-C.
  */
 import { Command, CommanderError, Option } from 'commander';
-import { defineCreateApiKey, defineCreateSecret, defineCreateUser } from './createAccess.js';
+import { defineCreateAccount, defineCreateApiKey, defineCreateSecret, defineCreateUser } from './createAccess.js';
 import { defineCreateDataset } from './createDataset.js';
 import { defineCreateJob } from './createJob.js';
 import { defineDelete } from './delete.js';
@@ -13,13 +13,15 @@ import { exitCode, explain } from './failures.js';
 import { defineGet } from './get.js';
 import { defineSetApiKey, defineVersion, defineWhoami, programVersion } from './identity.js';
 import { defineList } from './list.js';
-import { API_KEY, DATASET, JOB, MODEL, SECRET, USER, type ResourceType } from './resources.js';
+import { ACCOUNT, API_KEY, AUDIT_EVENT, DATASET, JOB, MODEL, QUOTA, SECRET, USER, type ResourceType } from './resources.js';
 import { defineSignIn, defineSignOut } from './signIn.js';
 import { defineSteering, STEERING } from './steer.js';
 import { defineUpdate, UPDATABLE } from './update.js';
 import { defineValidate } from './validate.js';
 
-const TYPES = [DATASET, JOB, MODEL, USER, API_KEY, SECRET];
+const TYPES = [DATASET, JOB, MODEL, USER, API_KEY, SECRET, QUOTA, AUDIT_EVENT, ACCOUNT];
+/** Always there: not made and removed one by one from here. */
+const LASTING = [QUOTA, AUDIT_EVENT, ACCOUNT];
 
 const VERBS = {
   create: 'Create a resource',
@@ -41,6 +43,7 @@ const ACTIONS: [verb: Verb, type: ResourceType, define: Define][] = [
   ['create', USER, defineCreateUser],
   ['create', API_KEY, defineCreateApiKey],
   ['create', SECRET, defineCreateSecret],
+  ['create', ACCOUNT, defineCreateAccount],
   ...TYPES.filter((type) => type !== API_KEY).map((type): [Verb, ResourceType, Define] => [
     'get',
     type,
@@ -48,7 +51,11 @@ const ACTIONS: [verb: Verb, type: ResourceType, define: Define][] = [
   ]),
   ...TYPES.map((type): [Verb, ResourceType, Define] => ['list', type, (command) => defineList(command, type)]),
   ...UPDATABLE.map((type): [Verb, ResourceType, Define] => ['update', type, (command) => defineUpdate(command, type)]),
-  ...TYPES.map((type): [Verb, ResourceType, Define] => ['delete', type, (command) => defineDelete(command, type)]),
+  ...TYPES.filter((type) => !LASTING.includes(type)).map((type): [Verb, ResourceType, Define] => [
+    'delete',
+    type,
+    (command) => defineDelete(command, type),
+  ]),
   ['download', MODEL, defineDownloadModel],
   ...(Object.keys(STEERING) as (keyof typeof STEERING)[]).map((verb): [Verb, ResourceType, Define] => [
     verb,

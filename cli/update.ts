@@ -3,7 +3,8 @@ import { Option, type Command } from 'commander';
 import { callApi, type ApiRequest, type Resource } from './client.js';
 import { UsageError } from './failures.js';
 import { idOf, plainText } from './format.js';
-import { DATASET, JOB, MODEL, resourcePath, SECRET, USER, type ResourceType } from './resources.js';
+import { ROLES } from '../schemas/roles.js';
+import { ACCOUNT, DATASET, JOB, MODEL, QUOTA, resourcePath, SECRET, USER, type ResourceType } from './resources.js';
 import { readSecretValue } from './secretValue.js';
 import { openSession, printRequest, printResource, type Session } from './session.js';
 
@@ -26,6 +27,20 @@ const CHANGES = new Map<ResourceType, [flag: string, help: string, field: string
       ['--user <role>', 'the same as --role', 'role'],
     ],
   ],
+  [
+    QUOTA,
+    [
+      ['--value <number>', 'what is enforced, up to the maximum', 'value'],
+      ['--max-value <number>', 'what the account is granted (for operators)', 'maxValue'],
+    ],
+  ],
+  [
+    ACCOUNT,
+    [
+      ['--display-name <name>', 'name for people', 'displayName'],
+      ['--email <address>', 'address of who answers for it', 'email'],
+    ],
+  ],
   [SECRET, [['--value <value>', 'the secret; without it, it is read from stdin', 'value']]],
 ]);
 export const UPDATABLE: readonly ResourceType[] = [...CHANGES.keys()];
@@ -34,7 +49,7 @@ export function defineUpdate(command: Command, type: ResourceType): void {
   const changes = CHANGES.get(type)!;
   command.description(`Change a ${type.noun}`).argument('<name>', `ID or full name of the ${type.noun}`);
   for (const [flag, help, field] of changes)
-    command.addOption(field === 'role' ? new Option(flag, help).choices(['user', 'admin']) : new Option(flag, help));
+    command.addOption(field === 'role' ? new Option(flag, help).choices([...ROLES]) : new Option(flag, help));
   command.action(async (name: string, options: Record<string, string>, self: Command) => {
     const session = openSession(self);
     const body: Resource = {};

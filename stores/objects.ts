@@ -165,7 +165,7 @@ export function openObjectStore(settings: ObjectStoreSettings) {
     }
   }
 
-  /** A URL that uploads exactly one object of exactly this size, once. */
+  /** A URL that uploads exactly one object of exactly this size, for as long as it is valid. */
   async function signUpload(key: string, sizeBytes: number, expiresInSeconds: number): Promise<string> {
     const command = new PutObjectCommand({ Bucket: bucket, Key: safeKey(key), ContentLength: sizeBytes });
     return getSignedUrl(signer, command, { expiresIn: expiresInSeconds, signableHeaders: new Set(['host', 'content-length']) });

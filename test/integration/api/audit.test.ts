@@ -1,5 +1,8 @@
 /** The audit trail: what every changing request leaves, what it never holds, and that nothing takes it away. */
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import path from 'node:path';
+import { promisify } from 'node:util';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { bootstrapAccount } from '../../../stores/accounts.js';
@@ -89,6 +92,20 @@ it('is listed newest first, filtered and ordered; by admins only', async () => {
   expect(some).toMatchObject({ totalSize: 1, auditEvents: [{ resource: `accounts/${accountId}/datasets/one` }] });
   const { key } = (await send('POST', 'users/helper/apiKeys', {})).body;
   expect((await send('GET', 'auditEvents', undefined, key as string)).status).toBe(403);
+});
+
+it('is read on the command line, as are quotas and accounts', async () => {
+  const cli = path.join(import.meta.dirname, '..', '..', '..', 'cli', 'bin.js');
+  const env = { PATH: process.env['PATH'], HOME: '/nowhere', TEMPER_API_URL: stack().apiUrl, TEMPER_API_KEY: apiKey };
+  const temper = async (...args: string[]) => (await promisify(execFile)(process.execPath, [cli, ...args], { env })).stdout;
+  const [events, quotas, accounts] = await Promise.all([
+    temper('list', 'audit-events', '--filter', 'reason = "ILLEGAL_STATE"'),
+    temper('list', 'quotas'),
+    temper('list', 'accounts', '--quiet'),
+  ]);
+  expect(events).toMatch(/PATCH +users\/admin +400 ILLEGAL_STATE +127\.0\.0\.1/);
+  expect(quotas).toMatch(/queued-jobs +0 +20,000/);
+  expect(accounts.trim()).toBe(accountId);
 });
 
 it('cannot be changed or shortened', async () => {
