@@ -48,8 +48,8 @@ const ModelSpec = Type.Object({
 
 const DataSpec = Type.Object({
   kind: TaskKind,
-  /** `textCompletion` and `textClassification`: the trainer adds the tokenizer's BOS (if it has one) and a trained EOS.
-   * `conversation`: BOS only when the tokenizer adds one and the rendered text does not begin with it; no EOS of its own. */
+  /** BOS only where the tokenizer puts one before a text by itself. `textCompletion` and `textClassification` get a trained EOS;
+   * `conversation` gets none of its own, and no second BOS where the rendered text begins with it. */
   path: Type.String({ minLength: 1 }),
   /** Tokens an example may have, prompt and answer together. */
   cutoffLength: Type.Integer({ minimum: 8 }),

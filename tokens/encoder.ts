@@ -31,9 +31,9 @@ export function makeEncoder(tokenizer: ModelTokenizer, kind: TaskKind): (segment
   return (segments) => {
     const encoded: Encoded = { ids: [], trained: [] };
     for (const piece of cut(segments)) append(encoded, encodePiece(piece), piece.trained);
-    if (kind === 'conversation') return addsBos && encoded.ids[0] !== bos ? prepend(encoded, bos!) : encoded;
-    append(encoded, [eos!], true);
-    return bos === undefined ? encoded : prepend(encoded, bos);
+    if (kind !== 'conversation') append(encoded, [eos!], true);
+    if (!addsBos || (kind === 'conversation' && encoded.ids[0] === bos)) return encoded;
+    return prepend(encoded, bos!);
   };
 
   function encodePiece({ text, literal, continues }: Piece): number[] {
@@ -82,27 +82,28 @@ export function makeEncoder(tokenizer: ModelTokenizer, kind: TaskKind): (segment
  * (but not BOS), whose end holds the question; only an answer that alone takes more than half the room loses its own end.
  * The first token is never trained: nothing predicts it.
  */
-export function truncate(encoded: Encoded, cutoffLength: number, kind: TaskKind): Encoded {
-  const kept = shorten(encoded, cutoffLength, kind);
+export function truncate(encoded: Encoded, cutoffLength: number, kind: TaskKind, bos: number | undefined): Encoded {
+  const kept = shorten(encoded, cutoffLength, kind, bos);
   return { ids: kept.ids, trained: kept.trained.map((trained, index) => trained && index > 0) };
 }
 
-function shorten({ ids, trained }: Encoded, cutoffLength: number, kind: TaskKind): Encoded {
+function shorten({ ids, trained }: Encoded, cutoffLength: number, kind: TaskKind, bos: number | undefined): Encoded {
   if (ids.length <= cutoffLength) return { ids, trained };
   const prompt = trained.indexOf(true);
   if (kind === 'conversation' || prompt < 0) return { ids: ids.slice(0, cutoffLength), trained: trained.slice(0, cutoffLength) };
   const answerKept = Math.min(ids.length - prompt, Math.max(cutoffLength - prompt, Math.floor(cutoffLength / 2)));
-  const keptPrompt = shortenPrompt(ids.slice(0, prompt), cutoffLength - answerKept);
+  const keptPrompt = shortenPrompt(ids.slice(0, prompt), cutoffLength - answerKept, bos);
   return {
     ids: [...keptPrompt, ...ids.slice(prompt, prompt + answerKept)],
     trained: [...keptPrompt.map(() => false), ...trained.slice(prompt, prompt + answerKept)],
   };
 }
 
-/** The first token (BOS, where there is one) and the end of the prompt. */
-function shortenPrompt(prompt: number[], room: number): number[] {
+/** BOS, where there is one, and the end of the prompt. */
+function shortenPrompt(prompt: number[], room: number, bos: number | undefined): number[] {
   if (prompt.length <= room) return prompt;
-  return room > 0 ? [prompt[0]!, ...prompt.slice(prompt.length - room + 1)] : [];
+  const head = prompt[0] === bos ? prompt.slice(0, Math.min(1, room)) : [];
+  return [...head, ...prompt.slice(prompt.length - room + head.length)];
 }
 
 function append({ ids, trained }: Encoded, more: number[], moreTrained: boolean): void {

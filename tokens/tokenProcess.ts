@@ -25,7 +25,7 @@ function encodeExamples(tokenizer: ModelTokenizer, { kind, cutoffLength, example
   const encode = makeEncoder(tokenizer, kind);
   return examples.map((segments) => {
     const whole = encode(segments);
-    const kept = truncate(whole, cutoffLength, kind);
+    const kept = truncate(whole, cutoffLength, kind, tokenizer.bos);
     return {
       tokens: kept.ids.length,
       trainedTokens: kept.trained.filter(Boolean).length,

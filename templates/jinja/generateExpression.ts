@@ -222,7 +222,7 @@ function writeTest(node: Expression & { type: 'test' }, place: Place): string {
   if (node.name === 'defined') return `(${operand} !== undefined)`;
   if (node.name === 'none') return `(${operand} === null)`;
   if (node.name === 'filter' || node.name === 'test') {
-    return `${place.constants.add(node.name === 'filter' ? FILTERS : TESTS)}.has(${operand})`;
+    return `${place.constants.add(node.name === 'filter' ? FILTERS : TESTS)}.has(toKey(${operand}))`;
   }
   const { positional, keywords } = writeArguments(node.args, place);
   return `filter(run, ${findNamed(TESTS, 'test', node, place)}, ${operand}, ${positional}, ${keywords})`;

@@ -256,7 +256,7 @@ function parseSubscript(stream: TokenStream, object: Expression, at: number): Ex
     } else return parseSlice(stream, object, at, undefined);
   }
   stream.expect('operator', ']');
-  if (subscripts.length === 0) stream.fail('expected a key between the brackets', at);
+  // Empty brackets are those of the empty tuple, in Jinja as here.
   const key: Expression = subscripts.length === 1 ? subscripts[0]! : { type: 'tuple', at, items: subscripts };
   return { type: 'item', at, object, key };
 }

@@ -66,7 +66,7 @@ def encode_file(data: DataSpec, encoder: Encoder, events: Events, stop: StopRequ
     for chunk in read_chunks(data.path, limit):
         stop.check()
         for example, (tokens, mask) in zip(chunk, encoder.encode([example.segments for example in chunk]), strict=True):
-            kept_tokens, kept_mask = truncate(tokens, mask, data.cutoffLength, data.kind)
+            kept_tokens, kept_mask = truncate(tokens, mask, data.cutoffLength, data.kind, encoder.bos)
             if kept_mask:
                 kept_mask[0] = False
             if not any(kept_mask):
@@ -101,7 +101,7 @@ def encode_file(data: DataSpec, encoder: Encoder, events: Events, stop: StopRequ
     )
 
 
-def truncate(ids: list[int], trained: list[bool], cutoff: int, kind: str) -> tuple[list[int], list[bool]]:
+def truncate(ids: list[int], trained: list[bool], cutoff: int, kind: str, bos: int | None) -> tuple[list[int], list[bool]]:
     """A conversation loses its end. A prompt with one answer loses the beginning of the prompt (but not BOS), whose end holds the
     question; only an answer that alone takes more than half the room loses its own end."""
     if len(ids) <= cutoff:
@@ -111,15 +111,16 @@ def truncate(ids: list[int], trained: list[bool], cutoff: int, kind: str) -> tup
     prompt = trained.index(True)
     answer_kept = min(len(ids) - prompt, max(cutoff - prompt, cutoff // 2))
     prompt_kept = cutoff - answer_kept
-    cut_prompt = shorten_prompt(ids[:prompt], prompt_kept)
+    cut_prompt = shorten_prompt(ids[:prompt], prompt_kept, bos)
     return cut_prompt + ids[prompt : prompt + answer_kept], [False] * len(cut_prompt) + trained[prompt : prompt + answer_kept]
 
 
-def shorten_prompt(prompt: list[int], room: int) -> list[int]:
-    """The first token (BOS, where there is one) and the end of the prompt."""
+def shorten_prompt(prompt: list[int], room: int, bos: int | None) -> list[int]:
+    """BOS, where there is one, and the end of the prompt."""
     if len(prompt) <= room:
         return prompt
-    return prompt[:1] + prompt[len(prompt) - room + 1 :] if room > 0 else []
+    head = prompt[: min(1, room)] if prompt[:1] == [bos] else []
+    return head + prompt[len(prompt) - room + len(head) :]
 
 
 def read_chunks(path: str, limit: int | None) -> Iterator[list[RenderedExample]]:

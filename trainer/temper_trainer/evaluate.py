@@ -119,7 +119,8 @@ def read_questions(spec: EvaluateSpec, encoder: Encoder) -> Questions:
     room = spec.data.cutoffLength - max(map(len, sequences))
     return Questions(
         prompts=[
-            shorten_prompt(ids[: trained.index(True)], max(1, room)) for ids, trained in encoder.encode([row.segments for row in rows])
+            shorten_prompt(ids[: trained.index(True)], max(1, room), encoder.bos)
+            for ids, trained in encoder.encode([row.segments for row in rows])
         ],
         expected=[place[row.label] for row in rows],
         lines=[row.line for row in rows],

@@ -41,7 +41,7 @@ class Encoder:
         self.prepends_space = behind != self.newline + alone
 
     def encode(self, examples: Sequence[Sequence[Sequence]]) -> list[tuple[list[int], list[bool]]]:
-        """Token IDs and mask of each example (a list of segments `[text, trained, literal?]`), with BOS and EOS as the kind wants them."""
+        """Token IDs and mask of each example (a list of segments `[text, trained, literal?]`), with the BOS and EOS that belong there."""
         pieces = [self.cut(segments) for segments in examples]
         flat = [piece for of_example in pieces for piece in of_example]
         ids_of: dict[int, list[int]] = {}
@@ -61,13 +61,11 @@ class Encoder:
         for part, part_trained in parts:
             ids += part
             trained += [part_trained] * len(part)
-        if self.kind == 'conversation':
-            if self.adds_bos and ids[:1] != [self.bos]:
-                ids, trained = [self.bos, *ids], [False, *trained]
-        else:
-            if self.bos is not None:
-                ids, trained = [self.bos, *ids], [False, *trained]
+        if self.kind != 'conversation':
             ids, trained = [*ids, self.eos], [*trained, True]
+        # Where a server's tokenizer puts BOS, and nowhere else: many name one that they never use, or use as EOS.
+        if self.adds_bos and not (self.kind == 'conversation' and ids[:1] == [self.bos]):
+            ids, trained = [self.bos, *ids], [False, *trained]
         return ids, trained
 
     def cut(self, segments: Sequence[Sequence]) -> list[Piece]:

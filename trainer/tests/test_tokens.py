@@ -2,7 +2,7 @@
 
 import pytest
 from tinymodels import make_tokenizer
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from temper_trainer.data import fill_packs, make_plan, truncate
@@ -26,6 +26,16 @@ def test_a_completion_gets_bos_and_a_trained_eos():
     ids, trained = encode('textCompletion', ['the quick', False], [' brown fox', True])
     assert ids == [BOS, *plain('the quick'), *plain(' brown fox'), EOS]
     assert trained == [False] * (1 + len(plain('the quick'))) + [True] * (len(plain(' brown fox')) + 1)
+
+
+def test_bos_stands_only_where_the_tokenizer_puts_it():
+    """GPT-NeoX, Phi and StarCoder2 name a BOS, which is their EOS, and put none before a prompt."""
+    tokenizer = make_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel()
+    tokenizer.bos_token = '</s>'
+    ids, trained = encode('textCompletion', ['the quick', False], [' brown', True], tokenizer=tokenizer)
+    assert ids == [*plain('the quick'), *plain(' brown'), EOS]
+    assert encode('conversation', ['<|user|>', False], ['fox', True], tokenizer=tokenizer)[0] == [USER, *plain('fox')]
 
 
 def test_a_conversation_gets_bos_once_and_no_eos():
@@ -81,19 +91,25 @@ def test_no_space_is_invented_where_the_answer_begins():
 
 
 def test_a_long_prompt_loses_its_beginning_and_keeps_bos():
-    ids, trained = truncate([BOS, *range(100, 120), 7, 8, EOS], [False] * 21 + [True] * 3, 10, 'textCompletion')
+    ids, trained = truncate([BOS, *range(100, 120), 7, 8, EOS], [False] * 21 + [True] * 3, 10, 'textCompletion', BOS)
     assert ids == [BOS, 114, 115, 116, 117, 118, 119, 7, 8, EOS]
     assert trained == [False] * 7 + [True] * 3
 
 
+def test_a_long_prompt_without_bos_loses_its_beginning_whole():
+    ids, trained = truncate([*range(100, 120), 7, 8, EOS], [False] * 20 + [True] * 3, 10, 'textCompletion', BOS)
+    assert ids == [113, 114, 115, 116, 117, 118, 119, 7, 8, EOS]
+    assert trained == [False] * 7 + [True] * 3
+
+
 def test_a_long_answer_loses_its_end_but_leaves_half_the_room_to_the_prompt():
-    ids, trained = truncate([BOS, 101, 102, 103, *range(200, 230)], [False] * 4 + [True] * 30, 10, 'textCompletion')
+    ids, trained = truncate([BOS, 101, 102, 103, *range(200, 230)], [False] * 4 + [True] * 30, 10, 'textCompletion', BOS)
     assert ids == [BOS, 101, 102, 103, 200, 201, 202, 203, 204, 205]
     assert sum(trained) == 6
 
 
 def test_a_long_conversation_loses_its_end():
-    assert truncate([1, 2, 3, 4], [False, True, False, True], 3, 'conversation') == ([1, 2, 3], [False, True, False])
+    assert truncate([1, 2, 3, 4], [False, True, False, True], 3, 'conversation', None) == ([1, 2, 3], [False, True, False])
 
 
 def test_every_epoch_has_every_example_once_in_its_own_order():

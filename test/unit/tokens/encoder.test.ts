@@ -127,7 +127,7 @@ describe('token IDs', () => {
     for (const [model, encodings] of Object.entries(expected)) {
       const tokenizer = openTokenizer(sources(model));
       for (const [index, { kind, cutoff, segments }] of given.entries()) {
-        const { ids, trained } = truncate(makeEncoder(tokenizer, kind)(segments), cutoff, kind);
+        const { ids, trained } = truncate(makeEncoder(tokenizer, kind)(segments), cutoff, kind, tokenizer.bos);
         expect([ids, trained], `${model}: ${kind} ${JSON.stringify(segments)}`).toEqual(encodings[index]);
       }
     }

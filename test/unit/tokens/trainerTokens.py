@@ -116,7 +116,7 @@ def encode(examples: list[dict], folder: str) -> list:
     made = []
     for example in examples:
         ids, trained = encoders[example['kind']].encode([example['segments']])[0]
-        ids, trained = truncate(ids, trained, example['cutoff'], example['kind'])
+        ids, trained = truncate(ids, trained, example['cutoff'], example['kind'], tokenizer.bos_token_id)
         made.append([ids, [flag and index > 0 for index, flag in enumerate(trained)]])
     return made
 
