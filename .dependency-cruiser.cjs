@@ -6,7 +6,7 @@ const only = (from, allowed, comment) => ({
   severity: 'error',
   from: { path: folder(from) },
   to: {
-    path: '^(api|cli|activities|bench|datasets|dev|estimates|jobs|models|preview|schemas|stores|templates|test|tokens|workers|workflows)/',
+    path: '^(api|cli|activities|bench|datasets|dev|estimates|jobs|models|preview|schemas|stores|templates|test|tokens|webhooks|workers|workflows)/',
     pathNot: [from, ...allowed].map(folder),
   },
 });
@@ -27,14 +27,15 @@ module.exports = {
       'What a job will train on: on a server or from a file, never Temporal or Postgres.',
     ),
     only('jobs', ['schemas', 'stores', 'datasets', 'templates', 'estimates', 'models'], 'A request to a job’s settings and row: for the API and for activities.'),
+    only('webhooks', ['schemas'], 'Which addresses may be called, and the call.'),
     only(
       'activities',
-      ['schemas', 'stores', 'datasets', 'models', 'templates', 'tokens', 'jobs'],
+      ['schemas', 'stores', 'datasets', 'models', 'templates', 'tokens', 'jobs', 'webhooks'],
       'How a step is done; what happens when is the workflow’s.',
     ),
     only(
       'api',
-      ['schemas', 'stores', 'datasets', 'templates', 'tokens', 'estimates', 'preview', 'jobs', 'workflows'],
+      ['schemas', 'stores', 'datasets', 'templates', 'tokens', 'estimates', 'preview', 'jobs', 'webhooks', 'workflows'],
       'Starts and messages workflows; never runs a step itself.',
     ),
     only('cli', ['schemas', 'datasets', 'templates', 'tokens', 'estimates', 'preview'], 'Talks HTTP; works offline on files.'),
@@ -57,7 +58,7 @@ module.exports = {
     {
       name: 'no-dev-dependencies-in-the-product',
       severity: 'error',
-      from: { path: '^(api|cli|activities|datasets|estimates|jobs|models|preview|schemas|stores|templates|tokens|workers|workflows)/' },
+      from: { path: '^(api|cli|activities|datasets|estimates|jobs|models|preview|schemas|stores|templates|tokens|webhooks|workers|workflows)/' },
       to: { dependencyTypes: ['npm-dev'] },
     },
   ],

@@ -10,7 +10,7 @@ import { appendEvent } from '../stores/events.js';
 import { applyTransition, endAttempt, findJobByUid } from '../stores/jobs.js';
 import type { ObjectStore } from '../stores/objects.js';
 
-export type RecordActivities = Omit<ControlActivities, 'report' | 'claimRun'>;
+export type RecordActivities = Omit<ControlActivities, 'report' | 'claimRun' | 'deliverWebhook' | 'recordDeliveryEnd'>;
 
 export function makeRecords({ database, objects }: { database: Database; objects: ObjectStore }): RecordActivities {
   return {

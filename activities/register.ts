@@ -15,6 +15,7 @@ import { identifySource, requireBaseModel } from './baseModels.js';
 import { withHeartbeats } from './heartbeat.js';
 import { requireJob, requireReadyDataset } from './jobs.js';
 import { readManifest, type PreparedManifest } from './preparedSets.js';
+import { publishResults } from './resultsFile.js';
 
 interface Dependencies {
   database: Database;
@@ -59,6 +60,7 @@ async function registerModel(deps: Dependencies, input: RegisterInput, signal: A
       const key = `models/${model.uid}/${name}`;
       files.push({ name, key, ...(await objects.putBytes(key, text)) });
     }
+    await publishResults(deps, job.uid, input.evaluation);
     await publishModel(database, {
       accountId: job.account_id,
       id: job.model_id,

@@ -4,12 +4,7 @@
  * uploader calls the file is never part of a path.
  */
 import { randomUUID } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
-import { mkdir, rm } from 'node:fs/promises';
-import path from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import type { MultipartFile } from '@fastify/multipart';
-import type { FastifyInstance, FastifyRequest } from 'fastify';
+import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
 import type { DatasetInput } from '../schemas/activities.js';
 import { GetUploadEndpointRequest, UploadReply, ValidateUploadRequest } from '../schemas/dataset.js';
@@ -17,37 +12,25 @@ import { fieldError, TemperError } from '../schemas/errors.js';
 import { MAX_DIRECT_UPLOAD_BYTES, MAX_SIGNED_UPLOAD_BYTES, UPLOAD_URL_SECONDS } from '../schemas/limits.js';
 import { Empty, Id, SignedUrls } from '../schemas/wire.js';
 import { findTunableModel } from '../stores/baseModels.js';
-import type { Database, Upload } from '../stores/database.js';
+import type { Upload } from '../stores/database.js';
 import { recordUpload, type DatasetRecord } from '../stores/datasets.js';
-import { digestTap, type FileDigest } from '../stores/objects.js';
-import { quotaExceeded, readQuota } from '../stores/quotas.js';
 import { datasetName, requireDataset } from './datasets.js';
 import type { ApiDependencies } from './server.js';
 import { startValidation } from './temporal.js';
+import { requireFilename, type FormSpool } from './uploadForm.js';
 
-/** What a form adds to the file: boundaries, headers, a few fields. */
-const FORM_OVERHEAD_BYTES = 64 * 1024;
-const MAX_FILENAME_BYTES = 255;
-
-export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDependencies): void {
-  const { database, objects, temporal, config } = dependencies;
+export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDependencies, forms: FormSpool): void {
+  const { database, objects, temporal } = dependencies;
   const one = '/v1/accounts/:account/datasets/:id(^[^:/]+$)';
   const params = Type.Object({ account: Id(), id: Id() });
-  const slots = openUploadSlots(database);
 
   server.post(
     `${one}::upload`,
     { config: { access: 'user' }, schema: { params, consumes: ['multipart/form-data'], response: { 200: UploadReply } } },
     async (request) => {
       const dataset = requireOpen(await requireDataset(database, request.params));
-      requireSmallEnough(request);
-      const done = await slots.take(dataset.account_id);
-      const folder = path.join(config.tmpFolder, `upload-${process.pid}-${randomUUID()}`);
-      try {
-        await mkdir(folder, { recursive: true });
-        const file = path.join(folder, 'file');
-        const { filename, digest, baseModel } = await spoolFile(request, file);
-        const counted = await requireTokenizer(dependencies, dataset, baseModel);
+      return forms.spool(request, { maxBytes: MAX_DIRECT_UPLOAD_BYTES, tooLarge }, async ({ file, filename, digest, fields }) => {
+        const counted = await requireTokenizer(dependencies, dataset, fields['baseModel'] ?? fields['base_model']);
         const upload = { key: uploadKey(dataset), filename, ...digest };
         if (!(await recordUpload(database, dataset, upload))) throw immutable(dataset);
         await objects.putFile(upload.key, file, { digest });
@@ -60,10 +43,7 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
           object: 'file',
           purpose: 'fine-tune',
         };
-      } finally {
-        done();
-        await rm(folder, { recursive: true, force: true });
-      }
+      });
     },
   );
 
@@ -111,21 +91,6 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
   );
 }
 
-/** Direct uploads lie on this process's disk until they are published: an account may have so many of them at a time. */
-function openUploadSlots(database: Database): { take(accountId: string): Promise<() => void> } {
-  const taken = new Map<string, number>();
-  return {
-    async take(accountId) {
-      const { value } = await readQuota(database, accountId, 'concurrent-uploads');
-      const count = (taken.get(accountId) ?? 0) + 1;
-      if (count > value)
-        throw quotaExceeded(accountId, 'concurrent-uploads', `${count} direct uploads at a time where ${value} are allowed`);
-      taken.set(accountId, count);
-      return () => taken.set(accountId, taken.get(accountId)! - 1);
-    },
-  };
-}
-
 function requireOpen(dataset: DatasetRecord): DatasetRecord {
   if (dataset.state === 'READY') throw immutable(dataset);
   return dataset;
@@ -139,7 +104,7 @@ function immutable(dataset: DatasetRecord): TemperError {
 }
 
 /** A new place for every upload: one that is cut short, or that a later one overtakes, is never read for another. */
-function uploadKey(dataset: DatasetRecord): string {
+export function uploadKey(dataset: Pick<DatasetRecord, 'uid'>): string {
   return `uploads/${dataset.uid}/${randomUUID()}`;
 }
 
@@ -156,7 +121,7 @@ async function requireTokenizer(
   throw fieldError('BASE_MODEL_NOT_FOUND', 'baseModel', `The base model ${given.slice(0, 200)} was not found. ${lists}`);
 }
 
-function validationInput(dataset: DatasetRecord, upload: Upload, baseModel: string | undefined): DatasetInput {
+export function validationInput(dataset: DatasetRecord, upload: Upload, baseModel?: string): DatasetInput {
   return {
     uid: dataset.uid,
     name: datasetName(dataset),
@@ -173,34 +138,6 @@ function tooLarge(): TemperError {
     `The file is larger than ${MAX_DIRECT_UPLOAD_BYTES / 1024 / 1024} MiB. ` +
       'Upload it by signed URL: call :getUploadEndpoint, PUT the file there, then call :validateUpload.',
   );
-}
-
-/** From the header alone, before a byte of the body is read. */
-function requireSmallEnough(request: FastifyRequest): void {
-  if (Number(request.headers['content-length'] ?? 0) > MAX_DIRECT_UPLOAD_BYTES + FORM_OVERHEAD_BYTES) throw tooLarge();
-}
-
-/** Writes the form's one file to disk and hashes it on the way. A connection that breaks off leaves an error, never a shorter file. */
-async function spoolFile(request: FastifyRequest, file: string): Promise<{ filename: string; digest: FileDigest; baseModel?: string }> {
-  if (!request.isMultipart())
-    throw new TemperError('UNSUPPORTED_MEDIA_TYPE', 'Send the file as multipart/form-data, in a part named "file".');
-  let spooled: { filename: string; digest: FileDigest } | null = null;
-  let baseModel: string | undefined;
-  const limits = { files: 1, fields: 10, fieldSize: 10_000, parts: 12, headerPairs: 50, fileSize: MAX_DIRECT_UPLOAD_BYTES };
-  for await (const part of request.parts({ limits, preservePath: true })) {
-    if (part.type === 'file') spooled = await spoolPart(part, file);
-    else if (/^base_?model$/i.test(part.fieldname)) baseModel = String(part.value);
-  }
-  if (!spooled) throw new TemperError('INVALID_UPLOAD', 'The form has no file. Send it in a part named "file", with a file name.');
-  return { ...spooled, baseModel };
-}
-
-async function spoolPart(part: MultipartFile, file: string): Promise<{ filename: string; digest: FileDigest }> {
-  const filename = requireFilename(part.filename);
-  const tap = digestTap();
-  await pipeline(part.file, tap.stream, createWriteStream(file));
-  if (part.file.truncated) throw tooLarge();
-  return { filename, digest: tap.digest() };
 }
 
 function readDeclaredFile(filenameToSize: Record<string, string>): { filename: string; sizeBytes: number } {
@@ -221,18 +158,4 @@ function readDeclaredFile(filenameToSize: Record<string, string>): { filename: s
     );
   }
   return { filename: requireFilename(filename), sizeBytes };
-}
-
-/** A plain name: shown to people and given to downloads, so no folders, control characters or marks that reorder text. */
-function requireFilename(filename: string | undefined): string {
-  const isPlain =
-    filename !== undefined &&
-    filename.length > 0 &&
-    Buffer.byteLength(filename) <= MAX_FILENAME_BYTES &&
-    !/[/\\\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/.test(filename);
-  if (isPlain && filename !== '.' && filename !== '..') return filename;
-  throw new TemperError(
-    'INVALID_UPLOAD',
-    `The file's name must be 1 to ${MAX_FILENAME_BYTES} bytes of plain text without slashes, for example data.jsonl.`,
-  );
 }

@@ -108,22 +108,7 @@ export function datasetRoutes(server: FastifyInstance, { database, objects, temp
   );
 
   server.delete(one, { config: { access: 'user' }, schema: { params: DatasetPath, response: { 200: Empty } } }, async (request) => {
-    const dataset = await requireDataset(database, request.params);
-    const jobs = await jobsUsingDataset(database, dataset.uid);
-    if (jobs.length > 0) {
-      const names = `${jobs.slice(0, 5).join(', ')}${jobs.length > 5 ? ` and ${jobs.length - 5} more` : ''}`;
-      throw new TemperError(
-        'RESOURCE_IN_USE',
-        `${datasetName(dataset)} is in use by ${names}. Wait for them to end, or cancel them.`,
-        jobs.slice(0, 20).map((job) => ({ reason: 'RESOURCE_IN_USE', message: job })),
-      );
-    }
-    await stopValidation(temporal, datasetName(dataset));
-    await withdrawDataset(database, dataset.uid);
-    // The record goes last: a deletion that is cut short can be asked for again.
-    await objects.removePrefix(`uploads/${dataset.uid}/`);
-    await objects.removePrefix(`datasets/${dataset.uid}/`);
-    await deleteDataset(database, dataset.uid);
+    await removeDataset({ database, objects, temporal }, await requireDataset(database, request.params));
     return {};
   });
 
@@ -158,6 +143,28 @@ export function datasetRoutes(server: FastifyInstance, { database, objects, temp
         .send(await objects.getText(dataset.report_key));
     },
   );
+}
+
+/** @throws TemperError RESOURCE_IN_USE while a job needs it */
+export async function removeDataset(
+  { database, objects, temporal }: Pick<ApiDependencies, 'database' | 'objects' | 'temporal'>,
+  dataset: DatasetRecord,
+): Promise<void> {
+  const jobs = await jobsUsingDataset(database, dataset.uid);
+  if (jobs.length > 0) {
+    const names = `${jobs.slice(0, 5).join(', ')}${jobs.length > 5 ? ` and ${jobs.length - 5} more` : ''}`;
+    throw new TemperError(
+      'RESOURCE_IN_USE',
+      `${datasetName(dataset)} is in use by ${names}. Wait for them to end, or cancel them.`,
+      jobs.slice(0, 20).map((job) => ({ reason: 'RESOURCE_IN_USE', message: job })),
+    );
+  }
+  await stopValidation(temporal, datasetName(dataset));
+  await withdrawDataset(database, dataset.uid);
+  // The record goes last: a deletion that is cut short can be asked for again.
+  await objects.removePrefix(`uploads/${dataset.uid}/`);
+  await objects.removePrefix(`datasets/${dataset.uid}/`);
+  await deleteDataset(database, dataset.uid);
 }
 
 /** @throws TemperError DATASET_NOT_FOUND */

@@ -113,7 +113,7 @@ export async function requireJob(database: Database, family: JobFamily, params: 
 }
 
 /** Asks the job's workflow, started first if that was missed. A job without a running workflow has nothing left to steer. */
-async function ask<Result, Request>(
+export async function ask<Result, Request>(
   { temporal, database }: ApiDependencies,
   job: JobRecord,
   done: string,

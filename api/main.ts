@@ -9,16 +9,25 @@ import { openEventFeed } from '../stores/eventFeed.js';
 import { openObjectStore } from '../stores/objects.js';
 import { readSecretKeys } from '../stores/secretKeys.js';
 import { reencryptSecrets } from '../stores/secrets.js';
+import { deleteOldEvents } from '../stores/webhooks.js';
+import { readNetworks } from '../webhooks/networks.js';
 import { PATIENCE } from './connections.js';
 import { isDatabaseOutage } from './problems.js';
+import { removeExpired } from './openai/expiry.js';
+import { readModelAliases } from './openai/modelNames.js';
 import { buildServer } from './server.js';
 import { readSignInSettings } from './signIn.js';
-import { startPendingWorkflows } from './temporal.js';
+import { startPendingDeliveries, startPendingWorkflows } from './temporal.js';
 import { applyPendingSchedules } from './temporalSchedules.js';
 
 /** How often jobs whose workflow was not started are looked for, and how old they must be: their creator may be about to. */
 const RECONCILE_EVERY_MS = 2_000;
 const RECONCILE_OLDER_THAN_SECONDS = 2;
+/** How often events that a webhook is to be told of are looked for. */
+const DELIVER_EVERY_MS = 1_000;
+const KEEP_WEBHOOK_EVENTS_DAYS = 30;
+/** How often files whose time is over are looked for. */
+const REMOVE_EXPIRED_EVERY_MS = 60_000;
 /** Left-over uploads of processes that were killed: none takes this long. */
 const STALE_UPLOAD_MS = 24 * 3600 * 1000;
 
@@ -55,15 +64,37 @@ const server = await buildServer({
     trustedProxies: process.env['TEMPER_TRUSTED_PROXIES'] || undefined,
     signIn: fromEnvironment(() => readSignInSettings(process.env)) ?? undefined,
     patience: PATIENCE,
+    modelAliases: fromEnvironment(() => readModelAliases(process.env['TEMPER_OPENAI_MODELS'] ?? '')),
+    webhookNetworks: fromEnvironment(() => readNetworks(process.env['TEMPER_WEBHOOK_NETWORKS'] ?? '')),
   },
 });
 await server.listen({ host: process.env['TEMPER_HOST'] || '127.0.0.1', port: Number(process.env['TEMPER_PORT'] || 8420) });
-const reconciler = reconcile();
+const rounds = [
+  repeat('looking for workflows to start', RECONCILE_EVERY_MS, () =>
+    startPendingWorkflows(temporal, database, RECONCILE_OLDER_THAN_SECONDS, (error, job) =>
+      server.log.warn({ job: job.id, cause: (error as Error).message }, 'workflow not started yet'),
+    ),
+  ),
+  repeat('looking for schedules to apply', RECONCILE_EVERY_MS, () =>
+    applyPendingSchedules(temporal, database, RECONCILE_OLDER_THAN_SECONDS, (error, id) =>
+      server.log.warn({ schedule: id, cause: (error as Error).message }, 'schedule or sweep not started yet'),
+    ),
+  ),
+  repeat('looking for webhooks to call', DELIVER_EVERY_MS, () =>
+    startPendingDeliveries(temporal, database, (error, id) =>
+      server.log.warn({ delivery: id, cause: (error as Error).message }, 'delivery not started yet'),
+    ),
+  ),
+  repeat('removing what has expired', REMOVE_EXPIRED_EVERY_MS, async () => {
+    await removeExpired({ database, objects, temporal });
+    await deleteOldEvents(database, KEEP_WEBHOOK_EVENTS_DAYS);
+  }),
+];
 process.send?.({ ready: true });
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void shutDown());
 
 async function shutDown(): Promise<void> {
-  reconciler.stop();
+  for (const round of rounds) round.stop();
   await server.close();
   await events.close();
   await database.destroy();
@@ -73,23 +104,18 @@ async function shutDown(): Promise<void> {
 }
 
 /** One round at a time, for as long as the process lives; what fails is tried again in the next. */
-function reconcile(): { stop(): void } {
+function repeat(what: string, everyMs: number, work: () => Promise<void>): { stop(): void } {
   let timer: NodeJS.Timeout;
   let stopped = false;
   const round = async (): Promise<void> => {
     try {
-      await startPendingWorkflows(temporal, database, RECONCILE_OLDER_THAN_SECONDS, (error, job) =>
-        server.log.warn({ job: job.id, cause: (error as Error).message }, 'workflow not started yet'),
-      );
-      await applyPendingSchedules(temporal, database, RECONCILE_OLDER_THAN_SECONDS, (error, id) =>
-        server.log.warn({ schedule: id, cause: (error as Error).message }, 'schedule or sweep not started yet'),
-      );
+      await work();
     } catch (error) {
-      server.log.warn({ cause: (error as Error).message }, 'looking for workflows to start failed');
+      server.log.warn({ cause: (error as Error).message }, `${what} failed`);
     }
-    if (!stopped) timer = setTimeout(() => void round(), RECONCILE_EVERY_MS);
+    if (!stopped) timer = setTimeout(() => void round(), everyMs);
   };
-  timer = setTimeout(() => void round(), RECONCILE_EVERY_MS);
+  timer = setTimeout(() => void round(), everyMs);
   return {
     stop() {
       stopped = true;

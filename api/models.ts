@@ -83,24 +83,7 @@ export function modelRoutes(server: FastifyInstance, { database, objects, config
   );
 
   server.delete(one, { config: write, schema: { params: ModelPath, response: { 200: Empty } } }, async (request) => {
-    const model = await requireModel(database, request.params, request.caller.accountId);
-    const modelName = resourceName(model.account_id, 'models', model.id);
-    if (model.state !== 'READY' && model.job_name)
-      throw new TemperError('RESOURCE_IN_USE', `${modelName} is being made by ${model.job_name}: cancel the job instead.`);
-    const jobs = await jobsStartingFrom(database, model.account_id, modelName);
-    if (jobs.length > 0)
-      throw new TemperError(
-        'RESOURCE_IN_USE',
-        `${jobs.slice(0, 5).join(', ')} started from ${modelName} and still needs it. Wait for the end, or cancel.`,
-      );
-    const aliases = await aliasesOf(database, model.account_id, model.id);
-    if (aliases.length > 0)
-      throw new TemperError(
-        'RESOURCE_IN_USE',
-        `${aliases.join(', ')} point${aliases.length === 1 ? 's' : ''} at ${modelName}: move the alias first, or delete it.`,
-      );
-    await objects.removePrefix(`models/${model.uid}/`);
-    await deleteModel(database, model.uid);
+    await removeModel({ database, objects }, await requireModel(database, request.params, request.caller.accountId));
     return {};
   });
 
@@ -127,6 +110,27 @@ export function modelRoutes(server: FastifyInstance, { database, objects, config
   server.post(collection, { config: write, schema: { hide: true } }, unavailable);
   server.post(`${one}::getUploadEndpoint`, { config: write, schema: { hide: true } }, unavailable);
   server.get(`${one}::validateUpload`, { config: write, schema: { hide: true } }, unavailable);
+}
+
+/** @throws TemperError RESOURCE_IN_USE while a job makes it or goes on from it */
+export async function removeModel({ database, objects }: Pick<ApiDependencies, 'database' | 'objects'>, model: ModelRecord): Promise<void> {
+  const modelName = resourceName(model.account_id, 'models', model.id);
+  if (model.state !== 'READY' && model.job_name)
+    throw new TemperError('RESOURCE_IN_USE', `${modelName} is being made by ${model.job_name}: cancel the job instead.`);
+  const jobs = await jobsStartingFrom(database, model.account_id, modelName);
+  if (jobs.length > 0)
+    throw new TemperError(
+      'RESOURCE_IN_USE',
+      `${jobs.slice(0, 5).join(', ')} started from ${modelName} and still needs it. Wait for the end, or cancel.`,
+    );
+  const aliases = await aliasesOf(database, model.account_id, model.id);
+  if (aliases.length > 0)
+    throw new TemperError(
+      'RESOURCE_IN_USE',
+      `${aliases.join(', ')} point${aliases.length === 1 ? 's' : ''} at ${modelName}: move the alias first, or delete it.`,
+    );
+  await objects.removePrefix(`models/${model.uid}/`);
+  await deleteModel(database, model.uid);
 }
 
 /** @throws TemperError MODEL_NOT_FOUND, also for what another account has of its own */

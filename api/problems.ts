@@ -3,6 +3,7 @@ import { isGrpcServiceError, ServiceError } from '@temporalio/client';
 import { errorRow, GRPC_STATUS, TemperError, type ErrorCode, type ErrorDetail } from '../schemas/errors.js';
 
 export interface Problem {
+  code: ErrorCode;
   status: number;
   body: { code: number; message: string; details: ErrorDetail[] };
   /** Set when trying the same again can help. */
@@ -30,6 +31,7 @@ function describe(error: TemperError, unexpected: boolean): Problem {
   const grpc = GRPC_STATUS[row.status];
   const status = row.http ?? grpc.http;
   return {
+    code: error.code,
     status,
     body: { code: grpc.code, message: error.message, details: error.details },
     ...(row.retryable && (status === 503 || status === 429) ? { retryAfterSeconds: RETRY_AFTER_SECONDS } : {}),

@@ -12,6 +12,7 @@ import type { Database } from '../stores/database.js';
 import type { EventFeed } from '../stores/eventFeed.js';
 import type { ObjectStore } from '../stores/objects.js';
 import type { SecretKeys } from '../stores/secretKeys.js';
+import type { Networks } from '../webhooks/networks.js';
 import { accountRoutes } from './accounts.js';
 import { aliasRoutes } from './aliases.js';
 import { apiKeyRoutes } from './apiKeys.js';
@@ -26,6 +27,7 @@ import { jobEventRoutes } from './jobEvents.js';
 import { jobRecordRoutes } from './jobRecords.js';
 import { jobRoutes } from './jobs.js';
 import { modelRoutes } from './models.js';
+import { openaiRoutes } from './openai/routes.js';
 import { describeError } from './problems.js';
 import { quotaRoutes } from './quotas.js';
 import { openRates } from './rates.js';
@@ -34,7 +36,9 @@ import { scheduleRoutes } from './schedules.js';
 import { secretRoutes } from './secrets.js';
 import { describeSignIn, type SignInSettings } from './signIn.js';
 import { answerUnknownRoutes } from './unknownRoutes.js';
+import { openFormSpool } from './uploadForm.js';
 import { userRoutes } from './users.js';
+import { webhookRoutes } from './webhooks.js';
 
 export interface ApiConfig {
   /** 32 bytes, base64: signs page tokens, keys the hashes of requests. */
@@ -54,6 +58,10 @@ export interface ApiConfig {
   signIn?: SignInSettings;
   /** For how long slow clients are waited for. */
   patience: Patience;
+  /** Names that OpenAI's clients may use for a base model, each with the model it stands for here. */
+  modelAliases: Record<string, string>;
+  /** Where webhooks may lie beside the public internet. */
+  webhookNetworks: Networks;
 }
 
 export interface ApiDependencies {
@@ -127,7 +135,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
       schema: {
         ...schema,
         ...describeAccess(route.config?.access ?? 'public'),
-        response: { ...(schema?.response as object), '4xx': ErrorBody, '5xx': ErrorBody },
+        response: { '4xx': ErrorBody, '5xx': ErrorBody, ...(schema?.response as object) },
       },
     }),
   });
@@ -141,7 +149,8 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   quotaRoutes(server, dependencies);
   auditRoutes(server, dependencies);
   datasetRoutes(server, dependencies);
-  datasetUploadRoutes(server, dependencies);
+  const forms = openFormSpool(dependencies.database, dependencies.config.tmpFolder);
+  datasetUploadRoutes(server, dependencies, forms);
   jobRoutes(server, dependencies);
   jobEventRoutes(server, dependencies);
   jobRecordRoutes(server, dependencies);
@@ -149,6 +158,8 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   aliasRoutes(server, dependencies);
   scheduleRoutes(server, dependencies);
   runRoutes(server, dependencies);
+  webhookRoutes(server, dependencies);
+  await openaiRoutes(server, dependencies, forms);
   return server;
 }
 

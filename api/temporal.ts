@@ -12,13 +12,15 @@ import {
   type WorkflowStartOptions,
 } from '@temporalio/client';
 import { jobInput } from '../jobs/jobInput.js';
-import type { DatasetInput } from '../schemas/activities.js';
+import type { DatasetInput, DeliveryInput, DeliveryResult } from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
+import { resourceName } from '../schemas/names.js';
 import { jobStartOptions, startAttributes } from '../schemas/jobStart.js';
 import { CONTROL_QUEUE } from '../schemas/taskQueues.js';
 import type { Database } from '../stores/database.js';
 import { jobsWithoutWorkflow, markWorkflowStarted, type JobRecord } from '../stores/jobs.js';
-import { DATASET_WORKFLOW, FINE_TUNING_WORKFLOW } from '../workflows/messages.js';
+import { deliveriesWithoutWorkflow, markDeliveryStarted } from '../stores/webhooks.js';
+import { DATASET_WORKFLOW, FINE_TUNING_WORKFLOW, WEBHOOK_WORKFLOW } from '../workflows/messages.js';
 
 /** A start is a few milliseconds; one that takes this long has found no server. */
 const START_TIMEOUT_MS = 3_000;
@@ -46,6 +48,57 @@ export async function startPendingWorkflows(
       onError(error, job);
     }
   }
+}
+
+/** What a delivery's workflow is started with. */
+export interface DeliveryStart {
+  id: string;
+  accountId: string;
+  webhookId: string;
+  type: string;
+}
+
+/** Starts the deliveries that stand in the records: at once those that were just written, and those that a crash left. */
+export async function startPendingDeliveries(
+  client: Client,
+  database: Database,
+  onError: (error: unknown, id: string) => void,
+): Promise<void> {
+  for (const delivery of await deliveriesWithoutWorkflow(database)) {
+    try {
+      await startDelivery(client, delivery, false);
+      await markDeliveryStarted(database, delivery.id);
+    } catch (error) {
+      onError(error, delivery.id);
+    }
+  }
+}
+
+/** One attempt of a delivery, and how it went. */
+export async function runTrialDelivery(client: Client, delivery: DeliveryStart): Promise<DeliveryResult> {
+  const workflowId = await startDelivery(client, delivery, true);
+  return client.withDeadline(
+    Date.now() + UPDATE_TIMEOUT_MS,
+    () => client.workflow.getHandle(workflowId).result() as Promise<DeliveryResult>,
+  );
+}
+
+/** One workflow a delivery, however often it is started. */
+async function startDelivery(client: Client, { id, accountId, webhookId, type }: DeliveryStart, once: boolean): Promise<string> {
+  const webhookName = resourceName(accountId, 'webhooks', webhookId);
+  const workflowId = `${webhookName}/deliveries/${id}`;
+  const input: DeliveryInput = { id, webhookName, eventType: type, once };
+  try {
+    await start(client, WEBHOOK_WORKFLOW, workflowId, {
+      args: [input],
+      workflowIdReusePolicy: 'REJECT_DUPLICATE',
+      staticSummary: `tell ${webhookId}: ${type}`,
+      typedSearchAttributes: startAttributes({ account: accountId, state: 'PENDING', stage: 'delivering' }),
+    });
+  } catch (error) {
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+  }
+  return workflowId;
 }
 
 /** Validates an upload. The same upload is validated once; a new one takes the place of one that is still being validated. */

@@ -31,6 +31,9 @@
  *   TEMPER_TRUSTED_PROXIES  addresses of proxies before the API that tell it the client's, as in loopback,10.0.0.0/8 (none)
  *   TEMPER_OIDC_ISSUER, TEMPER_OIDC_CLIENT_ID, TEMPER_OIDC_AUDIENCE, TEMPER_OIDC_NEW_USER_ROLE
  *                           sign-in of people through an OpenID Connect provider (docs/security.md)
+ *   TEMPER_OPENAI_MODELS    base models by names that OpenAI's clients use, NAME=BASE_MODEL parted by commas (none)
+ *   TEMPER_WEBHOOK_NETWORKS networks that webhooks may lie in beside the public internet, ADDRESS/BITS parted by commas (this machine)
+ *
  *   TEMPER_HOST, TEMPER_LOG_LEVEL and TEMPER_S3_PUBLIC_ENDPOINT (the S3 address that users reach, for signed URLs) are for deployments.
  *   WANDB_BASE_URL, HF_ENDPOINT, HF_TOKEN and the rest of the environment are passed on as they are.
  */
@@ -234,6 +237,7 @@ function fixedEnvironment(home: string, ports: Record<PortName, number>, secrets
     TEMPER_ACCOUNT_ID: given.TEMPER_ACCOUNT_ID || 'temper',
     TEMPER_API_KEY: given.TEMPER_API_KEY || secrets.apiKey,
     TEMPER_SECRET_KEY: given.TEMPER_SECRET_KEY || secrets.secretKey,
+    TEMPER_WEBHOOK_NETWORKS: given.TEMPER_WEBHOOK_NETWORKS ?? '127.0.0.0/8,::1/128',
     TEMPER_PYTHON: given.TEMPER_PYTHON || join(rootFolder, 'trainer', '.venv', 'bin', 'python'),
   };
 }

@@ -128,6 +128,7 @@ function existingFolders(): string[] {
     'workers',
     'stores',
     'jobs',
+    'webhooks',
     'api',
     'cli',
     'datasets',

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { findBaseModel } from '../schemas/baseModels.js';
 import { TemperError } from '../schemas/errors.js';
 import { resourceName } from '../schemas/names.js';
-import type { WandbSettings } from '../stores/database.js';
+import type { OpenaiJobSettings, WandbSettings } from '../stores/database.js';
 import { appendEventIn } from '../stores/events.js';
 import { createJob, findJob, type JobRecord } from '../stores/jobs.js';
 import { requireWithinQuota } from '../stores/quotas.js';
@@ -26,6 +26,8 @@ export interface WantedJob {
   body: object;
   requestHash: string;
   request: JobRequest;
+  /** Of a job that was asked for with OpenAI's protocol. */
+  openai?: OpenaiJobSettings;
   createdBy: string;
   /** The run of retraining that makes it. */
   run?: { name: string; workflowId: string };
@@ -57,6 +59,7 @@ export async function insertJob(sources: JobSources, wanted: WantedJob): Promise
       modelId,
       priority: request.priority ?? DEFAULT_PRIORITY,
       wandb,
+      openai: wanted.openai,
       createdBy: wanted.createdBy,
       run: wanted.run,
     });

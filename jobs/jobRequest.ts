@@ -21,6 +21,8 @@ export interface JobRequest {
   task: Task;
   epochs?: number;
   learningRate?: number;
+  /** Instead of a rate: a multiple of the base model's own. */
+  learningRateMultiplier?: number;
   batchSize?: number;
   loraRank?: number;
   warmupSteps?: number;

@@ -11,6 +11,7 @@ import {
   DEFAULT_MAX_GRAD_NORM,
   DEFAULT_SEED,
   DEFAULT_WEIGHT_DECAY,
+  MAX_LEARNING_RATE,
   MAX_LORA_RANK,
 } from '../schemas/limits.js';
 import { parseName, resourceName } from '../schemas/names.js';
@@ -51,13 +52,13 @@ export async function resolveSettings(sources: SettingsSources, accountId: strin
   };
   const loraRank = resolveRank(start, request);
   origins['loraRank'] = start.rank !== undefined ? 'derived' : request.loraRank === undefined ? 'baseModel' : 'given';
-  const evaluation = await resolveEvaluation(sources.database, accountId, request, dataset, origins);
+  const evaluation = await resolveEvaluation(sources, accountId, request, dataset, origins);
   const settings: JobSettings = {
     task: request.task,
     baseModel: model.name,
     ...(start.warmStartFrom ? { warmStartFrom: start.warmStartFrom } : {}),
     epochs: pick('epochs', request.epochs, model.epochs, 'baseModel'),
-    learningRate: pick('learningRate', request.learningRate, model.learningRate, 'baseModel'),
+    learningRate: pick('learningRate', resolveLearningRate(model, request), model.learningRate, 'baseModel'),
     batchSize: pick('batchSize', request.batchSize, model.batchSize, 'baseModel'),
     loraRank,
     loraAlpha: loraRank * ALPHA_PER_RANK,
@@ -173,6 +174,14 @@ async function resolveWarmStart(database: Database, accountId: string, given: st
   return { model: base, rank: model.peft.r, warmStartFrom: resourceName(accountId, 'models', model.id) };
 }
 
+function resolveLearningRate(model: BaseModel, { learningRate, learningRateMultiplier }: JobRequest): number | undefined {
+  if (learningRateMultiplier === undefined) return learningRate;
+  const rate = learningRateMultiplier * model.learningRate;
+  if (rate <= MAX_LEARNING_RATE) return rate;
+  const message = `${learningRateMultiplier} times the rate of ${model.name}, ${model.learningRate}, is more than ${MAX_LEARNING_RATE}.`;
+  throw fieldError('LEARNING_RATE_OUT_OF_RANGE', 'learningRate', message);
+}
+
 function resolveRank({ model, rank, warmStartFrom }: Start, { loraRank }: JobRequest): number {
   if (rank === undefined) return Math.min(loraRank ?? model.loraRank, MAX_LORA_RANK);
   if (loraRank !== undefined && loraRank !== rank) {
@@ -199,13 +208,13 @@ function resolveCutoff(model: BaseModel, { maxContextLength }: JobRequest, origi
 
 /** A held-out share by default; a dataset of its own, or nothing, as asked. */
 async function resolveEvaluation(
-  database: Database,
+  sources: SettingsSources,
   accountId: string,
   request: JobRequest,
   dataset: DatasetRecord,
   origins: SettingOrigins,
 ): Promise<Pick<JobSettings, 'evaluation' | 'evaluationSplit' | 'evaluationDataset'>> {
-  const { evaluation, evaluationSplit, evaluationDataset } = request;
+  const { evaluation, evaluationSplit, evaluationDataset, task } = request;
   origins['evaluation'] = evaluation === undefined ? 'default' : 'given';
   origins['evaluationSplit'] = evaluationSplit === undefined ? 'default' : 'given';
   if (evaluation === false && (evaluationSplit !== undefined || evaluationDataset !== undefined)) {
@@ -224,7 +233,10 @@ async function resolveEvaluation(
         'evaluationSplit',
         'evaluationSplit has no meaning beside evaluationDataset: leave one of them out.',
       );
-    const own = await requireReadyDataset(database, accountId, 'evaluationDataset', evaluationDataset);
+    const own = await requireReadyDataset(sources.database, accountId, 'evaluationDataset', evaluationDataset);
+    await checkTaskAgainstDataset(sources, task, own).catch((error: unknown) => {
+      throw ofEvaluationDataset(error);
+    });
     origins['evaluationDataset'] = 'given';
     return { evaluation: true, evaluationSplit: 0, evaluationDataset: resourceName(accountId, 'datasets', own.id) };
   }
@@ -252,6 +264,13 @@ function resolveInTraining(
     evaluationSteps: pick('evaluationSteps', evaluationSteps, null, 'default'),
     earlyStop: pick('earlyStop', earlyStop, false, 'default'),
   };
+}
+
+/** The same refusal, told apart from one of the training rows. */
+function ofEvaluationDataset(error: unknown): unknown {
+  if (!(error instanceof TemperError)) return error;
+  const details = error.details.map((detail) => ({ ...detail, field: 'evaluationDataset' }));
+  return new TemperError(error.code, `The evaluation dataset does not fit the job: ${error.message}`, details);
 }
 
 async function requireReadyDataset(

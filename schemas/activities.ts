@@ -172,6 +172,24 @@ export interface CleanUpInput {
   removeJob: boolean;
 }
 
+// ---- Webhook
+
+export interface DeliveryInput {
+  /** Of the delivery's record. */
+  id: string;
+  /** `accounts/a/webhooks/w`. */
+  webhookName: string;
+  eventType: string;
+  /** A trial: one attempt, whose result is wanted at once. */
+  once: boolean;
+}
+export interface DeliveryResult {
+  state: 'DELIVERED' | 'FAILED' | 'CANCELLED';
+  /** HTTP status of the answer; null when there was none. */
+  status: number | null;
+  message: string;
+}
+
 /** Queue `temper-control`: Postgres and other light steps. */
 export interface ControlActivities {
   recordDatasetOutcome(input: DatasetInput, outcome: DatasetOutcome): Promise<void>;
@@ -180,6 +198,9 @@ export interface ControlActivities {
   claimRun(input: { uid: string }): Promise<void>;
   recordAttemptEnd(input: { uid: string; attempt: number; outcome: string; failure?: Failure }): Promise<void>;
   report(input: { uid: string; name: string; outcome: JobState }): Promise<{ url: string | null }>;
+  /** One attempt. Fails, to be tried again, unless that is pointless. */
+  deliverWebhook(input: { id: string }): Promise<DeliveryResult>;
+  recordDeliveryEnd(input: { id: string; message: string }): Promise<DeliveryResult>;
 }
 
 /** Queue `temper-data`: CPU, disk and the object store. */

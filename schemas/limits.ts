@@ -20,6 +20,14 @@ export const MAX_COMPRESSION_RATIO = 500;
 export const MIN_BYTES_FOR_COMPRESSION_RATIO = 64 * 1024 * 1024;
 /** Memory that a zstd frame may ask for. zstd's own limit without `--long`. */
 export const MAX_ZSTD_WINDOW_BYTES = 128 * 1024 * 1024;
+/** OpenAI: "Individual files can be up to 512 MB"; an upload in parts "8 GB in total", of parts of "at most 64 MB", within an hour. */
+export const MAX_FILE_BYTES = 512 * 1024 ** 2;
+export const MAX_MULTIPART_UPLOAD_BYTES = 8 * 1024 ** 3;
+export const MAX_UPLOAD_PART_BYTES = 64 * 1024 ** 2;
+export const MULTIPART_UPLOAD_SECONDS = 3600;
+/** OpenAI: `expires_after.seconds` is an hour to 30 days. */
+export const MIN_FILE_SECONDS = 3600;
+export const MAX_FILE_SECONDS = 30 * 24 * 3600;
 
 // Jobs
 /** Reference: "a positive integer less than 1024 and in power of 2". */

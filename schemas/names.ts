@@ -17,7 +17,8 @@ export type Collection =
   | 'auditEvents'
   | 'schedules'
   | 'sweeps'
-  | 'aliases';
+  | 'aliases'
+  | 'webhooks';
 
 export function isId(text: string): boolean {
   return idExpression.test(text);

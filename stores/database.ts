@@ -9,6 +9,7 @@ import type { PromotionOutcome, RunJobResult } from '../schemas/retraining.js';
 import type { Retraining, RunState, Timing } from '../schemas/schedule.js';
 import type { JobStage, JobState, DatasetState, ModelState } from '../schemas/states.js';
 import type { JobSettings, SettingOrigins } from '../schemas/task.js';
+import type { DeliveryState, WebhookState } from '../schemas/webhook.js';
 
 type Json<T> = ColumnType<T, string, string>;
 type JsonWithDefault<T> = ColumnType<T, string | undefined, string>;
@@ -86,6 +87,8 @@ export interface DatasetsTable {
   average_turns: number | null;
   tokens: ColumnType<number | null, number | null | undefined, number | null>;
   tokens_base_model: string | null;
+  /** After this the dataset is removed. */
+  expire_time: OptionalTime;
   created_by: Generated<string>;
   create_time: Time;
   update_time: Time;
@@ -99,6 +102,18 @@ export interface WandbSettings {
   url?: string;
   state?: 'PENDING' | 'DELIVERED' | 'DEGRADED';
   reason?: string;
+}
+/** What a job was asked for in OpenAI's words, where ours do not have them. */
+export interface OpenaiJobSettings {
+  /** What it goes on from, as these clients call it: a base model's ID or a tuned model's name. */
+  model: string;
+  /** The name of the model it makes: `ft:BASE:ACCOUNT:SUFFIX:ID`. */
+  fineTunedModel: string;
+  suffix: string | null;
+  metadata: Record<string, string> | null;
+  /** Of the base model's own learning rate. */
+  learningRateMultiplier: number;
+  integrations: { type: 'wandb'; wandb: { project: string; entity?: string; name?: string; tags?: string[] } }[] | null;
 }
 export interface JobProgressData {
   step?: number;
@@ -157,6 +172,9 @@ export interface JobsTable {
   failure: ColumnType<Failure | null, string | null | undefined, string | null>;
   progress: JsonWithDefault<JobProgressData>;
   evaluation: ColumnType<EvaluationResult | null, string | null | undefined, string | null>;
+  openai: ColumnType<OpenaiJobSettings | null, string | null | undefined, string | null>;
+  /** The metrics of a completed job as a CSV file. */
+  results: ColumnType<StoredFile | null, string | null | undefined, string | null>;
   attempt: Generated<number>;
   workflow_started: Generated<boolean>;
   estimate: ColumnType<JobEstimate | null, string | null | undefined, string | null>;
@@ -284,6 +302,8 @@ export interface ModelsTable {
   context_length: number | null;
   job_name: string | null;
   job_uid: string | null;
+  /** `ft:BASE:ACCOUNT:SUFFIX:ID` of a model that was asked for with OpenAI's protocol. */
+  openai_name: ColumnType<string | null, string | null | undefined, string | null>;
   metrics: ColumnType<Record<string, unknown> | null, string | null | undefined, string | null>;
   request_hash: string | null;
   upload: ColumnType<ModelUpload | null, string | null | undefined, string | null>;
@@ -379,6 +399,70 @@ export interface IdempotencyKeysTable {
   body: ColumnType<unknown, string | null | undefined, string | null>;
   create_time: Time;
 }
+/** A file that arrives in parts. */
+export interface UploadsTable {
+  id: string;
+  account_id: string;
+  filename: string;
+  mime_type: string;
+  size_bytes: BigInteger;
+  /** How long the file will be kept. */
+  file_seconds: ColumnType<number | null, number | null | undefined, number | null>;
+  state: Generated<'pending' | 'completed' | 'cancelled'>;
+  dataset_uid: ColumnType<string | null, string | null | undefined, string | null>;
+  request_hash: string;
+  created_by: Generated<string>;
+  create_time: Time;
+  expire_time: ColumnType<Date, Date, Date>;
+}
+export interface UploadPartsTable {
+  id: string;
+  upload_id: string;
+  key: string;
+  size_bytes: BigInteger;
+  sha256: string;
+  create_time: Time;
+}
+export interface WebhooksTable {
+  uid: string;
+  account_id: string;
+  id: string;
+  display_name: Generated<string>;
+  url: string;
+  event_types: Json<string[]>;
+  state: Generated<WebhookState>;
+  disabled_reason: Generated<string>;
+  /** The secret's last characters. */
+  secret_hint: string;
+  /** Until then, deliveries are signed with the secret before the present one, too. */
+  previous_secret_until: OptionalTime;
+  request_hash: string | null;
+  created_by: Generated<string>;
+  create_time: Time;
+  update_time: Time;
+}
+export interface WebhookEventsTable {
+  id: string;
+  account_id: string;
+  key: string;
+  type: string;
+  /** The JSON text that is sent, and signed. */
+  body: string;
+  create_time: Time;
+}
+export interface WebhookDeliveriesTable {
+  id: string;
+  account_id: string;
+  webhook_uid: string;
+  event_id: string;
+  state: Generated<DeliveryState>;
+  attempts: Generated<number>;
+  status: ColumnType<number | null, number | null | undefined, number | null>;
+  error: Generated<string>;
+  workflow_started: Generated<boolean>;
+  create_time: Time;
+  update_time: Time;
+}
 
 export interface QuotasTable {
   account_id: string;
@@ -423,6 +507,11 @@ export interface Tables {
   idempotency_keys: IdempotencyKeysTable;
   quotas: QuotasTable;
   audit_events: AuditEventsTable;
+  uploads: UploadsTable;
+  upload_parts: UploadPartsTable;
+  webhooks: WebhooksTable;
+  webhook_events: WebhookEventsTable;
+  webhook_deliveries: WebhookDeliveriesTable;
 }
 export type Database = Kysely<Tables>;
 

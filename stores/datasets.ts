@@ -3,6 +3,7 @@ import { sql, type Selectable } from 'kysely';
 import type { DatasetOutcome } from '../schemas/activities.js';
 import type { Database, DatasetsTable, Upload } from './database.js';
 import { requireWithinQuota } from './quotas.js';
+import { appendWebhookEvent } from './webhooks.js';
 
 export type DatasetRecord = Selectable<DatasetsTable>;
 
@@ -22,6 +23,7 @@ export interface NewDataset {
   request: Record<string, unknown>;
   requestHash: string;
   createdBy: string;
+  expireTime?: Date;
 }
 
 /** Inserts, or gives the record that already has the ID (the caller compares `request_hash`). */
@@ -37,6 +39,7 @@ export async function createDataset(database: Database, dataset: NewDataset): Pr
       request: JSON.stringify(dataset.request),
       request_hash: dataset.requestHash,
       created_by: dataset.createdBy,
+      expire_time: dataset.expireTime,
     })
     .onConflict((conflict) => conflict.columns(['account_id', 'id']).doNothing())
     .returningAll()
@@ -90,28 +93,39 @@ export async function recordValidationProgress(database: Database, uid: string, 
 
 /** The verdict of validation. Idempotent; a verdict on an upload that another one has replaced is ignored. */
 export async function recordOutcome(database: Database, uid: string, uploadKey: string, outcome: DatasetOutcome): Promise<void> {
-  await database
-    .updateTable('datasets')
-    .set({
-      state: outcome.valid ? 'READY' : 'UPLOADING',
-      status_code: outcome.failure ? 'INVALID_ARGUMENT' : 'OK',
-      status_message: outcome.failure?.message ?? '',
-      status_details: JSON.stringify(outcome.failure?.details ?? []),
-      format: outcome.format,
-      average_turns: outcome.averageTurns,
-      examples: outcome.examples,
-      size_bytes: outcome.object?.sizeBytes ?? 0,
-      sha256: outcome.object?.sha256 ?? null,
-      object_key: outcome.object?.key ?? null,
-      report_key: outcome.reportKey ?? null,
-      tokens: outcome.tokens?.total ?? null,
-      tokens_base_model: outcome.tokens?.baseModel ?? null,
-      update_time: sql`now()`,
-    })
-    .where('uid', '=', uid)
-    .where('state', '=', 'UPLOADING')
-    .where(sql<boolean>`upload->>'key' = ${uploadKey}`)
-    .execute();
+  await database.transaction().execute(async (transaction) => {
+    const judged = await transaction
+      .updateTable('datasets')
+      .set({
+        state: outcome.valid ? 'READY' : 'UPLOADING',
+        status_code: outcome.failure ? 'INVALID_ARGUMENT' : 'OK',
+        status_message: outcome.failure?.message ?? '',
+        status_details: JSON.stringify(outcome.failure?.details ?? []),
+        format: outcome.format,
+        average_turns: outcome.averageTurns,
+        examples: outcome.examples,
+        size_bytes: outcome.object?.sizeBytes ?? 0,
+        sha256: outcome.object?.sha256 ?? null,
+        object_key: outcome.object?.key ?? null,
+        report_key: outcome.reportKey ?? null,
+        tokens: outcome.tokens?.total ?? null,
+        tokens_base_model: outcome.tokens?.baseModel ?? null,
+        update_time: sql`now()`,
+      })
+      .where('uid', '=', uid)
+      .where('state', '=', 'UPLOADING')
+      .where(sql<boolean>`upload->>'key' = ${uploadKey}`)
+      .returning(['account_id', 'id'])
+      .executeTakeFirst();
+    if (!judged) return;
+    const type = outcome.valid ? 'dataset.ready' : 'dataset.invalid';
+    await appendWebhookEvent(transaction, {
+      accountId: judged.account_id,
+      key: `dataset/${uid}/${uploadKey}`,
+      type,
+      data: { id: judged.id },
+    });
+  });
 }
 
 /** READY datasets whose ID begins with a prefix, the newest first; not those that runs of retraining have put together. */
@@ -142,12 +156,14 @@ export async function deleteDataset(database: Database, uid: string): Promise<vo
   await database.deleteFrom('datasets').where('uid', '=', uid).execute();
 }
 
-/** Names of the jobs that still need the dataset. */
+/** Names of the jobs that still need the dataset, to train on or to evaluate on. */
 export async function jobsUsingDataset(database: Database, uid: string): Promise<string[]> {
+  const evaluated = sql<boolean>`(account_id, settings ->> 'evaluationDataset') in
+    (select account_id, 'accounts/' || account_id || '/datasets/' || id from datasets where uid = ${uid})`;
   const rows = await database
     .selectFrom('jobs')
     .select(['account_id', 'id'])
-    .where('dataset_uid', '=', uid)
+    .where((where) => where.or([where('dataset_uid', '=', uid), evaluated]))
     .where('state', 'not in', ['COMPLETED', 'EARLY_STOPPED', 'FAILED', 'CANCELLED'])
     .execute();
   return rows.map((row) => `accounts/${row.account_id}/fineTuningJobs/${row.id}`);

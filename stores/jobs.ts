@@ -13,12 +13,14 @@ import type {
   JobMetricsTable,
   JobProgressData,
   JobsTable,
+  OpenaiJobSettings,
   StoredFile,
   Tables,
   WandbSettings,
 } from './database.js';
 import { appendEventIn } from './events.js';
 import { reserveModel } from './models.js';
+import { tellJobState } from './webhooks.js';
 
 export type JobRecord = Selectable<JobsTable>;
 export type AttemptRecord = Selectable<JobAttemptsTable>;
@@ -40,6 +42,7 @@ export interface NewJob {
   modelId: string;
   priority: number;
   wandb: WandbSettings | null;
+  openai?: OpenaiJobSettings;
   createdBy: string;
   /** Of a job that a run of retraining makes: it starts the job's workflow itself, and waits for its end. */
   run?: { name: string; workflowId: string };
@@ -78,6 +81,7 @@ export async function createJob(transaction: Transaction<Tables>, job: NewJob): 
       model_id: job.modelId,
       priority: job.priority,
       wandb: job.wandb ? JSON.stringify(job.wandb) : null,
+      openai: job.openai ? JSON.stringify(job.openai) : null,
       created_by: job.createdBy,
       ...(job.run ? { retraining_run: job.run.name, awaited_by: job.run.workflowId, workflow_started: true } : {}),
     })
@@ -92,6 +96,7 @@ export async function createJob(transaction: Transaction<Tables>, job: NewJob): 
     id: job.modelId,
     jobName,
     jobUid: job.uid,
+    openaiName: job.openai?.fineTunedModel,
     createdBy: job.createdBy,
   });
   if (!reserved) {
@@ -175,8 +180,9 @@ export async function applyTransition(database: Database, transition: Transition
       })
       .where('uid', '=', transition.uid)
       .where('transition', '<', transition.sequence)
+      .returning(['uid', 'account_id', 'id'])
       .executeTakeFirst();
-    if (updated.numUpdatedRows === 0n) return;
+    if (!updated) return;
     await appendEventIn(transaction, transition.uid, {
       key: `transition/${transition.sequence}`,
       type: transition.from === transition.to ? 'stage' : 'state',
@@ -184,6 +190,7 @@ export async function applyTransition(database: Database, transition: Transition
       message: transition.cause,
       data: { from: transition.from, to: transition.to, stage: transition.stage, ...(failure ? { failure } : {}) },
     });
+    if (transition.from !== transition.to) await tellJobState(transaction, updated, transition.to);
   });
 }
 
@@ -200,6 +207,14 @@ export async function recordEvaluation(database: Database, uid: string, evaluati
   await database
     .updateTable('jobs')
     .set({ evaluation: JSON.stringify(evaluation), update_time: sql`now()` })
+    .where('uid', '=', uid)
+    .execute();
+}
+
+export async function recordResults(database: Database, uid: string, results: StoredFile): Promise<void> {
+  await database
+    .updateTable('jobs')
+    .set({ results: JSON.stringify(results) })
     .where('uid', '=', uid)
     .execute();
 }

@@ -6,7 +6,17 @@ import { sql, type RawBuilder, type Selectable } from 'kysely';
 import type { Database, Tables } from './database.js';
 
 export type ListedTable =
-  'datasets' | 'jobs' | 'models' | 'users' | 'secrets' | 'api_keys' | 'audit_events' | 'schedules' | 'retraining_runs' | 'aliases';
+  | 'datasets'
+  | 'jobs'
+  | 'models'
+  | 'users'
+  | 'secrets'
+  | 'api_keys'
+  | 'audit_events'
+  | 'schedules'
+  | 'retraining_runs'
+  | 'aliases'
+  | 'webhooks';
 
 export interface OrderTerm {
   expression: RawBuilder<unknown>;

@@ -8,6 +8,21 @@ export function findModel(database: Database, accountId: string, id: string): Pr
   return database.selectFrom('models').selectAll().where('account_id', '=', accountId).where('id', '=', id).executeTakeFirst();
 }
 
+export function findModelByOpenaiName(database: Database, accountId: string, name: string): Promise<ModelRecord | undefined> {
+  return database.selectFrom('models').selectAll().where('account_id', '=', accountId).where('openai_name', '=', name).executeTakeFirst();
+}
+
+/** The account's own that are READY, newest first. */
+export function listReadyModels(database: Database, accountId: string): Promise<ModelRecord[]> {
+  return database
+    .selectFrom('models')
+    .selectAll()
+    .where('account_id', '=', accountId)
+    .where('state', '=', 'READY')
+    .orderBy('create_time', 'desc')
+    .execute();
+}
+
 export interface TunedModel {
   accountId: string;
   id: string;
@@ -24,7 +39,7 @@ export interface TunedModel {
 /** Reserves a job's model ID at the job's creation, so that two jobs cannot end in one name. False when it is taken by another. */
 export async function reserveModel(
   database: Database,
-  model: { uid: string; accountId: string; id: string; jobName: string; jobUid: string; createdBy: string },
+  model: { uid: string; accountId: string; id: string; jobName: string; jobUid: string; openaiName?: string; createdBy: string },
 ): Promise<boolean> {
   await database
     .insertInto('models')
@@ -36,6 +51,7 @@ export async function reserveModel(
       state: 'UPLOADING',
       job_name: model.jobName,
       job_uid: model.jobUid,
+      openai_name: model.openaiName,
       created_by: model.createdBy,
       base_model: null,
       context_length: null,

@@ -9,6 +9,9 @@ import path from 'node:path';
 import { type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
   DeleteObjectsCommand,
   GetObjectCommand,
   HeadObjectCommand,
@@ -18,6 +21,7 @@ import {
   PutObjectCommand,
   S3Client,
   S3ServiceException,
+  UploadPartCommand,
 } from '@aws-sdk/client-s3';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import { TemperError } from '../schemas/errors.js';
@@ -40,6 +44,11 @@ export interface ListedObject {
 }
 export type ObjectStore = ReturnType<typeof openObjectStore>;
 
+/** S3 takes no more in one PUT. */
+const MAX_PUT_BYTES = 5 * 1024 ** 3;
+/** Of a multipart upload: all that is held in memory. S3 wants 5 MiB at least and 10,000 parts at most. */
+const PART_BYTES = 32 * 1024 ** 2;
+
 export function openObjectStore(settings: ObjectStoreSettings) {
   const { bucket } = settings;
   const client = new S3Client({ region: settings.region, endpoint: settings.endpoint, forcePathStyle: true, maxAttempts: 5 });
@@ -54,8 +63,39 @@ export function openObjectStore(settings: ObjectStoreSettings) {
   /** Publishes a local file under a key. `writeOnce`: an object already there is left as it is (the caller's keys are content-addressed). */
   async function putFile(key: string, file: string, options: { digest?: FileDigest; writeOnce?: boolean } = {}): Promise<FileDigest> {
     const digest = options.digest ?? (await digestFile(file));
-    await put(key, () => createReadStream(file), digest, options.writeOnce);
+    if (digest.sizeBytes <= MAX_PUT_BYTES) await put(key, () => createReadStream(file), digest, options.writeOnce);
+    else await putStream(key, createReadStream(file, { highWaterMark: 1 << 20 }));
     return digest;
+  }
+
+  /** Publishes what a stream gives, of any length, in parts that the server checks one by one. A stream that fails publishes nothing. */
+  async function putStream(key: string, source: AsyncIterable<Buffer>): Promise<FileDigest> {
+    const target = { Bucket: bucket, Key: safeKey(key) };
+    const hash = createHash('sha256');
+    let sizeBytes = 0;
+    const parts: { PartNumber: number; ETag: string | undefined; ChecksumSHA256: string }[] = [];
+    try {
+      const { UploadId } = await client.send(new CreateMultipartUploadCommand({ ...target, ChecksumAlgorithm: 'SHA256' }));
+      try {
+        for await (const part of inParts(source, PART_BYTES)) {
+          hash.update(part);
+          sizeBytes += part.length;
+          const ChecksumSHA256 = createHash('sha256').update(part).digest('base64');
+          const PartNumber = parts.length + 1;
+          const { ETag } = await client.send(
+            new UploadPartCommand({ ...target, UploadId, PartNumber, Body: part, ContentLength: part.length, ChecksumSHA256 }),
+          );
+          parts.push({ PartNumber, ETag, ChecksumSHA256 });
+        }
+        await client.send(new CompleteMultipartUploadCommand({ ...target, UploadId, MultipartUpload: { Parts: parts } }));
+      } catch (error) {
+        await client.send(new AbortMultipartUploadCommand({ ...target, UploadId })).catch(() => undefined);
+        throw error;
+      }
+    } catch (error) {
+      throw storeError(error, key);
+    }
+    return { sha256: hash.digest('hex'), sizeBytes };
   }
 
   async function putBytes(key: string, body: Buffer | string, options: { writeOnce?: boolean } = {}): Promise<FileDigest> {
@@ -185,7 +225,43 @@ export function openObjectStore(settings: ObjectStoreSettings) {
     signer.destroy();
   }
 
-  return { putFile, putBytes, getFile, getStream, getRange, getBytes, getText, head, list, removePrefix, signUpload, signDownload, close };
+  return {
+    putFile,
+    putStream,
+    putBytes,
+    getFile,
+    getStream,
+    getRange,
+    getBytes,
+    getText,
+    head,
+    list,
+    removePrefix,
+    signUpload,
+    signDownload,
+    close,
+  };
+}
+
+/** Chunks joined to parts of one size, the last one shorter; one empty part of nothing. */
+async function* inParts(source: AsyncIterable<Buffer>, partBytes: number): AsyncGenerator<Buffer> {
+  let chunks: Buffer[] = [];
+  let held = 0;
+  let given = 0;
+  for await (let chunk of source) {
+    while (held + chunk.length >= partBytes) {
+      const rest = chunk.subarray(partBytes - held);
+      yield Buffer.concat([...chunks, chunk.subarray(0, partBytes - held)]);
+      given += 1;
+      chunks = [];
+      held = 0;
+      chunk = rest;
+    }
+    if (chunk.length === 0) continue;
+    chunks.push(chunk);
+    held += chunk.length;
+  }
+  if (held > 0 || given === 0) yield Buffer.concat(chunks);
 }
 
 /** A pass-through stream and, once it has ended, the digest of what went through. */

@@ -29,7 +29,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     rmSync(home, { recursive: true, force: true });
   };
   const wandbPort = await findFreePort();
-  const environment = { WANDB_BASE_URL: `http://127.0.0.1:${wandbPort}` };
+  const environment = { WANDB_BASE_URL: `http://127.0.0.1:${wandbPort}`, TEMPER_OPENAI_MODELS: 'gpt-4o-mini-2024-07-18=temper-tiny' };
   const stack = await startStack({ home, progress, baseModel, port: 0, environment }).catch((error: unknown) => {
     clear();
     throw error;

@@ -2,6 +2,7 @@
 import { fileURLToPath } from 'node:url';
 import { Worker } from '@temporalio/worker';
 import { makeClaimRun } from '../activities/claimRun.js';
+import { makeDeliverWebhook } from '../activities/deliverWebhook.js';
 import { makeRecords } from '../activities/records.js';
 import { makeReport } from '../activities/report.js';
 import { makeRetraining } from '../activities/retraining.js';
@@ -13,7 +14,13 @@ const worker = await Worker.create({
   ...workerOptions(environment),
   taskQueue: CONTROL_QUEUE,
   workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)),
-  activities: { ...makeRecords(environment), ...makeClaimRun(environment), ...makeReport(environment), ...makeRetraining(environment) },
+  activities: {
+    ...makeRecords(environment),
+    ...makeClaimRun(environment),
+    ...makeReport(environment),
+    ...makeRetraining(environment),
+    ...makeDeliverWebhook(environment),
+  },
   maxConcurrentWorkflowTaskExecutions: 40,
   maxConcurrentActivityTaskExecutions: 40,
   // A workflow cached by a worker that was killed waits this long before another takes it.

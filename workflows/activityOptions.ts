@@ -49,6 +49,14 @@ const REPORT: ActivityOptions = {
   retry: { initialInterval: '5s', maximumInterval: '10m' },
 };
 
+/** A webhook that does not answer is called again for three days: after 5 s, 15 s, … and at last every six hours. */
+const DELIVER: ActivityOptions = {
+  taskQueue: CONTROL_QUEUE,
+  startToCloseTimeout: '30s',
+  scheduleToCloseTimeout: '72h',
+  retry: { initialInterval: '5s', backoffCoefficient: 3, maximumInterval: '6h' },
+};
+
 /** The longest a job may hold a GPU in one attempt; waiting in the queue does not count. */
 const GPU: ActivityOptions = {
   startToCloseTimeout: '72h',
@@ -62,7 +70,7 @@ const EVALUATE_RETRY = { initialInterval: '1s', maximumInterval: '5m', maximumAt
 
 /** @param summary  the line that the Temporal UI shows on the activity */
 export function recordActivities(summary: string) {
-  return proxyActivities<Omit<ControlActivities, 'report' | 'claimRun'>>({ ...RECORD, summary });
+  return proxyActivities<Omit<ControlActivities, 'report' | 'claimRun' | 'deliverWebhook'>>({ ...RECORD, summary });
 }
 
 export function turnActivity(summary: string) {
@@ -79,6 +87,11 @@ export function dataActivities(summary: string) {
 
 export function reportActivities(summary: string) {
   return proxyActivities<Pick<ControlActivities, 'report'>>({ ...REPORT, summary });
+}
+
+export function deliveryActivity(summary: string, once: boolean) {
+  const retry = once ? { maximumAttempts: 1 } : DELIVER.retry;
+  return proxyActivities<Pick<ControlActivities, 'deliverWebhook'>>({ ...DELIVER, retry, summary });
 }
 
 /** Place in the GPU queue: by priority first, then in fair turns between accounts. */

@@ -39,3 +39,4 @@ export const jobEndedSignal = defineSignal<[{ uid: string }]>(JOB_ENDED_SIGNAL);
 export const FINE_TUNING_WORKFLOW = 'FineTuningWorkflow';
 export const RETRAINING_WORKFLOW = 'RetrainingWorkflow';
 export const DATASET_WORKFLOW = 'DatasetWorkflow';
+export const WEBHOOK_WORKFLOW = 'WebhookWorkflow';

@@ -10,6 +10,7 @@ import { loadSecrets } from '../../../dev/secrets.js';
 import { openDatabase } from '../../../stores/database.js';
 import { openEventFeed } from '../../../stores/eventFeed.js';
 import { openObjectStore } from '../../../stores/objects.js';
+import { readNetworks } from '../../../webhooks/networks.js';
 import { secretKeys, stack } from '../../temper.js';
 
 /** A port that refuses: nothing listens on it. */
@@ -44,6 +45,8 @@ export async function startApi(
       tmpFolder,
       logLevel: 'silent',
       patience: PATIENCE,
+      modelAliases: {},
+      webhookNetworks: readNetworks(''),
       ...settings,
     },
   });
