@@ -30,6 +30,7 @@ const PARAMETERS: Record<string, string> = {
 
 export function answerOpenaiError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const problem = describeError(error, request.id);
+  request.failureReason = problem.code;
   const [detail] = problem.body.details;
   if (problem.unexpected) request.log.error({ err: error }, 'unexpected error');
   else if (problem.status >= 500) request.log.warn({ reason: problem.code, cause: (error as Error).message }, 'unavailable');

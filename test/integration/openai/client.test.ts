@@ -2,7 +2,9 @@
 import { createHash, randomBytes } from 'node:crypto';
 import OpenAI, { toFile } from 'openai';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { call, freshId, ok, stack, toJsonl, until } from '../../temper.js';
+import { bootstrapAccount } from '../../../stores/accounts.js';
+import { openDatabase } from '../../../stores/database.js';
+import { call, freshId, ok, secretKeys, stack, toJsonl, until } from '../../temper.js';
 
 let client: OpenAI;
 beforeAll(() => {
@@ -327,7 +329,30 @@ describe('a job', () => {
   });
 });
 
-it('lists base models, aliases and nothing of other accounts', async () => {
+it('shows nothing of other accounts', async () => {
+  const { apiUrl, databaseUrl } = stack();
+  const key = freshId('tk_other');
+  const database = openDatabase(databaseUrl);
+  await bootstrapAccount(database, secretKeys(), freshId('other'), key).finally(() => database.destroy());
+  const other = new OpenAI({ baseURL: `${apiUrl}/v1`, apiKey: key, maxRetries: 0 });
+  const file = await upload(toJsonl(rows(2)));
+  const [job] = (await client.fineTuning.jobs.list({ limit: 1 })).data;
+  for (const look of [
+    () => other.files.retrieve(file.id),
+    () => other.files.content(file.id),
+    () => other.files.delete(file.id),
+    () => other.fineTuning.jobs.retrieve(job!.id),
+    () => other.fineTuning.jobs.listEvents(job!.id),
+    () => other.fineTuning.jobs.cancel(job!.id),
+  ])
+    expect(await refusal(look)).toMatchObject({ status: 404 });
+  const steal = () => other.fineTuning.jobs.create({ model: 'temper-tiny', training_file: file.id });
+  expect(await refusal(steal)).toMatchObject({ status: 400, param: 'training_file' });
+  expect((await other.files.list()).data).toEqual([]);
+  expect((await other.fineTuning.jobs.list()).data).toEqual([]);
+});
+
+it('lists base models and aliases', async () => {
   const ids = [];
   for await (const model of client.models.list()) ids.push(model.id);
   expect(ids).toEqual(expect.arrayContaining(['temper-tiny', 'mistral-7b', 'gpt-4o-mini-2024-07-18']));
