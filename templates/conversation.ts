@@ -46,7 +46,7 @@ export function makeConversationRenderer(chat: ChatSettings): (row: Record<strin
   const guard = makeControlTokenGuard(chat.specialTokens, chat.template);
   const findPieces = template.names.has('unk_token') ? renderMarked : template.hasGeneration ? renderGeneration : renderPrefixes;
   const ends = [...chat.specialTokens, chat.eosToken].filter((token) => token !== '');
-  const rendering: Rendering = { template, chat, ends, now: new Date(chat.now), nonce: makeNonce(), rows: 0 };
+  const rendering: Rendering = { template, chat, ends, now: new Date(chat.now), marker: makeMarker() };
   return (row) => {
     const said = row['messages'] ?? asConversation(row);
     if (!isConversation(said)) return problem('MESSAGES_MISSING', 'no messages');
@@ -67,12 +67,12 @@ export function makeConversationRenderer(chat: ChatSettings): (row: Record<strin
   };
 }
 
-type Rendering = { template: Template; chat: ChatSettings; ends: string[]; now: Date; nonce: string; rows: number };
+type Rendering = { template: Template; chat: ChatSettings; ends: string[]; now: Date; marker: string };
 export type Failure = { problem: { code: ProblemCode; found: string } };
 
-/** Digits that no row can know. */
-function makeNonce(): string {
-  return BigInt(`0x${randomBytes(12).toString('hex')}`).toString();
+/** A text that no row can know. Control characters and digits: no filter of a template changes it, and it makes no text wider in memory. */
+function makeMarker(): string {
+  return `\x01${BigInt(`0x${randomBytes(12).toString('hex')}`)}\x02`;
 }
 
 function problem(code: ProblemCode, found: string): Failure {
@@ -126,8 +126,7 @@ function render({ template, chat, now }: Rendering, messages: Message[], tools: 
 }
 
 function renderMarked(rendering: Rendering, messages: Message[], tools: unknown): Piece[] | Failure {
-  // Control characters and digits: nothing that a filter of the template would change, and nothing that makes the text wider in memory.
-  const marker = `\x01${rendering.nonce}${++rendering.rows}\x02`;
+  const { marker } = rendering;
   const parts = render(rendering, messages, tools, { unk_token: marker, mode: 'train' }).text.split(marker);
   if (parts.length % 2 === 0) return problem('MARKERS_ODD', `${parts.length - 1} markers`);
   return assignTurns(
@@ -223,6 +222,7 @@ function finish(
 function mergeSegments(pieces: Piece[], restore: Restore): Segment[] {
   const merged: Segment[] = [];
   for (const { text, trained } of pieces) {
+    if (text === '') continue;
     for (const segment of restore(text, trained)) {
       const last = merged.at(-1);
       if (last && last[1] === segment[1] && !last[2] && !segment[2]) last[0] += segment[0];

@@ -128,6 +128,13 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   ...['filesizeformat', 'pprint', 'random', 'striptags', 'urlencode', 'urlize', 'wordwrap', 'xmlattr'].map(unavailable),
 ]);
 
+/** What the filters that templates use most do to a string when they have no arguments: generated code calls them without a detour. */
+export const PLAIN_TEXT_FILTERS: ReadonlyMap<string, (text: string) => string> = new Map([
+  ['lower', lowerCase],
+  ['trim', (text: string): string => strip(text, undefined, true, true)],
+  ['upper', upperCase],
+]);
+
 /** The filter of a name that a template computed, as `map` takes it. */
 function findFilter(run: Run, name: Value): Filter {
   const filter = typeof name === 'string' ? FILTERS.get(name) : undefined;

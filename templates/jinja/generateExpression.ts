@@ -7,7 +7,7 @@
 import { findAttribute, isChanging } from './access.js';
 import { applySign } from './arithmetic.js';
 import { TemplateError } from './errors.js';
-import { FILTERS } from './filters.js';
+import { FILTERS, PLAIN_TEXT_FILTERS } from './filters.js';
 import type { Operand } from './operations.js';
 import type { Scope } from './scopes.js';
 import type { Arguments, BlockFilter, Expression } from './syntax.js';
@@ -214,6 +214,10 @@ export function writeCall({ callee }: Expression & { type: 'call' }, place: Plac
 /** A filter applied to what the code `operand` gives: an expression's value, or the text of a block. */
 export function writeFilter(node: BlockFilter, operand: string, place: Place): string {
   const { positional, keywords } = writeArguments(node.args, place);
+  const plain = PLAIN_TEXT_FILTERS.get(node.name);
+  if (plain && positional === 'NO_ARGUMENTS' && keywords === 'NO_KEYWORDS') {
+    return `filterText(run, ${place.constants.add(plain)}, ${findNamed(FILTERS, 'filter', node, place)}, ${operand})`;
+  }
   return `filter(run, ${findNamed(FILTERS, 'filter', node, place)}, ${operand}, ${positional}, ${keywords})`;
 }
 

@@ -173,6 +173,13 @@ function filter(run: Run, apply: Filter | Test, value: Value, args: Value[], key
   return apply(run, value, args, keywords);
 }
 
+/** A filter without arguments, where `change` is what it does to a string. */
+function filterText(run: Run, change: (text: string) => string, apply: Filter, value: Value): Value {
+  if (typeof value !== 'string') return filter(run, apply, value, NO_ARGUMENTS, NO_KEYWORDS);
+  spendReading(run, value);
+  return checkText(run, change(value));
+}
+
 /** A filter or test that nobody knows, in a place that may never be reached. */
 function unknown(run: Run, kind: 'filter' | 'test', name: string, at: number): never {
   run.at = at;
@@ -272,6 +279,7 @@ export const OPERATIONS = {
   checkText,
   enterCall,
   filter,
+  filterText,
   hasOwn,
   isEqual,
   isIn,

@@ -10,13 +10,16 @@ export const lowerCase = remembering((text) => text.toLowerCase());
 /** Templates change the case of every message's role, several times: the same few words over and over. */
 function remembering(change: (text: string) => string): (text: string) => string {
   const known = new Map<string, string>();
+  let [last, lastChanged] = ['', ''];
   return (text) => {
+    if (text === last) return lastChanged;
     if (text.length > 16) return change(text);
     let changed = known.get(text);
     if (changed === undefined) {
       if (known.size === 64) known.clear();
       known.set(text, (changed = change(text)));
     }
+    [last, lastChanged] = [text, changed];
     return changed;
   };
 }
