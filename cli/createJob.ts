@@ -2,7 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import type { Command } from 'commander';
 import { accountOf, callApi, type Resource } from './client.js';
-import { ApiError } from './failures.js';
+import { createSweep } from './createSweep.js';
+import { ApiError, UsageError } from './failures.js';
 import { formatTable, plainText } from './format.js';
 import { buildJobRequest, requestOrigins, SETTINGS, type JobRequest } from './jobSettings.js';
 import { collectionPath, JOB } from './resources.js';
@@ -13,7 +14,10 @@ import { watchJob } from './watchJob.js';
 const HIDDEN = new Set(['wandbApiKey']);
 
 export function defineCreateJob(command: Command): void {
-  command.description('Start a fine-tuning job').option('-w, --wait', 'stay until the job ends, and show how far it is');
+  command
+    .description('Start a fine-tuning job')
+    .option('-w, --wait', 'stay until the job ends, and show how far it is')
+    .option('--sweep <file>', 'several jobs at once: a YAML file with `grid`, `variants`, `promotion` and the like (docs/retraining.md)');
   addSettingFlags(command, SETTINGS);
   command
     .addHelpText(
@@ -24,16 +28,20 @@ export function defineCreateJob(command: Command): void {
         '  temper create fine-tuning-job --settings-file settings.yaml --wait',
         '  temper create fine-tuning-job --dataset my-intents --text text --label intent --base-model temper-tiny',
         '  temper create fine-tuning-job --settings-file settings.yaml --epochs 2 --dry-run',
+        '  temper create fine-tuning-job --settings-file settings.yaml --sweep grid.yaml --wait',
       ].join('\n'),
     )
     .action(async (_: unknown, self: Command) => {
       const settings = gatherSettings(self);
       const session = openSession(self);
-      await createJob(
-        session,
-        buildJobRequest(settings, await accountOf(session.connection)),
-        self.opts<{ wait?: boolean }>().wait ?? false,
-      );
+      const { sweep, wait } = self.opts<{ sweep?: string; wait?: boolean }>();
+      if (sweep !== undefined) return createSweep(session, settings, sweep, wait ?? false);
+      const block = settings.blocks?.retraining ?? settings.blocks?.schedule;
+      if (block)
+        throw new UsageError(
+          `${block.origin}: a single job knows no retraining or schedule: use temper create schedule, or --sweep for several jobs at once`,
+        );
+      await createJob(session, buildJobRequest(settings, await accountOf(session.connection)), wait ?? false);
     });
 }
 

@@ -1,10 +1,13 @@
 /** `temper get`: one resource. */
 import type { Command } from 'commander';
+import { fetchMoves } from './aliases.js';
 import { callApi } from './client.js';
 import { describeDataset, fetchReport } from './datasetText.js';
 import { formatFields, idOf } from './format.js';
 import { describeJob } from './jobText.js';
-import { DATASET, JOB, resourcePath, type ResourceType } from './resources.js';
+import { describeRetraining } from './schedules.js';
+import { describeAlias } from './retrainingText.js';
+import { ALIAS, DATASET, JOB, resourcePath, type ResourceType } from './resources.js';
 import { openSession, printRequest, printResource } from './session.js';
 import { fetchAttempts, watchJob } from './watchJob.js';
 
@@ -24,7 +27,8 @@ export function defineGet(command: Command, type: ResourceType): void {
       let text = '';
       if (inWords && type === DATASET) text = describeDataset(resource, await fetchReport(connection, path));
       else if (inWords && type === JOB) text = describeJob(resource, await fetchAttempts(connection, path));
-      else if (inWords) text = formatFields(type.fields(resource));
+      else if (inWords && type === ALIAS) text = describeAlias(resource, await fetchMoves(connection, path));
+      else if (inWords) text = describeRetraining.get(type)?.(resource) ?? formatFields(type.fields(resource));
       printResource(session, resource, idOf(resource.name), text);
     });
 }

@@ -5,6 +5,7 @@
 import { BASE_MODELS } from '../schemas/baseModels.js';
 import { isId, resourceName } from '../schemas/names.js';
 import { UsageError } from './failures.js';
+import type { Block } from './settingsFile.js';
 
 export type SettingType = 'text' | 'number' | 'integer' | 'boolean';
 export type SettingValue = string | number | boolean;
@@ -75,6 +76,8 @@ export interface JobSettings {
   /** By key. */
   values: Map<string, Given>;
   kind?: { name: Kind; origin: string };
+  /** Of a settings file: what is said of retraining beside the jobs' settings. */
+  blocks?: { schedule?: Block; retraining?: Block };
 }
 
 /**
@@ -90,7 +93,7 @@ export function mergeSettings(file: JobSettings, flags: JobSettings): JobSetting
     return key === 'evaluation_split' && flags.values.get('evaluation')?.value === false;
   };
   const kept = [...file.values].filter(([key]) => !contradicts(key));
-  return { values: new Map([...kept, ...flags.values]), kind: flags.kind ?? file.kind };
+  return { values: new Map([...kept, ...flags.values]), kind: flags.kind ?? file.kind, blocks: file.blocks };
 }
 
 export interface JobRequest {
@@ -99,9 +102,12 @@ export interface JobRequest {
   rows: { field: string; value: SettingValue | Record<string, never>; origin: string }[];
 }
 
-/** @throws UsageError  when what every job needs is missing or contradicts itself, with what to add */
-export function buildJobRequest({ values, kind }: JobSettings, accountId: string): JobRequest {
-  requireComplete(values, kind?.name);
+/**
+ * @param given.data  what to train on is said elsewhere, so the settings need not name a dataset
+ * @throws UsageError  when what every job needs is missing or contradicts itself, with what to add
+ */
+export function buildJobRequest({ values, kind }: JobSettings, accountId: string, given: { data?: boolean } = {}): JobRequest {
+  requireComplete(values, kind?.name, given.data ?? false);
   const body: Record<string, unknown> = {};
   const rows: JobRequest['rows'] = [];
   const block: Record<string, SettingValue> = {};
@@ -139,8 +145,8 @@ export function kindOf(key: string): Kind | undefined {
   return KINDS.find((kind) => field.startsWith(`${BLOCKS[kind]}.`));
 }
 
-function requireComplete(values: JobSettings['values'], kind: Kind | undefined): void {
-  if (!values.has('dataset')) throw new UsageError('no dataset: give --dataset ID, or `dataset: ID` in the settings file');
+function requireComplete(values: JobSettings['values'], kind: Kind | undefined, hasData: boolean): void {
+  if (!values.has('dataset') && !hasData) throw new UsageError('no dataset: give --dataset ID, or `dataset: ID` in the settings file');
   const [base, warm] = [values.get('base_model'), values.get('warm_start_from')];
   if (!base && !warm)
     throw new UsageError(

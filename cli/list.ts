@@ -2,7 +2,7 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { callApi, type Resource } from './client.js';
 import { formatTable, idOf } from './format.js';
-import { ACCOUNT, API_KEY, collectionPath, type ResourceType } from './resources.js';
+import { ACCOUNT, API_KEY, collectionPath, pluralOf, RUN, type ResourceType } from './resources.js';
 import { openSession, print, printJson, printRequest, terminalWidth, type Session } from './session.js';
 
 interface ListOptions {
@@ -18,7 +18,7 @@ type Page = { nextPageToken?: string; totalSize?: number } & Resource;
 
 export function defineList(command: Command, type: ResourceType): void {
   command
-    .description(`List the ${type.noun}s of an account`)
+    .description(type === RUN ? 'List the runs of a schedule' : `List the ${pluralOf(type)} of an account`)
     .option('--filter <filter>', 'only those that match, as in google.aip.dev/160: state = "READY" AND createTime > "2026-01-01T00:00:00Z"')
     .option('--order-by <fields>', 'fields to order by, each with " desc" to turn it round: "createTime desc, name"')
     .option('--page-size <number>', 'at most so many (default 50, at most 200)', readPageSize)
@@ -26,13 +26,20 @@ export function defineList(command: Command, type: ResourceType): void {
     .option('--no-paginate', 'all of them');
   if (type === API_KEY) command.option('--user <id>', 'whose keys (default: yours)');
   if (type === ACCOUNT) command.option('--all-accounts', 'for operators: every account of the deployment');
+  if (type === RUN) {
+    command
+      .argument('<schedule>', 'ID or full name of the schedule')
+      .addHelpText('after', '\nExample:\n  temper list schedule-runs nightly --order-by "createTime desc"')
+      .action(async (schedule: string, options: ListOptions, self: Command) => listResources(openSession(self), type, options, schedule));
+    return;
+  }
   command
-    .addHelpText('after', `\nExample:\n  temper list ${type.noun}s --order-by "createTime desc"`)
-    .action(async (options: ListOptions, self: Command) => listResources(openSession(self), type, options));
+    .addHelpText('after', `\nExample:\n  temper list ${pluralOf(type)} --order-by "createTime desc"`)
+    .action(async (options: ListOptions, self: Command) => listResources(openSession(self), type, options, options.user));
 }
 
-async function listResources(session: Session, type: ResourceType, options: ListOptions): Promise<void> {
-  const collection = await collectionPath(session, type, options.user);
+async function listResources(session: Session, type: ResourceType, options: ListOptions, parent?: string): Promise<void> {
+  const collection = await collectionPath(session, type, parent);
   let page = await fetchPage(session, collection, options, options.pageToken);
   if (!page) return;
   const items = itemsOf(page, type);
@@ -43,7 +50,7 @@ async function listResources(session: Session, type: ResourceType, options: List
   session.status.clear();
   if (session.json) return printJson({ ...page, [type.collection]: items });
   if (session.quiet) return items.forEach((item) => print(idOf(item.name ?? item.keyId)));
-  if (items.length === 0) return session.status.print(`No ${type.noun}s${options.filter ? ' match the filter' : ''}.`);
+  if (items.length === 0) return session.status.print(`No ${pluralOf(type)}${options.filter ? ' match the filter' : ''}.`);
   print(
     formatTable(
       type.columns.map(([title]) => title),

@@ -3,6 +3,7 @@ import { isId } from '../schemas/names.js';
 import { accountOf, callApi, type Resource } from './client.js';
 import { UsageError } from './failures.js';
 import { formatCount, formatSize, formatTime, idOf, plainText } from './format.js';
+import { describeTiming, nextRun } from './retrainingText.js';
 import type { Session } from './session.js';
 
 export interface ResourceType {
@@ -234,13 +235,62 @@ export const ACCOUNT: ResourceType = {
   ],
 };
 
-/** Path of a collection; API keys lie under their user. */
-export async function collectionPath(session: Session, type: ResourceType, user?: string): Promise<string> {
+export const SCHEDULE: ResourceType = {
+  noun: 'schedule',
+  aliases: ['schedules'],
+  collection: 'schedules',
+  columns: [
+    ['ID', id],
+    ['RUNS', describeTiming],
+    ['NEXT RUN', nextRun],
+    ['RUNNING', (schedule) => ((schedule.runningRuns as string[] | undefined) ?? []).map(idOf).join(' ')],
+    ['PROMOTES TO', (schedule) => plainText(((schedule.retraining as Resource | undefined)?.promotion as Resource | undefined)?.alias)],
+    ['DISPLAY NAME', text('displayName')],
+  ],
+  fields: () => [],
+};
+
+const runColumns: ResourceType['columns'] = [
+  ['ID', id],
+  ['STATE', stateOf],
+  ['JOBS', (run) => count(((run.jobs as unknown[] | undefined) ?? []).length)],
+  ['PROMOTION', (run) => plainText((run.promotion as Resource | undefined)?.decision)],
+  ['DATASET', (run) => idOf(run.dataset)],
+  ['CREATED', shortTime('createTime')],
+  ['REASON', text('reason')],
+];
+/** A run of a schedule; its ID begins with the schedule's. */
+export const RUN: ResourceType = {
+  noun: 'schedule-run',
+  aliases: ['schedule-runs'],
+  collection: 'runs',
+  columns: runColumns,
+  fields: () => [],
+};
+export const SWEEP: ResourceType = { noun: 'sweep', aliases: ['sweeps'], collection: 'sweeps', columns: runColumns, fields: () => [] };
+
+export const ALIAS: ResourceType = {
+  noun: 'alias',
+  aliases: ['aliases'],
+  collection: 'aliases',
+  columns: [
+    ['ALIAS', id],
+    ['MODEL', (alias) => idOf(alias.model)],
+    ['MOVED', shortTime('updateTime')],
+  ],
+  fields: () => [],
+};
+
+export function pluralOf({ noun }: ResourceType): string {
+  return noun.endsWith('s') ? `${noun}es` : `${noun}s`;
+}
+
+/** Path of a collection; API keys lie under their user, runs under their schedule. */
+export async function collectionPath(session: Session, type: ResourceType, parent?: string): Promise<string> {
   if (type === ACCOUNT) return '/v1/accounts';
   const account = `/v1/accounts/${encodeURIComponent(await accountOf(session.connection))}`;
-  return type === API_KEY
-    ? `${account}/users/${encodeURIComponent(user ?? (await currentUser(session)))}/apiKeys`
-    : `${account}/${type.collection}`;
+  if (type === API_KEY) return `${account}/users/${encodeURIComponent(parent ?? (await currentUser(session)))}/apiKeys`;
+  return type === RUN ? `${account}/schedules/${encodeURIComponent(idOf(parent))}/runs` : `${account}/${type.collection}`;
 }
 
 /**
@@ -248,15 +298,35 @@ export async function collectionPath(session: Session, type: ResourceType, user?
  * @throws UsageError  when it is neither
  */
 export async function resourcePath(session: Session, type: ResourceType, name: string): Promise<string> {
-  if (isId(name)) return `${await collectionPath(session, type)}/${name}`;
+  if (type === RUN) return runPath(session, name);
+  const isOwnId = (text: string) => (type === ALIAS ? ALIAS_ID.test(text) : isId(text) || (type === MODEL && ALIAS_ID.test(text)));
+  if (isOwnId(name)) return `${await collectionPath(session, type)}/${name}`;
   const [accounts, account, collection, last, ...more] = name.split('/');
   const collections = type === JOB ? [JOB.collection, 'supervisedFineTuningJobs'] : [type.collection];
-  if (accounts === 'accounts' && isId(account ?? '') && collections.includes(collection ?? '') && isId(last ?? '') && more.length === 0) {
+  if (
+    accounts === 'accounts' &&
+    isId(account ?? '') &&
+    collections.includes(collection ?? '') &&
+    isOwnId(last ?? '') &&
+    more.length === 0
+  ) {
     return `/v1/accounts/${account}/${type.collection}/${last}`;
   }
+  if (type === ALIAS) throw new UsageError(`"${plainText(name)}" is not an alias: give MODEL@ALIAS, such as support-bot@production`);
   throw new UsageError(
     `"${plainText(name)}" is not the name of a ${type.noun}: give an ID (1 to 63 characters of a-z, 0-9 and hyphen) or accounts/ACCOUNT/${type.collection}/ID`,
   );
+}
+
+const ALIAS_ID = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?@[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
+
+/** `nightly-20261124-020000`, or the full name with the schedule in it. */
+async function runPath(session: Session, name: string): Promise<string> {
+  const full = /^accounts\/([^/]+)\/schedules\/([^/]+)\/runs\/([^/]+)$/.exec(name);
+  if (full && full.slice(1).every(isId)) return `/v1/${name}`;
+  const schedule = /^(.+)-\d{8}-\d{6}$/.exec(name)?.[1];
+  if (schedule && isId(name)) return `${await collectionPath(session, RUN, schedule)}/${name}`;
+  throw new UsageError(`"${plainText(name)}" is not the name of a run: give its ID, such as nightly-20261124-020000, or its full name`);
 }
 
 /** The user that the key belongs to. */

@@ -32,8 +32,35 @@ export function readText(path: string): string {
   }
 }
 
-/** @param path  only for messages and origins */
-export function parseSettings(text: string, path: string): JobSettings {
+/** A block that goes to the API as it is, its keys in camelCase. */
+export interface Block {
+  value: Record<string, unknown>;
+  /** `settings.yaml:7` */
+  origin: string;
+}
+
+/** Blocks beside a job's settings, with the keys that each may have. Deeper ones are the API's to judge. */
+export const BLOCK_KEYS = {
+  schedule: ['cron', 'time_zone', 'every', 'overlap_policy', 'catchup_window', 'jitter'],
+  retraining: ['data', 'variants', 'grid', 'max_concurrent_jobs', 'start_from', 'train_unchanged', 'promotion'],
+} as const;
+type BlockName = keyof typeof BLOCK_KEYS;
+
+/** A file that is such a block's content alone. @throws UsageError  `FILE:LINE:COLUMN: what is wrong` */
+export function readBlockFile(path: string): Block {
+  const file = openYaml(readText(path), path);
+  return readBlock('retraining', file.top, file);
+}
+
+interface YamlFile {
+  document: Document;
+  /** Null when there is nothing in it. */
+  top: YAMLMap | null;
+  lineOf: (node: Node) => string;
+  fail: Fail;
+}
+
+function openYaml(text: string, path: string): YamlFile {
   const lineCounter = new LineCounter();
   const document = parseDocument(text, { lineCounter, uniqueKeys: true, prettyErrors: false });
   const place = (offset: number): string => {
@@ -46,20 +73,48 @@ export function parseSettings(text: string, path: string): JobSettings {
   const problem = document.errors[0] ?? document.warnings[0];
   if (problem) throw new UsageError(`${place(problem.pos[0])}: ${yamlMessage(problem.code, problem.message)}`);
   limitAliases(document, fail);
-
-  const settings: JobSettings = { values: new Map() };
+  const lineOf = (node: Node) => `${path}:${lineCounter.linePos(node.range![0]).line}`;
   const top = document.contents as Node | null;
-  if (top === null || (isScalar(top) && top.value === null)) return settings;
+  if (top === null || (isScalar(top) && top.value === null)) return { document, top: null, lineOf, fail };
   if (!isMap(top)) return fail(top, 'a settings file is a list of `key: value` lines');
+  return { document, top, lineOf, fail };
+}
+
+function readBlock(name: BlockName, node: Node | null, { document, lineOf, fail }: YamlFile): Block {
+  if (node === null || !isMap(node)) return fail(node, `${name} is a block: put its settings on the lines below, indented`);
+  const known: readonly string[] = BLOCK_KEYS[name];
+  for (const [key, keyNode] of entries(node, document, fail)) {
+    if (!known.includes(key)) fail(keyNode, unknownKey(key, [...known], ` in ${name}`));
+  }
+  return { value: camelCaseKeys(node.toJS(document, { maxAliasCount: MAX_ALIASES })) as Record<string, unknown>, origin: lineOf(node) };
+}
+
+function camelCaseKeys(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(camelCaseKeys);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(
+    Object.entries(value).map(([key, inner]) => [
+      key.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase()),
+      camelCaseKeys(inner),
+    ]),
+  );
+}
+
+/** @param path  only for messages and origins */
+export function parseSettings(text: string, path: string): JobSettings {
+  const file = openYaml(text, path);
+  const { document, top, lineOf, fail } = file;
+  const settings: JobSettings = { values: new Map() };
+  if (top === null) return settings;
 
   const chooseKind = (kind: Kind, key: Node) => {
     if (settings.kind && settings.kind.name !== kind)
       fail(key, `the file has two kinds of job, ${settings.kind.name} and ${kind}: keep one block`);
-    settings.kind = { name: kind, origin: `${path}:${lineCounter.linePos(key.range![0]).line}` };
+    settings.kind = { name: kind, origin: lineOf(key) };
   };
   const take = (setting: Setting, key: Node, node: Node | null) => {
     const value = readValue(setting, node, fail);
-    if (value !== null) settings.values.set(setting.key, { value, origin: `${path}:${lineCounter.linePos(key.range![0]).line}` });
+    if (value !== null) settings.values.set(setting.key, { value, origin: lineOf(key) });
   };
 
   for (const [name, key, value] of entries(top, document, fail)) {
@@ -67,6 +122,8 @@ export function parseSettings(text: string, path: string): JobSettings {
       const kind = KINDS.find((candidate) => isScalar(value) && candidate === value.value);
       if (kind) chooseKind(kind, key);
       else fail(value ?? key, `kind must be one of ${KINDS.join(', ')}`);
+    } else if (Object.hasOwn(BLOCK_KEYS, name)) {
+      settings.blocks = { ...settings.blocks, [name]: readBlock(name as BlockName, value, file) };
     } else if (KINDS.includes(name as Kind)) {
       chooseKind(name as Kind, key);
       if (value === null || (isScalar(value) && value.value === null)) continue;
@@ -87,7 +144,8 @@ export function parseSettings(text: string, path: string): JobSettings {
       }
     } else {
       const setting = SETTINGS.find((candidate) => candidate.key === name);
-      if (!setting) return fail(key, unknownKey(name, [...SETTINGS.map(({ key: known }) => known), ...KINDS, 'kind'], ''));
+      if (!setting)
+        return fail(key, unknownKey(name, [...SETTINGS.map(({ key: known }) => known), ...KINDS, ...Object.keys(BLOCK_KEYS), 'kind'], ''));
       take(setting, key, value);
     }
   }

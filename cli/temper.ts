@@ -4,6 +4,7 @@
  * Exit codes: 0 done, 1 the operation failed, 2 wrong usage, 130 watching was stopped with Ctrl-C.
  */
 import { Command, CommanderError, Option } from 'commander';
+import { defineRollback, defineUpdateAlias } from './aliases.js';
 import { defineCreateAccount, defineCreateApiKey, defineCreateSecret, defineCreateUser } from './createAccess.js';
 import { defineCreateDataset } from './createDataset.js';
 import { defineCreateJob } from './createJob.js';
@@ -13,15 +14,32 @@ import { exitCode, explain } from './failures.js';
 import { defineGet } from './get.js';
 import { defineSetApiKey, defineVersion, defineWhoami, programVersion } from './identity.js';
 import { defineList } from './list.js';
-import { ACCOUNT, API_KEY, AUDIT_EVENT, DATASET, JOB, MODEL, QUOTA, SECRET, USER, type ResourceType } from './resources.js';
+import {
+  ACCOUNT,
+  ALIAS,
+  API_KEY,
+  AUDIT_EVENT,
+  DATASET,
+  JOB,
+  MODEL,
+  pluralOf,
+  QUOTA,
+  RUN,
+  SCHEDULE,
+  SECRET,
+  SWEEP,
+  USER,
+  type ResourceType,
+} from './resources.js';
+import { defineBackfill, defineCreateSchedule, defineRunVerb, defineScheduleVerb, defineUpdateSchedule } from './schedules.js';
 import { defineSignIn, defineSignOut } from './signIn.js';
 import { defineSteering, STEERING } from './steer.js';
 import { defineUpdate, UPDATABLE } from './update.js';
 import { defineValidate } from './validate.js';
 
-const TYPES = [DATASET, JOB, MODEL, USER, API_KEY, SECRET, QUOTA, AUDIT_EVENT, ACCOUNT];
-/** Always there: not made and removed one by one from here. */
-const LASTING = [QUOTA, AUDIT_EVENT, ACCOUNT];
+const TYPES = [DATASET, JOB, MODEL, USER, API_KEY, SECRET, QUOTA, AUDIT_EVENT, ACCOUNT, SCHEDULE, RUN, SWEEP, ALIAS];
+/** Always there, or history: not made and removed one by one from here. */
+const LASTING = [QUOTA, AUDIT_EVENT, ACCOUNT, RUN, SWEEP];
 
 const VERBS = {
   create: 'Create a resource',
@@ -30,9 +48,15 @@ const VERBS = {
   update: 'Change a resource',
   delete: 'Delete a resource',
   download: 'Download files',
-  cancel: 'Cancel a job',
-  pause: 'Pause a job',
+  cancel: 'Cancel a job, a run or a sweep',
+  pause: 'Pause a job or a schedule',
   resume: 'Resume a job',
+  unpause: 'Let a schedule run again',
+  trigger: 'Run a schedule now',
+  backfill: 'Run a schedule for a time that has passed',
+  approve: 'Approve a promotion',
+  reject: 'Reject a promotion',
+  rollback: 'Point an alias back at the model before',
 };
 type Verb = keyof typeof VERBS;
 type Define = (command: Command) => void;
@@ -44,6 +68,7 @@ const ACTIONS: [verb: Verb, type: ResourceType, define: Define][] = [
   ['create', API_KEY, defineCreateApiKey],
   ['create', SECRET, defineCreateSecret],
   ['create', ACCOUNT, defineCreateAccount],
+  ['create', SCHEDULE, defineCreateSchedule],
   ...TYPES.filter((type) => type !== API_KEY).map((type): [Verb, ResourceType, Define] => [
     'get',
     type,
@@ -56,6 +81,18 @@ const ACTIONS: [verb: Verb, type: ResourceType, define: Define][] = [
     type,
     (command) => defineDelete(command, type),
   ]),
+  ['update', SCHEDULE, defineUpdateSchedule],
+  ['update', ALIAS, defineUpdateAlias],
+  ['rollback', ALIAS, defineRollback],
+  ...(['pause', 'unpause', 'trigger'] as const).map((verb): [Verb, ResourceType, Define] => [
+    verb,
+    SCHEDULE,
+    (command) => defineScheduleVerb(command, verb),
+  ]),
+  ['backfill', SCHEDULE, defineBackfill],
+  ...(['cancel', 'approve', 'reject'] as const).flatMap((verb) =>
+    [RUN, SWEEP].map((type): [Verb, ResourceType, Define] => [verb, type, (command) => defineRunVerb(command, type, verb)]),
+  ),
   ['download', MODEL, defineDownloadModel],
   ...(Object.keys(STEERING) as (keyof typeof STEERING)[]).map((verb): [Verb, ResourceType, Define] => [
     verb,
@@ -90,7 +127,7 @@ function buildProgram(): Command {
   for (const [verb, description] of Object.entries(VERBS)) {
     const group = program.command(verb).description(description);
     for (const [ofVerb, type, define] of ACTIONS) {
-      if (ofVerb === verb) define(group.command(verb === 'list' ? `${type.noun}s` : type.noun).aliases(namesOf(type, verb === 'list')));
+      if (ofVerb === verb) define(group.command(verb === 'list' ? pluralOf(type) : type.noun).aliases(namesOf(type, verb === 'list')));
     }
   }
   defineValidate(program.command('validate'));
@@ -100,7 +137,10 @@ function buildProgram(): Command {
   defineSignOut(program.command('signout').alias('sign-out'));
   defineVersion(program.command('version'));
   for (const type of TYPES) {
-    const group = program.command(type.noun, { hidden: true }).aliases(namesOf(type, false)).description(`Commands for ${type.noun}s`);
+    const group = program
+      .command(type.noun, { hidden: true })
+      .aliases(namesOf(type, false))
+      .description(`Commands for ${pluralOf(type)}`);
     for (const [verb, ofType, define] of ACTIONS) if (ofType === type) define(group.command(verb));
   }
   return program;
@@ -108,7 +148,7 @@ function buildProgram(): Command {
 
 /** The other names of a noun, beside the one it is listed under. */
 function namesOf(type: ResourceType, plural: boolean): string[] {
-  return [plural ? type.noun : `${type.noun}s`, ...type.aliases.filter((alias) => alias !== `${type.noun}s`)];
+  return [plural ? type.noun : pluralOf(type), ...type.aliases.filter((alias) => alias !== pluralOf(type))];
 }
 
 /** Every command ends here or in its own process.exit: an error becomes words and an exit code, never a stack. */
