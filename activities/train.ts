@@ -316,6 +316,7 @@ function makeRecorder(deps: TrainDependencies, recording: Recording) {
         await updateProgress(database, uid, {
           totalSteps: event.totalSteps,
           truncatedExamples: event.truncatedExamples,
+          droppedExamples: event.droppedExamples,
           targetModules: event.targetModules,
           microBatchTokens: event.microBatchTokens,
         });

@@ -160,7 +160,10 @@ export const PreparedEvent = Type.Object({
   examples: Type.Integer(),
   tokens: Type.Integer(),
   trainedTokens: Type.Integer(),
+  /** Longer than the cut-off, and cut. */
   truncatedExamples: Type.Integer(),
+  /** Left out, because what the cut-off leaves of them has no token to train on. `examples` is without them. */
+  droppedExamples: Type.Integer(),
   totalSteps: Type.Integer(),
   stepsPerEpoch: Type.Integer(),
   trainableParameters: Type.Integer(),

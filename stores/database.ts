@@ -128,6 +128,7 @@ export interface JobProgressData {
   trainExamples?: number;
   evalExamples?: number;
   truncatedExamples?: number;
+  droppedExamples?: number;
   targetModules?: string[];
   microBatchTokens?: number;
   device?: string;

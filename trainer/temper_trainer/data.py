@@ -62,7 +62,9 @@ def encode_file(data: DataSpec, encoder: Encoder, events: Events, stop: StopRequ
     trained: list[np.ndarray] = []
     lengths: list[int] = []
     lines: list[int] = []
-    done = truncated = dropped = 0
+    done = lost = 0
+    truncated: list[int] = []
+    dropped: list[int] = []
     for chunk in read_chunks(data.path, limit):
         stop.check()
         for example, (tokens, mask) in zip(chunk, encoder.encode([example.segments for example in chunk]), strict=True):
@@ -70,9 +72,11 @@ def encode_file(data: DataSpec, encoder: Encoder, events: Events, stop: StopRequ
             if kept_mask:
                 kept_mask[0] = False
             if not any(kept_mask):
-                dropped += 1
+                dropped.append(example.line)
                 continue
-            truncated += len(kept_tokens) < len(tokens)
+            if len(kept_tokens) < len(tokens):
+                truncated.append(example.line)
+                lost += sum(mask) - sum(kept_mask)
             ids.append(np.array(kept_tokens, np.int32))
             trained.append(np.array(kept_mask, bool))
             lengths.append(len(kept_tokens))
@@ -83,22 +87,33 @@ def encode_file(data: DataSpec, encoder: Encoder, events: Events, stop: StopRequ
     if dropped:
         events.warn(
             'EXAMPLES_DROPPED',
-            f'{dropped} of {done} examples keep no token to train on within {data.cutoffLength} tokens: they are left out.',
+            f'{len(dropped)} of {done} examples keep no token to train on within {data.cutoffLength} tokens: '
+            f'they are left out ({name_lines(dropped)}).',
         )
     if not lines:
         raise TrainerFailure(
             'NO_TRAINABLE_TOKENS', f'None of the {done} examples has a token to train on within {data.cutoffLength} tokens.'
         )
     if truncated:
-        events.warn('EXAMPLES_TRUNCATED', f'{truncated} of {done} examples are longer than {data.cutoffLength} tokens and were cut.')
+        events.warn(
+            'EXAMPLES_TRUNCATED',
+            f'{len(truncated)} of {done} examples are longer than {data.cutoffLength} tokens and were cut ({name_lines(truncated)}): '
+            f'{lost} tokens that would be trained on are lost.',
+        )
     return EncodedExamples(
         ids=np.concatenate(ids),
         trained=np.concatenate(trained),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         lines=np.array(lines, np.int64),
-        truncated=truncated,
-        dropped=dropped,
+        truncated=len(truncated),
+        dropped=len(dropped),
     )
+
+
+def name_lines(lines: list[int]) -> str:
+    """The first lines of the dataset that something is about."""
+    named = ', '.join(map(str, lines[:5]))
+    return f'{"line" if len(lines) == 1 else "lines"} {named}{", …" if len(lines) > 5 else ""}'
 
 
 def truncate(ids: list[int], trained: list[bool], cutoff: int, kind: str, bos: int | None) -> tuple[list[int], list[bool]]:

@@ -82,6 +82,7 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
         tokens=int(examples.lengths.sum()),
         trainedTokens=int(examples.trained.sum()),
         truncatedExamples=examples.truncated,
+        droppedExamples=examples.dropped,
         totalSteps=plan.total_steps,
         stepsPerEpoch=plan.steps_per_epoch,
         trainableParameters=trainable,

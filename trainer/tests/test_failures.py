@@ -107,6 +107,23 @@ def test_rows_without_trained_tokens_are_left_out_with_a_warning(models, tmp_pat
     assert warning['code'] == 'EXAMPLES_DROPPED' and '1 of 2' in warning['message']
 
 
+def test_what_the_cut_off_takes_is_counted_and_named(models, tmp_path):
+    """Line 1 fits, line 2 loses the end of its answer, line 3 all of it."""
+    words = 'the quick brown fox jumps over lazy dog and then runs into a forest of code'
+    rows = [
+        {'line': 1, 'segments': [['the', False], [' fox', True]]},
+        {'line': 2, 'segments': [['the', False], [f' {words}', True]]},
+        {'line': 3, 'segments': [[words, False], [' fox', True]]},
+    ]
+    events = run_here(train_spec(tmp_path, models(), rows, data={'kind': 'conversation', 'cutoffLength': 8}))
+    prepared = next(event for event in events if event['event'] == 'prepared')
+    assert (prepared['examples'], prepared['truncatedExamples'], prepared['droppedExamples']) == (2, 1, 1)
+    warnings = {event['code']: event['message'] for event in events if event['event'] == 'warning'}
+    assert '1 of 3' in warnings['EXAMPLES_DROPPED'] and 'line 3' in warnings['EXAMPLES_DROPPED']
+    assert '1 of 3' in warnings['EXAMPLES_TRUNCATED'] and 'line 2' in warnings['EXAMPLES_TRUNCATED']
+    assert 'tokens that would be trained on are lost' in warnings['EXAMPLES_TRUNCATED']
+
+
 def test_a_line_that_is_no_example_is_named(models, tmp_path):
     spec = train_spec(tmp_path, models(), [{'line': 1, 'segments': [['a', True]]}, {'line': 2, 'segments': [['a', 'yes']]}])
     found = failure(spec)
