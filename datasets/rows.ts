@@ -12,6 +12,8 @@ export interface Row {
   byteOffset: number;
   /** Without a prototype, so that a name such as `constructor` or `__proto__` is a field if the row has it and nothing otherwise. */
   row: Record<string, unknown>;
+  /** The line itself. */
+  text: string;
 }
 
 /**
@@ -31,7 +33,7 @@ export function* readRows(path: string, range?: ByteRange): Generator<Row> {
       const to = newline < 0 ? block.bytes.length : newline;
       line++;
       const text = block.bytes.toString(encoding, from, to);
-      if (text.trim() !== '') yield { line, byteOffset: block.byteOffset + from, row: parseRow(text, line) };
+      if (text.trim() !== '') yield { line, byteOffset: block.byteOffset + from, row: parseRow(text, line), text };
       from = to + 1;
     }
   }

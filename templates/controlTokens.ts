@@ -6,6 +6,7 @@
  * trainer encodes without control tokens. What the template itself prints stays a control token.
  */
 import type { Segment } from '../schemas/trainerProtocol.js';
+import { Float } from './jinja/values.js';
 
 const FIRST_PRIVATE = 0xe000;
 const LAST_PRIVATE = 0xf8ff;
@@ -90,6 +91,6 @@ function eachText(value: unknown, visit: (text: string) => void): void {
 function mapTexts(value: unknown, change: (text: string) => string): unknown {
   if (typeof value === 'string') return change(value);
   if (Array.isArray(value)) return value.map((item) => mapTexts(item, change));
-  if (typeof value !== 'object' || value === null) return value;
+  if (typeof value !== 'object' || value === null || value instanceof Float) return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, UNTOUCHED_KEYS.has(key) ? item : mapTexts(item, change)]));
 }

@@ -4,6 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import { readRows, type Row } from '../datasets/rows.js';
 import type { RenderedExample } from '../schemas/trainerProtocol.js';
 import type { RenderedRow } from './conversation.js';
+import { withExactNumbers } from './exactNumbers.js';
 import { ExampleFile } from './exampleFile.js';
 import { FieldTemplateError } from './fields.js';
 import { TemplateError } from './jinja/errors.js';
@@ -108,7 +109,8 @@ async function eachExample(
   let rows = 0;
   let limitRows = 0;
   let reportedAt = 0;
-  for (const { line, byteOffset, row } of source) {
+  const isConversation = request.kind === 'conversation';
+  for (const { line, byteOffset, row, text } of source) {
     // A clock is slower than a row.
     if (reportsEveryRow || (rows % 64 === 0 && Date.now() - reportedAt > REPORT_EVERY_MS)) {
       reportedAt = Date.now();
@@ -119,7 +121,7 @@ async function eachExample(
     rows++;
     renderRow ??= compile(request, problems);
     if (!renderRow) break;
-    const rendered: RenderedRow = renderRow(row);
+    const rendered: RenderedRow = renderRow(isConversation ? withExactNumbers(row, text) : row);
     onRow?.({ line, ...rendered });
     if ('problem' in rendered) {
       problems.add(rendered.problem.code, line, rendered.problem.found, rendered.problem.field);
