@@ -7,14 +7,15 @@ import { randomUUID } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
 import type { DatasetInput } from '../schemas/activities.js';
-import { GetUploadEndpointRequest, UploadReply, ValidateUploadRequest } from '../schemas/dataset.js';
+import { GetUploadEndpointRequest, UploadEndpointReply, UploadReply, ValidateUploadRequest } from '../schemas/dataset.js';
 import { fieldError, TemperError } from '../schemas/errors.js';
 import { MAX_DIRECT_UPLOAD_BYTES, MAX_SIGNED_UPLOAD_BYTES, UPLOAD_URL_SECONDS } from '../schemas/limits.js';
-import { Empty, Id, SignedUrls } from '../schemas/wire.js';
+import { Empty, Id } from '../schemas/wire.js';
 import { findTunableModel } from '../stores/baseModels.js';
 import type { Upload } from '../stores/database.js';
-import { recordUpload, type DatasetRecord } from '../stores/datasets.js';
+import { recordUpload, recordUploadWithin, withDatasetLocked, type DatasetRecord } from '../stores/datasets.js';
 import { datasetName, requireDataset } from './datasets.js';
+import { giveUpParts, putTogether, resumeOrStart } from './resumableUploads.js';
 import type { ApiDependencies } from './server.js';
 import { startValidation } from './temporal.js';
 import { requireFilename, type FormSpool } from './uploadForm.js';
@@ -33,6 +34,7 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
         const counted = await requireTokenizer(dependencies, dataset, fields['baseModel'] ?? fields['base_model']);
         const upload = { key: uploadKey(dataset), filename, ...digest };
         if (!(await recordUpload(database, dataset, upload))) throw immutable(dataset);
+        await giveUpParts(objects, dataset.upload);
         await objects.putFile(upload.key, file, { digest });
         await startValidation(temporal, dataset.account_id, validationInput(dataset, upload, counted));
         return {
@@ -49,10 +51,20 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
 
   server.post(
     `${one}::getUploadEndpoint`,
-    { config: { access: 'user' }, schema: { params, body: GetUploadEndpointRequest, response: { 200: SignedUrls } } },
+    { config: { access: 'user' }, schema: { params, body: GetUploadEndpointRequest, response: { 200: UploadEndpointReply } } },
     async (request) => {
       const dataset = requireOpen(await requireDataset(database, request.params));
-      const { filename, sizeBytes } = readDeclaredFile((request.body as GetUploadEndpointRequest).filenameToSize);
+      const { filenameToSize, enableResumableUpload } = request.body as GetUploadEndpointRequest;
+      const { filename, sizeBytes } = readDeclaredFile(filenameToSize);
+      if (enableResumableUpload) {
+        const resumableUpload = await withDatasetLocked(database, dataset.uid, async (current, transaction) => {
+          const { upload, parts } = await resumeOrStart(objects, current, filename, sizeBytes, uploadKey(current));
+          if (upload !== current.upload && !(await recordUploadWithin(transaction, current, upload))) throw immutable(current);
+          return { partSizeBytes: upload.multipart.partSizeBytes, parts };
+        });
+        return { filenameToSignedUrls: {}, resumableUpload };
+      }
+      await giveUpParts(objects, dataset.upload);
       const key = uploadKey(dataset);
       if (!(await recordUpload(database, dataset, { key, filename, sizeBytes }))) throw immutable(dataset);
       return { filenameToSignedUrls: { [filename]: await objects.signUpload(key, sizeBytes, UPLOAD_URL_SECONDS) } };
@@ -65,12 +77,14 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
     async (request) => {
       const dataset = await requireDataset(database, request.params);
       if (dataset.state === 'READY') return {};
-      const { upload } = dataset;
+      const { sha256, baseModel } = request.body as ValidateUploadRequest;
+      const upload = dataset.upload && { ...dataset.upload, ...(sha256 ? { sha256 } : {}) };
       if (!upload)
         throw new TemperError(
           'UPLOAD_MISSING',
           `${datasetName(dataset)} has no upload yet. Call :getUploadEndpoint and PUT the file to its URL, or send it with :upload.`,
         );
+      if (upload.multipart) await putTogether(objects, upload);
       const found = await objects.head(upload.key);
       if (!found)
         throw new TemperError(
@@ -84,7 +98,8 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
             'Call :getUploadEndpoint and PUT the whole file again.',
         );
       }
-      const counted = await requireTokenizer(dependencies, dataset, (request.body as ValidateUploadRequest).baseModel);
+      if (sha256 && !(await recordUpload(database, dataset, upload))) throw immutable(dataset);
+      const counted = await requireTokenizer(dependencies, dataset, baseModel);
       await startValidation(temporal, dataset.account_id, validationInput(dataset, upload, counted));
       return {};
     },

@@ -22,6 +22,7 @@ import { readIdempotencyKey, requestHash, requireSameRequest } from './idempoten
 import { name, number, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';
 import { compileReadMask } from './readMask.js';
+import { giveUpParts } from './resumableUploads.js';
 import type { ApiDependencies } from './server.js';
 import { stopValidation } from './temporal.js';
 import { readChanges, UpdateQuery } from './updateMask.js';
@@ -162,6 +163,7 @@ export async function removeDataset(
   await stopValidation(temporal, datasetName(dataset));
   await withdrawDataset(database, dataset.uid);
   // The record goes last: a deletion that is cut short can be asked for again.
+  await giveUpParts(objects, dataset.upload);
   await objects.removePrefix(`uploads/${dataset.uid}/`);
   await objects.removePrefix(`datasets/${dataset.uid}/`);
   await deleteDataset(database, dataset.uid);

@@ -2,6 +2,7 @@
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { Client, Connection } from '@temporalio/client';
+import { RESUMABLE_UPLOAD_SECONDS } from '../schemas/limits.js';
 import { ADMIN, bootstrapAccount, createAccount, hasNoApiKeys } from '../stores/accounts.js';
 import { createApiKey, generateApiKey, rehashApiKeys } from '../stores/apiKeys.js';
 import { migrate, openDatabase, type Database } from '../stores/database.js';
@@ -30,6 +31,8 @@ const KEEP_WEBHOOK_EVENTS_DAYS = 30;
 const REMOVE_EXPIRED_EVERY_MS = 60_000;
 /** Left-over uploads of processes that were killed: none takes this long. */
 const STALE_UPLOAD_MS = 24 * 3600 * 1000;
+/** How often uploads in parts that nobody goes on with are looked for. */
+const GIVE_UP_EVERY_MS = 3600 * 1000;
 
 const namespace = process.env['TEMPORAL_NAMESPACE'] || 'default';
 const accountId = required('TEMPER_ACCOUNT_ID');
@@ -88,6 +91,9 @@ const rounds = [
   repeat('removing what has expired', REMOVE_EXPIRED_EVERY_MS, async () => {
     await removeExpired({ database, objects, temporal });
     await deleteOldEvents(database, KEEP_WEBHOOK_EVENTS_DAYS);
+  }),
+  repeat('giving up old uploads', GIVE_UP_EVERY_MS, async () => {
+    await objects.multipart.abortOlderThan(new Date(Date.now() - RESUMABLE_UPLOAD_SECONDS * 1000));
   }),
 ];
 process.send?.({ ready: true });

@@ -5,10 +5,11 @@ import { accountOf, callApi, type Resource } from './client.js';
 import { createSweep } from './createSweep.js';
 import { ApiError, UsageError } from './failures.js';
 import { formatTable, plainText } from './format.js';
-import { buildJobRequest, requestOrigins, SETTINGS, type JobRequest } from './jobSettings.js';
+import { buildJobRequest, mergeSettings, requestOrigins, SETTINGS, type JobRequest } from './jobSettings.js';
 import { collectionPath, JOB } from './resources.js';
 import { openSession, print, printJson, printResource, terminalWidth, type Session } from './session.js';
 import { addSettingFlags, gatherSettings } from './settingFlags.js';
+import { settingsOfJob } from './sourceJob.js';
 import { watchJob } from './watchJob.js';
 
 const HIDDEN = new Set(['wandbApiKey']);
@@ -17,6 +18,7 @@ export function defineCreateJob(command: Command): void {
   command
     .description('Start a fine-tuning job')
     .option('-w, --wait', 'stay until the job ends, and show how far it is')
+    .option('--source-job <name>', 'take the settings of this job; the file and the flags win over them')
     .option('--sweep <file>', 'several jobs at once: a YAML file with `grid`, `variants`, `promotion` and the like (docs/retraining.md)');
   addSettingFlags(command, SETTINGS);
   command
@@ -28,13 +30,15 @@ export function defineCreateJob(command: Command): void {
         '  temper create fine-tuning-job --settings-file settings.yaml --wait',
         '  temper create fine-tuning-job --dataset my-intents --text text --label intent --base-model temper-tiny',
         '  temper create fine-tuning-job --settings-file settings.yaml --epochs 2 --dry-run',
+        '  temper create fine-tuning-job --source-job my-job --learning-rate 0.0001',
         '  temper create fine-tuning-job --settings-file settings.yaml --sweep grid.yaml --wait',
       ].join('\n'),
     )
     .action(async (_: unknown, self: Command) => {
-      const settings = gatherSettings(self);
+      const given = gatherSettings(self);
       const session = openSession(self);
-      const { sweep, wait } = self.opts<{ sweep?: string; wait?: boolean }>();
+      const { sweep, wait, sourceJob } = self.opts<{ sweep?: string; wait?: boolean; sourceJob?: string }>();
+      const settings = sourceJob === undefined ? given : mergeSettings(await settingsOfJob(session, sourceJob), given);
       if (sweep !== undefined) return createSweep(session, settings, sweep, wait ?? false);
       const block = settings.blocks?.retraining ?? settings.blocks?.schedule;
       if (block)

@@ -5,18 +5,20 @@ import { callApi } from './client.js';
 import { describeDataset, fetchReport } from './datasetText.js';
 import { formatFields, idOf } from './format.js';
 import { describeJob } from './jobText.js';
+import { fetchMetrics, plotLoss } from './plot.js';
 import { describeRetraining } from './schedules.js';
 import { describeAlias } from './retrainingText.js';
 import { ALIAS, DATASET, JOB, resourcePath, type ResourceType } from './resources.js';
-import { openSession, printRequest, printResource } from './session.js';
+import { openSession, printRequest, printResource, terminalWidth } from './session.js';
 import { fetchAttempts, watchJob } from './watchJob.js';
 
 export function defineGet(command: Command, type: ResourceType): void {
   command.description(`Show one ${type.noun}`).argument('<name>', `ID or full name of the ${type.noun}`);
-  if (type === JOB) command.option('-w, --wait', 'stay until the job ends, and show how far it is');
+  if (type === JOB)
+    command.option('-w, --wait', 'stay until the job ends, and show how far it is').option('--plot', 'draw the loss over the steps');
   command
     .addHelpText('after', `\nExample:\n  temper get ${type.noun} my-${type.noun}`)
-    .action(async (name: string, options: { wait?: boolean }, self: Command) => {
+    .action(async (name: string, options: { wait?: boolean; plot?: boolean }, self: Command) => {
       const session = openSession(self);
       const path = await resourcePath(session, type, name);
       if (session.dryRun) return printRequest(session, { method: 'GET', path });
@@ -29,6 +31,7 @@ export function defineGet(command: Command, type: ResourceType): void {
       else if (inWords && type === JOB) text = describeJob(resource, await fetchAttempts(connection, path));
       else if (inWords && type === ALIAS) text = describeAlias(resource, await fetchMoves(connection, path));
       else if (inWords) text = describeRetraining.get(type)?.(resource) ?? formatFields(type.fields(resource));
+      if (inWords && options.plot) text += `\n\n${plotLoss(await fetchMetrics(connection, path), terminalWidth())}`;
       printResource(session, resource, idOf(resource.name), text);
     });
 }

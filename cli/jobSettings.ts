@@ -145,6 +145,11 @@ export function kindOf(key: string): Kind | undefined {
   return KINDS.find((kind) => field.startsWith(`${BLOCKS[kind]}.`));
 }
 
+/** The kind of a job as the API shows it, by the block that it has. */
+export function kindOfJob(job: Record<string, unknown>): Kind | undefined {
+  return KINDS.find((kind) => job[BLOCKS[kind]] !== undefined);
+}
+
 function requireComplete(values: JobSettings['values'], kind: Kind | undefined, hasData: boolean): void {
   if (!values.has('dataset') && !hasData) throw new UsageError('no dataset: give --dataset ID, or `dataset: ID` in the settings file');
   const [base, warm] = [values.get('base_model'), values.get('warm_start_from')];

@@ -6,10 +6,12 @@
 import { Command, CommanderError, Option } from 'commander';
 import { defineRollback, defineUpdateAlias } from './aliases.js';
 import { defineCreateAccount, defineCreateApiKey, defineCreateSecret, defineCreateUser } from './createAccess.js';
+import { defineComplete, defineCompletion } from './completion.js';
 import { defineCreateDataset } from './createDataset.js';
 import { defineCreateJob } from './createJob.js';
 import { defineDelete } from './delete.js';
 import { defineDownloadModel } from './download.js';
+import { defineExportMetrics } from './exportMetrics.js';
 import { exitCode, explain } from './failures.js';
 import { defineGet } from './get.js';
 import { defineSetApiKey, defineVersion, defineWhoami, programVersion } from './identity.js';
@@ -57,6 +59,7 @@ const VERBS = {
   approve: 'Approve a promotion',
   reject: 'Reject a promotion',
   rollback: 'Point an alias back at the model before',
+  'export-metrics': 'Write metrics to a file',
 };
 type Verb = keyof typeof VERBS;
 type Define = (command: Command) => void;
@@ -94,6 +97,7 @@ const ACTIONS: [verb: Verb, type: ResourceType, define: Define][] = [
     [RUN, SWEEP].map((type): [Verb, ResourceType, Define] => [verb, type, (command) => defineRunVerb(command, type, verb)]),
   ),
   ['download', MODEL, defineDownloadModel],
+  ['export-metrics', JOB, defineExportMetrics],
   ...(Object.keys(STEERING) as (keyof typeof STEERING)[]).map((verb): [Verb, ResourceType, Define] => [
     verb,
     JOB,
@@ -136,6 +140,8 @@ function buildProgram(): Command {
   defineSignIn(program.command('signin').alias('sign-in'));
   defineSignOut(program.command('signout').alias('sign-out'));
   defineVersion(program.command('version'));
+  defineCompletion(program.command('completion'));
+  defineComplete(program.command('complete', { hidden: true }), program, TYPES);
   for (const type of TYPES) {
     const group = program
       .command(type.noun, { hidden: true })

@@ -9,6 +9,7 @@ import { authorization, callApi, refusal, unreachable, type Connection, type Res
 import { ApiError, isPassing } from './failures.js';
 import { formatSize } from './format.js';
 import { progressBar, type StatusLine } from './statusLine.js';
+import { uploadInParts } from './uploadParts.js';
 
 export interface FileToSend {
   path: string;
@@ -22,7 +23,7 @@ const RETRY_WAITS_MS = [1000, 3000, 9000];
 const SILENCE_MS = 120_000;
 
 /**
- * Sends the file, from the start again after a lost connection, and starts its validation.
+ * Sends the file, again after a lost connection, and starts its validation.
  * @param path  of the dataset in the API
  * @throws ApiError
  */
@@ -72,6 +73,7 @@ async function sendToObjectStore(
   file: FileToSend,
   onProgress: (bytes: number) => void,
 ): Promise<void> {
+  if (await uploadInParts(connection, path, file, onProgress)) return;
   const { filenameToSignedUrls } = await callApi<{ filenameToSignedUrls: Record<string, string> }>(connection, {
     method: 'POST',
     path: `${path}:getUploadEndpoint`,

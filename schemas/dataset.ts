@@ -49,10 +49,34 @@ export type CreateDatasetRequest = Static<typeof CreateDatasetRequest>;
 export const GetUploadEndpointRequest = Type.Object({
   filenameToSize: Type.Record(Type.String(), Int64(), { description: 'One file name with its size in bytes' }),
   readMask: Type.Optional(Type.String({ maxLength: 2000 })),
+  enableResumableUpload: Type.Optional(
+    Type.Boolean({ description: 'The file in parts, each with a URL of its own. Asked for again, the same upload goes on' }),
+  ),
 });
 export type GetUploadEndpointRequest = Static<typeof GetUploadEndpointRequest>;
 
+export const UploadEndpointReply = Type.Object({
+  filenameToSignedUrls: Type.Record(Type.String(), Type.String()),
+  resumableUpload: Type.Optional(
+    Type.Object({
+      partSizeBytes: Type.Integer({ description: 'Of every part but the last' }),
+      parts: Type.Array(
+        Type.Object({
+          partNumber: Type.Integer(),
+          sizeBytes: Type.Integer(),
+          signedUrl: Type.String({ description: 'PUT the bytes of the part here' }),
+          etag: Type.Optional(Type.String({ description: 'Of a part that has arrived: its MD5 in hex, with most object stores' })),
+        }),
+      ),
+    }),
+  ),
+});
+export type UploadEndpointReply = Static<typeof UploadEndpointReply>;
+
 export const ValidateUploadRequest = Type.Object({
+  sha256: Type.Optional(
+    Type.String({ pattern: '^[0-9a-f]{64}$', description: 'Of the whole file: validation compares it with what arrived' }),
+  ),
   baseModel: Type.Optional(
     ResourceName({ description: "Whose tokenizer counts the tokens of the report; the deployment's default when absent" }),
   ),

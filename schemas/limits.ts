@@ -10,6 +10,10 @@ export const MAX_EXAMPLES_TIMES_EPOCHS = 3_000_000;
 export const MAX_DIRECT_UPLOAD_BYTES = 150 * 1024 * 1024;
 /** A file by signed URL; S3's own limit of one PUT. */
 export const MAX_SIGNED_UPLOAD_BYTES = 5 * 1024 ** 3;
+/** Part of a resumable upload: what a lost connection costs at most. S3 takes 5 MiB to 5 GiB. */
+export const UPLOAD_PART_BYTES = 16 * 1024 * 1024;
+/** A resumable upload that nobody goes on with is given up after this. */
+export const RESUMABLE_UPLOAD_SECONDS = 24 * 3600;
 /** Rows whose tokens validation counts, at most; of a longer file they are a sample. The mean is then, at 95 %, within 4.4 % of the rows' standard deviation. */
 export const MAX_TOKEN_SAMPLE_ROWS = 2_000;
 export const TOKEN_SAMPLE_SEED = 42;

@@ -65,6 +65,8 @@ export interface Upload {
   filename: string;
   sizeBytes?: number;
   sha256?: string;
+  /** An upload in parts: its ID in the object store, and the size of all parts but the last. */
+  multipart?: { id: string; partSizeBytes: number };
 }
 export interface DatasetsTable {
   uid: string;

@@ -62,11 +62,18 @@ export function renameDataset(database: Database, accountId: string, id: string,
  * @throws TemperError QUOTA_EXCEEDED when the account would have more stored than it may
  */
 export function recordUpload(database: Database, dataset: { uid: string; account_id: string }, upload: Upload): Promise<boolean> {
-  return database.transaction().execute(async (transaction) => {
-    const isRecorded = await writeUpload(transaction, dataset.uid, upload);
-    if (isRecorded) await requireWithinQuota(transaction, dataset.account_id, 'stored-bytes', 'bytes');
-    return isRecorded;
-  });
+  return database.transaction().execute((transaction) => recordUploadWithin(transaction, dataset, upload));
+}
+
+/** The same inside a transaction that is open already. */
+export async function recordUploadWithin(
+  transaction: Database,
+  dataset: { uid: string; account_id: string },
+  upload: Upload,
+): Promise<boolean> {
+  const isRecorded = await writeUpload(transaction, dataset.uid, upload);
+  if (isRecorded) await requireWithinQuota(transaction, dataset.account_id, 'stored-bytes', 'bytes');
+  return isRecorded;
 }
 
 async function writeUpload(database: Database, uid: string, upload: Upload): Promise<boolean> {
@@ -77,6 +84,22 @@ async function writeUpload(database: Database, uid: string, upload: Upload): Pro
     .where('state', '=', 'UPLOADING')
     .executeTakeFirst();
   return result.numUpdatedRows > 0n;
+}
+
+/**
+ * Runs `work` on the dataset as it is now, alone: of two that begin an upload at once, the second sees what the first began.
+ * @returns undefined when the dataset is gone
+ */
+export function withDatasetLocked<Result>(
+  database: Database,
+  uid: string,
+  work: (dataset: DatasetRecord, transaction: Database) => Promise<Result>,
+): Promise<Result | undefined> {
+  return database.transaction().execute(async (transaction) => {
+    await sql`select pg_advisory_xact_lock(hashtextextended(${uid}, 0))`.execute(transaction);
+    const dataset = await transaction.selectFrom('datasets').selectAll().where('uid', '=', uid).executeTakeFirst();
+    return dataset && work(dataset, transaction);
+  });
 }
 
 /** How far the validation of an upload is, for people. Ignored once there is a verdict, or another upload. */

@@ -25,6 +25,7 @@ import {
 } from '@aws-sdk/client-s3';
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner';
 import { TemperError } from '../schemas/errors.js';
+import { openMultipart } from './multipart.js';
 
 export interface ObjectStoreSettings {
   endpoint?: string;
@@ -239,6 +240,7 @@ export function openObjectStore(settings: ObjectStoreSettings) {
     removePrefix,
     signUpload,
     signDownload,
+    multipart: openMultipart(client, signer, bucket),
     close,
   };
 }

@@ -95,6 +95,54 @@ describe('watching a job', () => {
   });
 });
 
+describe('a job like another', () => {
+  test('takes its settings, under those of the flags', async () => {
+    server = await startServer(({ method }) => ({
+      body:
+        method === 'GET'
+          ? {
+              name: 'accounts/acme/fineTuningJobs/old',
+              dataset: 'accounts/acme/datasets/d',
+              baseModel: 'accounts/temper/models/temper-tiny',
+              textClassification: { text: 'text', label: 'intent' },
+              epochs: 3,
+              learningRate: 0.001,
+              evaluation: true,
+              evaluationSplit: 0.15,
+              modelId: 'old-model',
+            }
+          : {},
+    }));
+    const { stdout } = await temper(['create', 'fine-tuning-job', '--source-job', 'old', '--epochs', '1', '--dry-run', '-o', 'json']);
+    const plan = JSON.parse(stdout) as { body: unknown; origins: Record<string, string> };
+    expect(plan.body).toEqual({
+      dataset: 'accounts/acme/datasets/d',
+      baseModel: 'accounts/temper/models/temper-tiny',
+      textClassification: { text: 'text', label: 'intent' },
+      epochs: 1,
+      learningRate: 0.001,
+      evaluation: true,
+      evaluationSplit: 0.15,
+    });
+    expect([plan.origins['epochs'], plan.origins['learningRate']]).toEqual(['--epochs', 'job old']);
+  });
+});
+
+describe('completion', () => {
+  test('of verbs, nouns, options, their choices, and names', async () => {
+    server = await startServer(() => ({
+      body: { datasets: [{ name: 'accounts/acme/datasets/intents' }, { name: 'accounts/acme/datasets/rows' }] },
+    }));
+    const complete = async (...words: string[]) => (await temper(['complete', '--', ...words])).stdout.split('\n').filter(Boolean);
+    expect(await complete('can')).toEqual(['cancel']);
+    expect(await complete('delete', 'data')).toEqual(['dataset']);
+    expect(await complete('create', 'fine-tuning-job', '--learn')).toEqual(['--learning-rate']);
+    expect(await complete('list', 'datasets', '-o', 'j')).toEqual(['json']);
+    expect(await complete('get', 'dataset', 'in')).toEqual(['intents']);
+    expect((await temper(['completion', 'bash'])).stdout).toContain('complete -F _temper temper');
+  });
+});
+
 describe('the program', () => {
   test('both orders of words, and --quiet', async () => {
     server = await startServer(() => ({
