@@ -125,17 +125,30 @@ export const EvaluateSpec = Type.Object({
 });
 export type EvaluateSpec = Static<typeof EvaluateSpec>;
 
-/** Brings a model from the Hugging Face hub into a folder, weights as safetensors only. */
+/** Brings a model from the Hugging Face hub into a folder. Weights come pickled (`.bin`) only where there are no others. */
 export const FetchSpec = Type.Object({
   version: Type.Literal(PROTOCOL_VERSION),
   work: Type.Literal('fetch'),
   repository: Type.String({ minLength: 1 }),
   revision: Type.Optional(Type.String({ minLength: 1 })),
+  kind: Type.Union([Type.Literal('base'), Type.Literal('addon')]),
   outputPath: Type.String({ minLength: 1 }),
 });
 export type FetchSpec = Static<typeof FetchSpec>;
 
-export const TrainerSpec = Type.Union([TrainSpec, EvaluateSpec, FetchSpec]);
+/** Looks into files that someone brings, with limits and without network: converts pickled weights to safetensors, loads the tokenizer. */
+export const InspectSpec = Type.Object({
+  version: Type.Literal(PROTOCOL_VERSION),
+  work: Type.Literal('inspect'),
+  path: Type.String({ minLength: 1 }),
+  /** Names of `.bin` files in `path`. */
+  convert: Type.Optional(Type.Array(Type.String(), { minItems: 1 })),
+  tokenizer: Type.Boolean(),
+  outputPath: Type.String({ minLength: 1 }),
+});
+export type InspectSpec = Static<typeof InspectSpec>;
+
+export const TrainerSpec = Type.Union([TrainSpec, EvaluateSpec, FetchSpec, InspectSpec]);
 export type TrainerSpec = Static<typeof TrainerSpec>;
 
 const nullableNumber = Type.Union([Type.Number(), Type.Null()]);
@@ -147,7 +160,7 @@ export const StartedEvent = Type.Object({
   device: Type.String(),
   versions: Type.Record(Type.String(), Type.String()),
 });
-/** A stage that may be long and is otherwise silent: `loadModel`, `tokenize`, `download`, `evaluate` (while training), `evaluateBase`, `evaluateTuned`. Also the sign of life. */
+/** A stage that may be long and is otherwise silent: `loadModel`, `tokenize`, `download`, `convert`, `loadTokenizer`, `evaluate` (while training), `evaluateBase`, `evaluateTuned`. Also the sign of life. */
 export const ProgressEvent = Type.Object({
   event: Type.Literal('progress'),
   stage: Type.String(),
@@ -227,6 +240,10 @@ export const CompletedEvent = Type.Object({
   /** Train with evaluation: the step whose weights the adapter has, and its loss on the held-out examples. */
   bestStep: Type.Optional(Type.Integer()),
   bestLoss: Type.Optional(Type.Number()),
+  /** Fetch: the commit that was brought. */
+  commit: Type.Optional(Type.String()),
+  /** Inspect: the tokenizer's highest ID and one. */
+  tokens: Type.Optional(Type.Integer()),
   /** Seconds by part: imports, loadModel, tokenize, train, checkpoints, save. */
   seconds: Type.Record(Type.String(), Type.Number()),
 });

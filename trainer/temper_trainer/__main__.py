@@ -7,7 +7,7 @@ import traceback
 from temper_trainer.events import Events, claim_stdout
 from temper_trainer.failures import Interrupted, explain
 from temper_trainer.process import StopRequest, Stopwatch, die_with_parent
-from temper_trainer.spec import EvaluateSpec, FetchSpec, Spec, TrainSpec, read_spec
+from temper_trainer.spec import FetchSpec, InspectSpec, Spec, TrainSpec, read_spec
 from temper_trainer.versions import versions
 
 EXIT_COMPLETED = 0
@@ -49,7 +49,14 @@ def run(spec: Spec, events: Events, stop: StopRequest) -> dict:
         with watch.part('imports'):
             from temper_trainer.fetch import fetch
         return {**fetch(spec, events, stop, watch), 'seconds': watch.rounded()}
-    set_environment(spec)
+    if isinstance(spec, InspectSpec):
+        set_environment()
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+        events.send('started', pid=os.getpid(), device='none', versions=versions())
+        with watch.part('imports'):
+            from temper_trainer.inspection import inspect_model
+        return {**inspect_model(spec, events, stop, watch), 'seconds': watch.rounded()}
+    set_environment(spec.model.quantization)
     with watch.part('imports'):
         import torch
 
@@ -64,7 +71,7 @@ def run(spec: Spec, events: Events, stop: StopRequest) -> dict:
     return {**work(spec, events, stop, watch), 'seconds': watch.rounded()}
 
 
-def set_environment(spec: TrainSpec | EvaluateSpec) -> None:
+def set_environment(quantization: str = 'none') -> None:
     """What libraries read while they are imported."""
     os.environ['HF_HUB_OFFLINE'] = '1'
     os.environ['TRANSFORMERS_VERBOSITY'] = 'error'
@@ -75,7 +82,7 @@ def set_environment(spec: TrainSpec | EvaluateSpec) -> None:
     os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
     # One process uses one GPU: with several in sight the Trainer would split every batch over them.
     os.environ['CUDA_VISIBLE_DEVICES'] = os.environ.get('CUDA_VISIBLE_DEVICES', '0').split(',')[0]
-    for name in UNUSED_IMPORTS + (() if spec.model.quantization == 'nf4' else ('bitsandbytes',)):
+    for name in UNUSED_IMPORTS + (() if quantization == 'nf4' else ('bitsandbytes',)):
         sys.modules[name] = None  # Python's way to say that a module cannot be imported
 
 

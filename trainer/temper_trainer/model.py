@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from temper_trainer.events import Events
 from temper_trainer.failures import TrainerFailure
 from temper_trainer.families import TARGET_MODULES
+from temper_trainer.modelfiles import TOKENIZER_FILES
 from temper_trainer.spec import AdapterSpec, ModelSpec
 
 WEIGHT_FILES = ('model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json')
@@ -30,16 +31,6 @@ UNTRAINED_VARIANTS = (
     'target_parameters',
     'layers_to_transform',
     'trainable_token_indices',
-)
-TOKENIZER_FILES = (
-    'tokenizer.json',
-    'tokenizer.model',
-    'tokenizer_config.json',
-    'special_tokens_map.json',
-    'added_tokens.json',
-    'vocab.json',
-    'merges.txt',
-    'chat_template.jinja',
 )
 
 

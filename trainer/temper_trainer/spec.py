@@ -99,10 +99,19 @@ class EvaluateSpec:
 class FetchSpec:
     repository: str
     revision: str | None
+    kind: str
     outputPath: str
 
 
-Spec = TrainSpec | EvaluateSpec | FetchSpec
+@dataclass(frozen=True)
+class InspectSpec:
+    path: str
+    convert: list[str]
+    tokenizer: bool
+    outputPath: str
+
+
+Spec = TrainSpec | EvaluateSpec | FetchSpec | InspectSpec
 
 
 def read_spec(path: str) -> Spec:
@@ -116,8 +125,8 @@ def read_spec(path: str) -> Spec:
     version = fields.integer('version')
     if version != PROTOCOL_VERSION:
         raise TrainerFailure('SPEC_INVALID', f'version: this trainer speaks version {PROTOCOL_VERSION}, the spec says {version}.')
-    work = fields.choice('work', ('train', 'evaluate', 'fetch'))
-    spec = {'train': read_train, 'evaluate': read_evaluate, 'fetch': read_fetch}[work](fields)
+    work = fields.choice('work', ('train', 'evaluate', 'fetch', 'inspect'))
+    spec = {'train': read_train, 'evaluate': read_evaluate, 'fetch': read_fetch, 'inspect': read_inspect}[work](fields)
     fields.end()
     return spec
 
@@ -194,6 +203,17 @@ def read_fetch(fields: 'Fields') -> FetchSpec:
     return FetchSpec(
         repository=fields.text('repository'),
         revision=fields.text('revision', optional=True),
+        kind=fields.choice('kind', ('base', 'addon')),
+        outputPath=fields.text('outputPath'),
+    )
+
+
+def read_inspect(fields: 'Fields') -> InspectSpec:
+    return InspectSpec(
+        path=fields.text('path'),
+        # Plain names of files in `path`.
+        convert=fields.texts('convert', pattern=r'^[A-Za-z0-9][A-Za-z0-9._-]*\.bin$', optional=True) or [],
+        tokenizer=fields.flag('tokenizer'),
         outputPath=fields.text('outputPath'),
     )
 
@@ -245,6 +265,11 @@ class Fields:
         value = self._get(name)
         fits = isinstance(value, list) and value and all(isinstance(item, str) and re.search(pattern, item) for item in value)
         self._require(name, fits, 'a list of strings that is not empty' + (f', each matching {pattern}' if pattern else ''))
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self._get(name)
+        self._require(name, isinstance(value, bool), 'true or false')
         return value
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:

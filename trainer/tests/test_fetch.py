@@ -66,7 +66,7 @@ def hub(models):
 
 
 def fetch(hub: str, folder: Path, repository: str, **changes) -> tuple[int, list[dict]]:
-    spec = {'version': 1, 'work': 'fetch', 'repository': repository, 'outputPath': str(folder / 'model'), **changes}
+    spec = {'version': 1, 'work': 'fetch', 'kind': 'base', 'repository': repository, 'outputPath': str(folder / 'model'), **changes}
     return run_command(spec, HF_ENDPOINT=hub, HF_HUB_OFFLINE='0', HF_HOME=str(folder / 'home'))
 
 

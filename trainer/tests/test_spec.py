@@ -80,10 +80,11 @@ def test_every_field_that_a_worker_may_send_is_read():
     from temper_trainer import spec as types
 
     script = """
-      import { TrainSpec, EvaluateSpec, FetchSpec } from './schemas/trainerProtocol.ts';
+      import { TrainSpec, EvaluateSpec, FetchSpec, InspectSpec } from './schemas/trainerProtocol.ts';
       const names = (schema) => Object.keys(schema.properties).sort();
       const { model, adapter, data, training, checkpoints } = TrainSpec.properties;
       console.log(JSON.stringify({ TrainSpec: names(TrainSpec), EvaluateSpec: names(EvaluateSpec), FetchSpec: names(FetchSpec),
+        InspectSpec: names(InspectSpec),
         ModelSpec: names(model), AdapterSpec: names(adapter), DataSpec: names(data), TrainingSpec: names(training),
         CheckpointsSpec: names(checkpoints) }));
     """
