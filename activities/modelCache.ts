@@ -121,8 +121,18 @@ async function bringFromHub(
   trainer: TrainerSettings,
   signal: AbortSignal,
 ): Promise<void> {
-  const spec = { version: PROTOCOL_VERSION, work: 'fetch', kind: 'base', repository: source.hub, revision: source.revision, outputPath: folder } as const;
-  await runTrainer({ ...trainer, gpuLock: undefined }, { name: `fetch-${source.hub.replaceAll('/', '--')}`, spec, signal, network: true });
+  const spec = {
+    version: PROTOCOL_VERSION,
+    work: 'fetch',
+    kind: 'base',
+    repository: source.hub,
+    revision: source.revision,
+    outputPath: folder,
+  } as const;
+  await runTrainer(
+    { ...trainer, gpuLock: undefined },
+    { name: `fetch-${source.hub.replaceAll('/', '--')}`, spec, signal, network: 'deployment' },
+  );
   await rm(path.join(folder, '.cache'), { recursive: true, force: true });
 }
 

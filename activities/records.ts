@@ -8,6 +8,7 @@ import type { Database } from '../stores/database.js';
 import { findDatasetByUid, recordOutcome } from '../stores/datasets.js';
 import { appendEvent } from '../stores/events.js';
 import { applyTransition, endAttempt, findJobByUid } from '../stores/jobs.js';
+import { refuseModel } from '../stores/models.js';
 import type { ObjectStore } from '../stores/objects.js';
 
 export type RecordActivities = Omit<ControlActivities, 'report' | 'claimRun' | 'deliverWebhook' | 'recordDeliveryEnd'>;
@@ -23,6 +24,14 @@ export function makeRecords({ database, objects }: { database: Database; objects
     async recordTransition(transition) {
       await applyTransition(database, transition);
       if (isTerminal(transition.to)) await tellWaitingRun(database, transition.uid);
+    },
+    async recordModelFailure({ uid, uploadId }, failure) {
+      const code = failure.domain === 'PLATFORM' ? 'UNAVAILABLE' : 'INVALID_ARGUMENT';
+      await refuseModel(database, uid, uploadId, {
+        code,
+        message: failure.message,
+        details: failure.details ?? [{ reason: failure.code }],
+      });
     },
     recordEvent: ({ uid, ...event }) => appendEvent(database, uid, event),
     async recordAttemptEnd({ uid, attempt, outcome, failure }) {

@@ -26,8 +26,10 @@ export interface TrainerRun {
   signal: AbortSignal;
   /** Sees each event in order; the process is not read further until it returns. */
   onEvent?: (event: TrainerEvent) => void | Promise<void>;
-  /** Only the hub download has a network to use. */
-  network?: boolean;
+  /** Only the hub download has a network to use: with the deployment's own token, or with the one given, or none. */
+  network?: 'deployment' | { token: string | null };
+  /** Files of strangers are looked into: where the system allows it, in a namespace that has no network at all. */
+  isolated?: boolean;
 }
 
 /** Silence before the process is killed: loading a 70B model is long, a step is not. */
@@ -112,10 +114,10 @@ async function verdict(end: {
 }
 
 function start(settings: TrainerSettings, specFile: string, logFile: string, run: TrainerRun): ChildProcess {
-  const command = [...guards(settings.gpuLock), settings.python, '-m', 'temper_trainer', specFile];
+  const command = [...guards(settings.gpuLock), ...(run.isolated ? isolation() : []), settings.python, '-m', 'temper_trainer', specFile];
   const child = spawn(command[0]!, command.slice(1), {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: trainerEnvironment(path.dirname(specFile), run.network ?? false),
+    env: trainerEnvironment(path.dirname(specFile), run.network),
   });
   child.stderr!.pipe(createWriteStream(logFile, { flags: 'a' }));
   return child;
@@ -132,6 +134,15 @@ function guards(gpuLock: string | undefined): string[] {
   ];
 }
 
+const WITHOUT_NETWORK = ['unshare', '--user', '--map-root-user', '--net'];
+
+function isolation(): string[] {
+  const usable =
+    found.get('isolation') ?? spawnSync(WITHOUT_NETWORK[0]!, [...WITHOUT_NETWORK.slice(1), 'true'], { stdio: 'ignore' }).status === 0;
+  found.set('isolation', usable);
+  return usable ? WITHOUT_NETWORK : [];
+}
+
 function available(command: string): boolean {
   const known = found.get(command) ?? spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
   found.set(command, known);
@@ -139,7 +150,7 @@ function available(command: string): boolean {
 }
 
 /** Only what training needs: no keys of the database, the object store or anyone. */
-function trainerEnvironment(home: string, network: boolean): NodeJS.ProcessEnv {
+function trainerEnvironment(home: string, network: TrainerRun['network']): NodeJS.ProcessEnv {
   const passed = [
     'PATH',
     'LANG',
@@ -159,6 +170,10 @@ function trainerEnvironment(home: string, network: boolean): NodeJS.ProcessEnv {
     ...(network ? {} : { HF_HUB_OFFLINE: '1' }),
   };
   for (const name of [...passed, ...forHub]) if (process.env[name] !== undefined) environment[name] = process.env[name];
+  if (typeof network === 'object') {
+    delete environment['HF_TOKEN'];
+    if (network.token) environment['HF_TOKEN'] = network.token;
+  }
   return environment;
 }
 

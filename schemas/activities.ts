@@ -50,6 +50,22 @@ export interface DatasetOutcome {
   failure?: Failure;
 }
 
+// ---- Model
+
+export interface ModelInput {
+  uid: string;
+  name: string;
+  /** Of the upload that is checked; an import has none before it is here. */
+  uploadId?: string;
+  /** For the summary: where it is imported from. */
+  importedFrom?: string;
+}
+export interface ModelOutcome {
+  valid: boolean;
+  /** What it is, or what is wrong. */
+  message: string;
+}
+
 // ---- Job
 
 export interface JobInput {
@@ -193,6 +209,7 @@ export interface DeliveryResult {
 /** Queue `temper-control`: Postgres and other light steps. */
 export interface ControlActivities {
   recordDatasetOutcome(input: DatasetInput, outcome: DatasetOutcome): Promise<void>;
+  recordModelFailure(input: ModelInput, failure: Failure): Promise<void>;
   recordTransition(transition: Transition): Promise<void>;
   recordEvent(input: { uid: string; key: string; type: string; message: string; data?: Record<string, unknown> }): Promise<void>;
   claimRun(input: { uid: string }): Promise<void>;
@@ -206,6 +223,8 @@ export interface ControlActivities {
 /** Queue `temper-data`: CPU, disk and the object store. */
 export interface DataActivities {
   validateDataset(input: DatasetInput): Promise<DatasetOutcome>;
+  importModel(input: ModelInput): Promise<void>;
+  validateModel(input: ModelInput): Promise<ModelOutcome>;
   checkJob(input: { uid: string; name: string }): Promise<JobPlan>;
   renderJob(input: { uid: string; name: string }): Promise<PreparedSet>;
   registerModel(input: RegisterInput): Promise<{ modelName: string }>;

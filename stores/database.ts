@@ -257,6 +257,8 @@ export interface PeftDetails {
 }
 /** The files of a model that are on their way, each under a key that nobody chose. */
 export interface ModelUpload {
+  /** Changes with every file that is declared: a verdict is of one upload. */
+  id: string;
   files: { name: string; key: string; sizeBytes: number }[];
 }
 /** Where a model is imported from. The token itself is a secret of the account, by ID. */

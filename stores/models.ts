@@ -1,6 +1,7 @@
 /** Model records: tuned models registered by jobs, and models that users upload. The catalogue's base models are data, not rows. */
 import { sql, type Selectable } from 'kysely';
-import type { Database, ModelsTable, PeftDetails, StoredFile } from './database.js';
+import type { ErrorDetail } from '../schemas/errors.js';
+import type { BaseModelDetails, Database, ModelFacts, ModelImport, ModelsTable, ModelUpload, PeftDetails, StoredFile } from './database.js';
 
 export type ModelRecord = Selectable<ModelsTable>;
 
@@ -110,4 +111,152 @@ export function updateModelTexts(
 
 export async function deleteModel(database: Database, uid: string): Promise<void> {
   await database.deleteFrom('models').where('uid', '=', uid).execute();
+}
+
+export interface NewModel {
+  uid: string;
+  accountId: string;
+  id: string;
+  displayName: string;
+  description: string;
+  kind: string;
+  /** Of an add-on. */
+  baseModel: string | null;
+  conversation: Record<string, unknown> | null;
+  facts: ModelFacts;
+  import: ModelImport | null;
+  requestHash: string;
+  createdBy: string;
+}
+
+/** Inserts a model that someone brings, or gives the record that already has the ID (the caller compares `request_hash`). */
+export async function createModel(database: Database, model: NewModel): Promise<ModelRecord> {
+  const inserted = await database
+    .insertInto('models')
+    .values({
+      uid: model.uid,
+      account_id: model.accountId,
+      id: model.id,
+      display_name: model.displayName,
+      description: model.description,
+      kind: model.kind,
+      state: 'UPLOADING',
+      base_model: model.baseModel,
+      conversation: model.conversation ? JSON.stringify(model.conversation) : null,
+      facts: JSON.stringify(model.facts),
+      import: model.import ? JSON.stringify(model.import) : null,
+      request_hash: model.requestHash,
+      created_by: model.createdBy,
+      context_length: null,
+      job_name: null,
+      job_uid: null,
+    })
+    .onConflict((conflict) => conflict.columns(['account_id', 'id']).doNothing())
+    .returningAll()
+    .executeTakeFirst();
+  return inserted ?? (await findModel(database, model.accountId, model.id))!;
+}
+
+export function findModelByUid(database: Database, uid: string): Promise<ModelRecord | undefined> {
+  return database.selectFrom('models').selectAll().where('uid', '=', uid).executeTakeFirst();
+}
+
+/**
+ * Adds files to the upload of a model, in place of those with the same names; all in one step, so that two callers lose none.
+ * @returns the upload as it is now; null when the model is READY by now
+ */
+export async function addUploadFiles(
+  database: Database,
+  uid: string,
+  uploadId: string,
+  files: ModelUpload['files'],
+): Promise<ModelUpload | null> {
+  return database.transaction().execute(async (transaction) => {
+    const row = await transaction.selectFrom('models').select(['upload', 'state']).where('uid', '=', uid).forUpdate().executeTakeFirst();
+    if (row?.state !== 'UPLOADING') return null;
+    const names = new Set(files.map(({ name }) => name));
+    const upload = { id: uploadId, files: [...(row.upload?.files ?? []).filter(({ name }) => !names.has(name)), ...files] };
+    await transaction
+      .updateTable('models')
+      .set({ upload: JSON.stringify(upload), status_code: 'OK', status_message: '', status_details: '[]', update_time: sql`now()` })
+      .where('uid', '=', uid)
+      .execute();
+    return upload;
+  });
+}
+
+/** An import has brought its files: from here on it is an upload like any other. */
+export async function recordImport(database: Database, uid: string, imported: ModelImport, upload: ModelUpload): Promise<void> {
+  await database
+    .updateTable('models')
+    .set({ import: JSON.stringify(imported), upload: JSON.stringify(upload), update_time: sql`now()` })
+    .where('uid', '=', uid)
+    .where('state', '=', 'UPLOADING')
+    .execute();
+}
+
+/** What is going on with a model that is not READY, for people. */
+export async function recordModelProgress(database: Database, uid: string, message: string): Promise<void> {
+  await database
+    .updateTable('models')
+    .set({ status_code: 'OK', status_message: message, status_details: '[]' })
+    .where('uid', '=', uid)
+    .where('state', '=', 'UPLOADING')
+    .execute();
+}
+
+export interface ModelVerdict {
+  code: string;
+  message: string;
+  details: ErrorDetail[];
+}
+
+/** A model that cannot be used, and why. Idempotent; a verdict on files that others have joined since is ignored. */
+export async function refuseModel(database: Database, uid: string, uploadId: string | undefined, verdict: ModelVerdict): Promise<void> {
+  await database
+    .updateTable('models')
+    .set({
+      status_code: verdict.code,
+      status_message: verdict.message,
+      status_details: JSON.stringify(verdict.details),
+      update_time: sql`now()`,
+    })
+    .where('uid', '=', uid)
+    .where('state', '=', 'UPLOADING')
+    .where(sql<boolean>`upload is null or ${uploadId ?? null}::text is null or upload->>'id' = ${uploadId ?? null}`)
+    .execute();
+}
+
+export interface CheckedModel {
+  files: StoredFile[];
+  warnings: string[];
+  peft: PeftDetails | null;
+  baseDetails: BaseModelDetails | null;
+  conversation: Record<string, unknown> | null;
+  contextLength: number;
+}
+
+/** READY with everything at once. False when its files are others by now, or it is READY or gone. */
+export async function publishUploadedModel(database: Database, uid: string, uploadId: string, model: CheckedModel): Promise<boolean> {
+  const result = await database
+    .updateTable('models')
+    .set({
+      state: 'READY',
+      status_code: 'OK',
+      status_message: '',
+      status_details: '[]',
+      files: JSON.stringify(model.files),
+      warnings: JSON.stringify(model.warnings),
+      peft: model.peft ? JSON.stringify(model.peft) : null,
+      base_details: model.baseDetails ? JSON.stringify(model.baseDetails) : null,
+      conversation: model.conversation ? JSON.stringify(model.conversation) : null,
+      context_length: model.contextLength,
+      upload: null,
+      update_time: sql`now()`,
+    })
+    .where('uid', '=', uid)
+    .where('state', '=', 'UPLOADING')
+    .where(sql<boolean>`upload->>'id' = ${uploadId}`)
+    .executeTakeFirst();
+  return result.numUpdatedRows > 0n;
 }

@@ -3,11 +3,13 @@ import { availableParallelism } from 'node:os';
 import { Worker } from '@temporalio/worker';
 import { makeCheckJob } from '../activities/checkJob.js';
 import { makeCleanUp } from '../activities/cleanup.js';
+import { makeImportModel } from '../activities/importModel.js';
 import { makeRegister } from '../activities/register.js';
 import { makeRender } from '../activities/render.js';
 import { makeRetrainingData } from '../activities/retrainingData.js';
 import { makeRetrainingJobs } from '../activities/retrainingJobs.js';
 import { makeValidate } from '../activities/validate.js';
+import { makeValidateModel } from '../activities/validateModel.js';
 import { DATA_QUEUE } from '../schemas/taskQueues.js';
 import { announceReady, openEnvironment, workerOptions } from './environment.js';
 
@@ -17,6 +19,8 @@ const worker = await Worker.create({
   taskQueue: DATA_QUEUE,
   activities: {
     ...makeValidate(environment),
+    ...makeImportModel(environment),
+    ...makeValidateModel(environment),
     ...makeCheckJob(environment),
     ...makeRender(environment),
     ...makeRegister(environment),

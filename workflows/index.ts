@@ -3,3 +3,4 @@ export { DatasetWorkflow } from './dataset.js';
 export { FineTuningWorkflow } from './fineTuning.js';
 export { RetrainingWorkflow } from './retraining.js';
 export { WebhookWorkflow } from './webhook.js';
+export { ModelWorkflow } from './model.js';

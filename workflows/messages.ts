@@ -40,3 +40,4 @@ export const FINE_TUNING_WORKFLOW = 'FineTuningWorkflow';
 export const RETRAINING_WORKFLOW = 'RetrainingWorkflow';
 export const DATASET_WORKFLOW = 'DatasetWorkflow';
 export const WEBHOOK_WORKFLOW = 'WebhookWorkflow';
+export const MODEL_WORKFLOW = 'ModelWorkflow';
