@@ -24,7 +24,7 @@ import { answerList } from './listRequest.js';
 import { compileReadMask } from './readMask.js';
 import { giveUpParts } from './resumableUploads.js';
 import type { ApiDependencies } from './server.js';
-import { stopValidation } from './temporal.js';
+import { stopWork } from './temporal.js';
 import { readChanges, UpdateQuery } from './updateMask.js';
 
 const DatasetPath = Type.Object({ account: Id(), id: Id() });
@@ -160,7 +160,7 @@ export async function removeDataset(
       jobs.slice(0, 20).map((job) => ({ reason: 'RESOURCE_IN_USE', message: job })),
     );
   }
-  await stopValidation(temporal, datasetName(dataset));
+  await stopWork(temporal, datasetName(dataset));
   await withdrawDataset(database, dataset.uid);
   // The record goes last: a deletion that is cut short can be asked for again.
   await giveUpParts(objects, dataset.upload);

@@ -1,4 +1,4 @@
-/** Models: an account's own, made by its jobs, and the catalogue's base models, which everyone may read. */
+/** Models: an account's own, made by its jobs or brought by its users (modelUploads.ts), and the catalogue's base models, which everyone may read. */
 import type { FastifyInstance } from 'fastify';
 import { sql } from 'kysely';
 import { Type, type Static } from 'typebox';
@@ -13,15 +13,20 @@ import { Empty, GetQuery, Id, listReply, ListQuery, SignedUrls } from '../schema
 import { aliasesOf } from '../stores/aliases.js';
 import type { Database } from '../stores/database.js';
 import { jobsStartingFrom } from '../stores/jobs.js';
-import { deleteModel, findModel, updateModelTexts, type ModelRecord } from '../stores/models.js';
+import { deleteModel, findModel, updateModel, withdrawModel, type ModelRecord } from '../stores/models.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { name, number, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';
 import { compileReadMask } from './readMask.js';
+import { catalogueRow, viewBaseModel, viewModel } from './modelViews.js';
 import type { ApiDependencies } from './server.js';
+import { stopWork } from './temporal.js';
 import { readChanges, UpdateQuery } from './updateMask.js';
 
-const ModelPath = Type.Object({ account: Id(), id: ModelId() });
+/** What the uploader says of a model, with the value of a field that is cleared. */
+const FACTS = { huggingFaceUrl: '', githubUrl: '', supportsTools: false, supportsImageInput: false };
+
+export const ModelPath = Type.Object({ account: Id(), id: ModelId() });
 
 const FIELDS: ListFields = {
   name: name('models'),
@@ -38,7 +43,7 @@ const FIELDS: ListFields = {
   'peftDetails.r': number(sql`coalesce(peft ->> 'r', '0')`),
 };
 
-export function modelRoutes(server: FastifyInstance, { database, objects, config }: ApiDependencies): void {
+export function modelRoutes(server: FastifyInstance, { database, objects, temporal, config }: ApiDependencies): void {
   const collection = '/v1/accounts/:account/models';
   const one = `${collection}/:id(^[^:/]+$)`;
   const read = { access: 'member' as const, catalogue: true };
@@ -77,13 +82,22 @@ export function modelRoutes(server: FastifyInstance, { database, objects, config
     { config: write, schema: { params: ModelPath, querystring: UpdateQuery, body: Model, response: { 200: Model } } },
     async (request) => {
       const model = await requireModel(database, request.params, request.caller.accountId);
-      const changes = readChanges<Model, 'displayName' | 'description'>(request, Model, { displayName: '', description: '' });
-      return viewModel(await updateModelTexts(database, model.account_id, model.id, changes));
+      const { displayName, description, ...facts } = readChanges<Model, 'displayName' | 'description' | keyof typeof FACTS>(
+        request,
+        Model,
+        {
+          displayName: '',
+          description: '',
+          ...FACTS,
+        },
+      );
+      const changes = { displayName, description, ...(Object.keys(facts).length > 0 ? { facts: { ...model.facts, ...facts } } : {}) };
+      return viewModel(await updateModel(database, model.account_id, model.id, changes));
     },
   );
 
   server.delete(one, { config: write, schema: { params: ModelPath, response: { 200: Empty } } }, async (request) => {
-    await removeModel({ database, objects }, await requireModel(database, request.params, request.caller.accountId));
+    await removeModel({ database, objects, temporal }, await requireModel(database, request.params, request.caller.accountId));
     return {};
   });
 
@@ -102,18 +116,13 @@ export function modelRoutes(server: FastifyInstance, { database, objects, config
       return { filenameToSignedUrls: Object.fromEntries(urls) };
     },
   );
-
-  // Known to published clients; they get an answer that says so rather than a 404 that looks like a wrong address.
-  const unavailable = async () => {
-    throw new TemperError('UNIMPLEMENTED', 'Models cannot be uploaded here yet: they are made by fine-tuning jobs.');
-  };
-  server.post(collection, { config: write, schema: { hide: true } }, unavailable);
-  server.post(`${one}::getUploadEndpoint`, { config: write, schema: { hide: true } }, unavailable);
-  server.get(`${one}::validateUpload`, { config: write, schema: { hide: true } }, unavailable);
 }
 
 /** @throws TemperError RESOURCE_IN_USE while a job makes it or goes on from it */
-export async function removeModel({ database, objects }: Pick<ApiDependencies, 'database' | 'objects'>, model: ModelRecord): Promise<void> {
+export async function removeModel(
+  { database, objects, temporal }: Pick<ApiDependencies, 'database' | 'objects' | 'temporal'>,
+  model: ModelRecord,
+): Promise<void> {
   const modelName = resourceName(model.account_id, 'models', model.id);
   if (model.state !== 'READY' && model.job_name)
     throw new TemperError('RESOURCE_IN_USE', `${modelName} is being made by ${model.job_name}: cancel the job instead.`);
@@ -129,12 +138,16 @@ export async function removeModel({ database, objects }: Pick<ApiDependencies, '
       'RESOURCE_IN_USE',
       `${aliases.join(', ')} point${aliases.length === 1 ? 's' : ''} at ${modelName}: move the alias first, or delete it.`,
     );
+  await stopWork(temporal, modelName);
+  await withdrawModel(database, model.uid);
+  // The record goes last: a deletion that is cut short can be asked for again.
   await objects.removePrefix(`models/${model.uid}/`);
+  await objects.removePrefix(`uploads/${model.uid}/`);
   await deleteModel(database, model.uid);
 }
 
 /** @throws TemperError MODEL_NOT_FOUND, also for what another account has of its own */
-async function requireModel(database: Database, params: unknown, callersAccount: string): Promise<ModelRecord> {
+export async function requireModel(database: Database, params: unknown, callersAccount: string): Promise<ModelRecord> {
   const { account, id } = params as Static<typeof ModelPath>;
   const named = account === callersAccount ? parseName(await resolveModelName(database, account, id), 'models', account) : null;
   const model = named ? await findModel(database, account, named.id) : undefined;
@@ -144,9 +157,10 @@ async function requireModel(database: Database, params: unknown, callersAccount:
 
 function listFiles(model: ModelRecord): { name: string; key: string }[] {
   if (model.state === 'READY') return model.files;
+  const when = model.job_name ? `when ${model.job_name} has ended` : 'when its upload is validated';
   throw new TemperError(
     'MODEL_NOT_READY',
-    `${resourceName(model.account_id, 'models', model.id)} is ${model.state}: its files are there when ${model.job_name} has ended.`,
+    `${resourceName(model.account_id, 'models', model.id)} is ${model.state}: its files are there ${when}.`,
   );
 }
 
@@ -164,76 +178,4 @@ async function listBaseModelFiles(objects: ObjectStore, { name: modelName, sourc
 function viewListed(row: ModelRecord): Model {
   const base = row.uid === null ? findBaseModel(resourceName(row.account_id, 'models', row.id)) : undefined;
   return base ? viewBaseModel(base) : viewModel(row);
-}
-
-export function viewModel(model: ModelRecord): Model {
-  const { peft, conversation } = model;
-  return {
-    name: resourceName(model.account_id, 'models', model.id),
-    displayName: model.display_name,
-    description: model.description,
-    createTime: model.create_time.toISOString(),
-    updateTime: model.update_time.toISOString(),
-    createdBy: model.created_by,
-    state: model.state,
-    status: { code: model.status_code, message: model.status_message },
-    kind: model.kind,
-    public: false,
-    tunable: model.state === 'READY',
-    supportsLora: false,
-    ...(model.context_length !== null ? { contextLength: model.context_length, trainingContextLength: model.context_length } : {}),
-    ...(peft ? { peftDetails: peft } : {}),
-    ...(conversation ? { conversationConfig: conversation as Model['conversationConfig'] } : {}),
-    ...(model.job_name ? { fineTuningJob: model.job_name } : {}),
-    deployedModelRefs: [],
-    sizeBytes: String(model.files.reduce((sum, file) => sum + file.sizeBytes, 0)),
-    files: model.files.map((file) => ({ name: file.name, sizeBytes: String(file.sizeBytes), sha256: file.sha256 })),
-    ...(model.metrics ? { metrics: model.metrics } : {}),
-  };
-}
-
-function viewBaseModel(model: BaseModel): Model {
-  const { batchSize, loraRank, epochs, learningRate, quantization } = model;
-  return {
-    name: model.name,
-    displayName: model.displayName,
-    description: model.conversationRecommended ? 'Recommended for conversations.' : '',
-    state: 'READY',
-    status: { code: 'OK', message: '' },
-    kind: 'HF_BASE_MODEL',
-    public: true,
-    tunable: true,
-    supportsLora: true,
-    supportsImageInput: false,
-    contextLength: model.cutoffLength,
-    trainingContextLength: model.cutoffLength,
-    baseModelDetails: {
-      parameterCount: String(model.parameters),
-      checkpointFormat: 'HUGGINGFACE',
-      moe: model.name.includes('mixtral'),
-      tunable: true,
-      worldSize: 1,
-    },
-    ...('hub' in model.source ? { huggingFaceUrl: `https://huggingface.co/${model.source.hub}` } : {}),
-    deployedModelRefs: [],
-    tuningDefaults: { batchSize, loraRank, epochs, learningRate, quantization },
-  };
-}
-
-/** A base model as a row of the models' table, so that lists filter, order and page it like any other. */
-function catalogueRow(model: BaseModel): object {
-  const [, account, , id] = model.name.split('/');
-  const since = '1970-01-01T00:00:00Z';
-  return {
-    account_id: account,
-    id,
-    display_name: model.displayName,
-    description: '',
-    kind: 'HF_BASE_MODEL',
-    state: 'READY',
-    context_length: model.cutoffLength,
-    files: [],
-    create_time: since,
-    update_time: since,
-  };
 }

@@ -27,6 +27,7 @@ import { jobEventRoutes } from './jobEvents.js';
 import { jobRecordRoutes } from './jobRecords.js';
 import { jobRoutes } from './jobs.js';
 import { modelRoutes } from './models.js';
+import { modelUploadRoutes } from './modelUploads.js';
 import { openaiRoutes } from './openai/routes.js';
 import { describeError } from './problems.js';
 import { quotaRoutes } from './quotas.js';
@@ -155,6 +156,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   jobEventRoutes(server, dependencies);
   jobRecordRoutes(server, dependencies);
   modelRoutes(server, dependencies);
+  modelUploadRoutes(server, dependencies);
   aliasRoutes(server, dependencies);
   scheduleRoutes(server, dependencies);
   runRoutes(server, dependencies);

@@ -12,15 +12,17 @@ import {
   type WorkflowStartOptions,
 } from '@temporalio/client';
 import { jobInput } from '../jobs/jobInput.js';
-import type { DatasetInput, DeliveryInput, DeliveryResult } from '../schemas/activities.js';
+import type { DatasetInput, DeliveryInput, DeliveryResult, ModelInput } from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
 import { resourceName } from '../schemas/names.js';
 import { jobStartOptions, startAttributes } from '../schemas/jobStart.js';
+import { TEMPER_ACCOUNT, TEMPER_KIND, TEMPER_MODEL, TEMPER_STAGE, TEMPER_STATE } from '../schemas/searchAttributes.js';
 import { CONTROL_QUEUE } from '../schemas/taskQueues.js';
 import type { Database } from '../stores/database.js';
+import type { ModelRecord } from '../stores/models.js';
 import { jobsWithoutWorkflow, markWorkflowStarted, type JobRecord } from '../stores/jobs.js';
 import { deliveriesWithoutWorkflow, markDeliveryStarted } from '../stores/webhooks.js';
-import { DATASET_WORKFLOW, FINE_TUNING_WORKFLOW, WEBHOOK_WORKFLOW } from '../workflows/messages.js';
+import { DATASET_WORKFLOW, FINE_TUNING_WORKFLOW, MODEL_WORKFLOW, WEBHOOK_WORKFLOW } from '../workflows/messages.js';
 
 /** A start is a few milliseconds; one that takes this long has found no server. */
 const START_TIMEOUT_MS = 3_000;
@@ -102,36 +104,52 @@ async function startDelivery(client: Client, { id, accountId, webhookId, type }:
 }
 
 /** Validates an upload. The same upload is validated once; a new one takes the place of one that is still being validated. */
-export async function startValidation(client: Client, accountId: string, input: DatasetInput): Promise<void> {
-  const options = {
+export function startValidation(client: Client, accountId: string, input: DatasetInput): Promise<void> {
+  return startForUpload(client, DATASET_WORKFLOW, input.name, input.uploadKey, {
     args: [input],
     staticSummary: 'validate a dataset',
     staticDetails: `**Dataset** \`${input.name}\``,
     typedSearchAttributes: startAttributes({ account: accountId, dataset: input.name, state: 'UPLOADING', stage: 'uploaded' }),
-  };
+  });
+}
+
+/** Validates the files of a model that someone brings, which are imported first when they come from the hub. */
+export function startModelWork(client: Client, model: ModelRecord): Promise<void> {
+  const name = resourceName(model.account_id, 'models', model.id);
+  const { import: imported, upload } = model;
+  const importedFrom = imported ? `${imported.repository}@${imported.revision ?? 'main'}` : undefined;
+  const input: ModelInput = { uid: model.uid, name, ...(importedFrom ? { importedFrom } : { uploadId: upload?.id }) };
+  return startForUpload(client, MODEL_WORKFLOW, name, importedFrom ?? upload!.id, {
+    args: [input],
+    staticSummary: importedFrom ? `import ${importedFrom}` : 'validate a model',
+    staticDetails: `**Model** \`${name}\`, ${model.kind}, created by ${model.created_by}`,
+    typedSearchAttributes: [
+      { key: TEMPER_ACCOUNT, value: model.account_id },
+      { key: TEMPER_MODEL, value: name },
+      { key: TEMPER_KIND, value: model.kind },
+      { key: TEMPER_STATE, value: 'UPLOADING' },
+      { key: TEMPER_STAGE, value: 'uploaded' },
+    ],
+  });
+}
+
+/** One workflow at a time for a resource: the one of its present upload. */
+async function startForUpload(client: Client, type: string, name: string, upload: string, options: StartOptions): Promise<void> {
+  const own = { ...options, memo: { upload } };
   try {
-    await start(client, DATASET_WORKFLOW, input.name, {
-      ...options,
-      memo: { upload: input.uploadKey },
-      workflowIdReusePolicy: 'ALLOW_DUPLICATE',
-      workflowIdConflictPolicy: 'FAIL',
-    });
+    await start(client, type, name, { ...own, workflowIdReusePolicy: 'ALLOW_DUPLICATE', workflowIdConflictPolicy: 'FAIL' });
   } catch (error) {
     if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-    const { memo } = await client.workflow.getHandle(input.name).describe();
-    if (memo?.['upload'] === input.uploadKey) return;
-    await start(client, DATASET_WORKFLOW, input.name, {
-      ...options,
-      memo: { upload: input.uploadKey },
-      workflowIdConflictPolicy: 'TERMINATE_EXISTING',
-    });
+    const { memo } = await client.workflow.getHandle(name).describe();
+    if (memo?.['upload'] === upload) return;
+    await start(client, type, name, { ...own, workflowIdConflictPolicy: 'TERMINATE_EXISTING' });
   }
 }
 
-/** Ends the validation of a dataset that is being deleted; none running is fine. */
-export async function stopValidation(client: Client, name: string): Promise<void> {
+/** Ends the workflow of a dataset or model that is being deleted; none running is fine. */
+export async function stopWork(client: Client, name: string): Promise<void> {
   try {
-    await client.withDeadline(Date.now() + START_TIMEOUT_MS, () => client.workflow.getHandle(name).terminate('The dataset was deleted.'));
+    await client.withDeadline(Date.now() + START_TIMEOUT_MS, () => client.workflow.getHandle(name).terminate('The resource was deleted.'));
   } catch (error) {
     if (!(error instanceof WorkflowNotFoundError)) throw error;
   }

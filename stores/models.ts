@@ -90,23 +90,33 @@ export async function releaseModel(database: Database, jobUid: string): Promise<
   await database.deleteFrom('models').where('job_uid', '=', jobUid).execute();
 }
 
-export function updateModelTexts(
+export function updateModel(
   database: Database,
   accountId: string,
   id: string,
-  texts: { displayName?: string; description?: string },
+  changes: { displayName?: string; description?: string; facts?: ModelFacts },
 ): Promise<ModelRecord> {
   return database
     .updateTable('models')
     .set({
       update_time: sql`now()`,
-      ...(texts.displayName !== undefined ? { display_name: texts.displayName } : {}),
-      ...(texts.description !== undefined ? { description: texts.description } : {}),
+      ...(changes.displayName !== undefined ? { display_name: changes.displayName } : {}),
+      ...(changes.description !== undefined ? { description: changes.description } : {}),
+      ...(changes.facts !== undefined ? { facts: JSON.stringify(changes.facts) } : {}),
     })
     .where('account_id', '=', accountId)
     .where('id', '=', id)
     .returningAll()
     .executeTakeFirstOrThrow();
+}
+
+/** The first step of a deletion: from here on nothing can be read or trained from it. */
+export async function withdrawModel(database: Database, uid: string): Promise<void> {
+  await database
+    .updateTable('models')
+    .set({ state: 'UPLOADING', upload: null, files: '[]', update_time: sql`now()` })
+    .where('uid', '=', uid)
+    .execute();
 }
 
 export async function deleteModel(database: Database, uid: string): Promise<void> {
@@ -195,13 +205,14 @@ export async function recordImport(database: Database, uid: string, imported: Mo
     .execute();
 }
 
-/** What is going on with a model that is not READY, for people. */
-export async function recordModelProgress(database: Database, uid: string, message: string): Promise<void> {
+/** What is going on with a model that is not READY, for people. @param since  only if nothing was decided after this time */
+export async function recordModelProgress(database: Database, uid: string, message: string, since?: Date): Promise<void> {
   await database
     .updateTable('models')
     .set({ status_code: 'OK', status_message: message, status_details: '[]' })
     .where('uid', '=', uid)
     .where('state', '=', 'UPLOADING')
+    .$if(since !== undefined, (update) => update.where(sql<boolean>`date_trunc('milliseconds', update_time) <= ${since}`))
     .execute();
 }
 
