@@ -105,6 +105,8 @@ export const MODEL: ResourceType = {
     ['Context length', count(model.contextLength)],
     ['Defaults', defaults(model)],
     ['Hugging Face', text('huggingFaceUrl')(model)],
+    ['Imported from', text('importedFrom')(model)],
+    ['Warnings', (model.warnings as string[] | undefined)?.map(plainText).join('\n')],
     ['Job', text('fineTuningJob')(model)],
     [
       'Files',

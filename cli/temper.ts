@@ -9,6 +9,7 @@ import { defineCreateAccount, defineCreateApiKey, defineCreateSecret, defineCrea
 import { defineComplete, defineCompletion } from './completion.js';
 import { defineCreateDataset } from './createDataset.js';
 import { defineCreateJob } from './createJob.js';
+import { defineCreateModel, defineImportModel } from './createModel.js';
 import { defineDelete } from './delete.js';
 import { defineDownloadModel } from './download.js';
 import { defineExportMetrics } from './exportMetrics.js';
@@ -50,6 +51,7 @@ const VERBS = {
   update: 'Change a resource',
   delete: 'Delete a resource',
   download: 'Download files',
+  import: 'Import from elsewhere',
   cancel: 'Cancel a job, a run or a sweep',
   pause: 'Pause a job or a schedule',
   resume: 'Resume a job',
@@ -67,6 +69,8 @@ type Define = (command: Command) => void;
 const ACTIONS: [verb: Verb, type: ResourceType, define: Define][] = [
   ['create', DATASET, defineCreateDataset],
   ['create', JOB, defineCreateJob],
+  ['create', MODEL, defineCreateModel],
+  ['import', MODEL, defineImportModel],
   ['create', USER, defineCreateUser],
   ['create', API_KEY, defineCreateApiKey],
   ['create', SECRET, defineCreateSecret],

@@ -17,6 +17,8 @@ const CHANGES = new Map<ResourceType, [flag: string, help: string, field: string
     [
       ['--display-name <name>', 'name for people', 'displayName'],
       ['--description <text>', 'what the model is for', 'description'],
+      ['--hugging-face-url <url>', 'where it is on the hub', 'huggingFaceUrl'],
+      ['--github-url <url>', 'where its source is', 'githubUrl'],
     ],
   ],
   [

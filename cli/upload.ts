@@ -82,8 +82,13 @@ async function sendToObjectStore(
   });
   const url = filenameToSignedUrls[file.name] ?? Object.values(filenameToSignedUrls)[0];
   if (!url) throw new ApiError(500, 'the server gave no address to upload to');
-  await sendFile('PUT', url, { 'content-type': 'application/octet-stream' }, file, onProgress);
+  await putFile(url, file, onProgress);
   await callApi<Resource>(connection, { method: 'POST', path: `${path}:validateUpload`, body: {}, idempotent: true });
+}
+
+/** One file to its signed URL; whoever calls tries again. */
+export function putFile(url: string, file: FileToSend, onProgress: (bytes: number) => void): Promise<void> {
+  return sendFile('PUT', url, { 'content-type': 'application/octet-stream' }, file, onProgress);
 }
 
 /** Node's own client, not fetch: a streamed body needs its length declared (S3 insists) and its progress seen. */
