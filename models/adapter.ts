@@ -87,7 +87,7 @@ export function checkAdapter(
   if (rank === null || modules === null) return { problems, warnings, facts: null };
   if (tensors) problems.push(...checkTensors(tensors, rank, modules.found, base));
   const named = config['base_model_name_or_path'];
-  if (typeof named === 'string' && named !== '' && !sameModel(named, base.name))
+  if (typeof named === 'string' && /^[\w-]/.test(named) && !sameModel(named, base.name))
     warnings.push(`${CONFIG_FILE} says that the add-on was trained on ${shown(named)}; it is used on ${base.name}, whose layers it fits.`);
   const routed = [...modules.found.keys()].find((path) => path.includes('.experts.') || path.endsWith('.gate'));
   const untunable = routed ? 'it has weights in the experts or their gate, which the trainer here leaves alone.' : undefined;
