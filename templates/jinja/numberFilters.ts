@@ -4,7 +4,8 @@ import { fail } from './errors.js';
 import { strip } from './textMethods.js';
 import { Float, isFloat, isInteger, isNumber, numeric, requireIndex, toFloat, typeName, type Value } from './values.js';
 
-const FLOAT_TEXT = /^[-+]?(?:(?:\d+(?:_\d+)*\.?(?:\d+(?:_\d+)*)?|\.\d+(?:_\d+)*)(?:e[-+]?\d+(?:_\d+)*)?|inf(?:inity)?|nan)$/i;
+// Each has one way to match a text: with two, a long text that is no number would take forever.
+const FLOAT_TEXT = /^[-+]?(?:(?:\d+(?:_\d+)*(?:\.(?:\d+(?:_\d+)*)?)?|\.\d+(?:_\d+)*)(?:e[-+]?\d+(?:_\d+)*)?|inf(?:inity)?|nan)$/i;
 
 /** `value|int`: what cannot be read as a number is the default; an undefined value fails. */
 export function toIntegerValue(value: Value, otherwise: Value = 0, base: Value = 10): Value {
@@ -29,7 +30,7 @@ export function toFloatValue(value: Value, otherwise: Value = new Float(0)): Val
 
 function parseInteger(text: string, base: number): number | bigint | undefined {
   if (base < 2 || base > 36) return undefined;
-  const parts = /^([-+]?)(0[xob])?((?:[0-9a-z]+_?)*[0-9a-z])$/i.exec(text);
+  const parts = /^([-+]?)(0[xob])?([0-9a-z]+(?:_[0-9a-z]+)*)$/i.exec(text);
   if (!parts) return undefined;
   const [, sign, prefix = '', body = ''] = parts;
   const prefixBase = { '0x': 16, '0o': 8, '0b': 2 }[prefix.toLowerCase()];

@@ -136,6 +136,12 @@ describe('bombs', () => {
   });
 });
 
+it('reads long texts that are no numbers in no time', () => {
+  const start = process.cpuUsage();
+  expect(run("{{ ('1' * 1000000 ~ '!') | float }} {{ ('1' * 60 ~ '!') | int }} {{ ('1_' * 100000) | int(7) }}")).toBe('0.0 0 7');
+  expect(process.cpuUsage(start).user).toBeLessThan(2_000_000);
+});
+
 describe('messages', () => {
   it.each([
     ['{{ messages[0].tool.name }}', 1, "'messages[0].tool' is undefined; it has no 'name'"],
