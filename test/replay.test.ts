@@ -11,6 +11,7 @@ const RELEASES = ['0.1.0'];
 const CASES: Record<string, string[]> = {
   DatasetWorkflow: ['ready', 'refused'],
   FineTuningWorkflow: ['completed', 'retried', 'paused', 'cancelled', 'deleted', 'failed'],
+  RetrainingWorkflow: ['completed', 'promoted', 'skipped', 'failed', 'cancelled'],
 };
 
 const read = (type: string, name: string) =>
