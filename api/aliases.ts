@@ -13,6 +13,7 @@ import { name, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';
 import { compileReadMask } from './readMask.js';
 import type { ApiDependencies } from './server.js';
+import { NOT_CLEARABLE, readChanges, UpdateQuery } from './updateMask.js';
 
 const AliasPath = Type.Object({ account: Id(), id: AliasId() });
 
@@ -51,16 +52,21 @@ export function aliasRoutes(server: FastifyInstance, { database, config }: ApiDe
   });
 
   // Also makes an alias that is not there: a name says all there is to know of it.
-  server.patch(one, { config: write, schema: { params: AliasPath, body: Alias, response: { 200: Alias } } }, async (request) => {
-    const { accountId, email } = request.caller;
-    const { id } = request.params as Static<typeof AliasPath>;
-    const { model, reason = '' } = request.body as Alias;
-    if (model === undefined) throw fieldError('MISSING_FIELD', 'model', 'model is missing: the model that the alias is to point at.');
-    const parsed = parseName(await resolveModelName(database, accountId, model), 'models', accountId);
-    if (parsed?.accountId !== accountId) throw modelNotOwn(accountId, model);
-    const move = { accountId, id, modelId: parsed.id, kind: 'MOVE' as const, key: randomUUID(), by: email, reason };
-    return viewAlias((await moveAlias(database, move))!);
-  });
+  server.patch(
+    one,
+    { config: write, schema: { params: AliasPath, querystring: UpdateQuery, body: Alias, response: { 200: Alias } } },
+    async (request) => {
+      const { accountId, email } = request.caller;
+      const { id } = request.params as Static<typeof AliasPath>;
+      const changes = readChanges<Alias, 'model' | 'reason'>(request, Alias, { model: NOT_CLEARABLE, reason: '' });
+      const { model, reason = '' } = changes;
+      if (model === undefined) throw fieldError('MISSING_FIELD', 'model', 'model is missing: the model that the alias is to point at.');
+      const parsed = parseName(await resolveModelName(database, accountId, model), 'models', accountId);
+      if (parsed?.accountId !== accountId) throw modelNotOwn(accountId, model);
+      const move = { accountId, id, modelId: parsed.id, kind: 'MOVE' as const, key: randomUUID(), by: email, reason };
+      return viewAlias((await moveAlias(database, move))!);
+    },
+  );
 
   server.post(
     `${one}::rollback`,
