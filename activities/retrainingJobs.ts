@@ -14,6 +14,7 @@ import type { Database } from '../stores/database.js';
 import { findJob } from '../stores/jobs.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { recordRunJob, type RunRecord } from '../stores/retrainingRuns.js';
+import type { GpuPrices } from '../schemas/prices.js';
 import type { SecretKeys } from '../stores/secretKeys.js';
 import { readSecret } from '../stores/secrets.js';
 import { withHeartbeats } from './heartbeat.js';
@@ -23,6 +24,7 @@ export interface RetrainingJobDependencies {
   database: Database;
   objects: ObjectStore;
   secretKeys: SecretKeys;
+  prices: GpuPrices | null;
   scratch: string;
 }
 
@@ -39,7 +41,7 @@ async function createRunJob(
   index: number,
   workflowId: string,
 ): Promise<RunJobStart> {
-  const { database, objects, secretKeys, scratch } = dependencies;
+  const { database, objects, secretKeys, prices, scratch } = dependencies;
   const planned = expandJobs(run.retraining);
   const id = runJobId(run.id, index, planned.length);
   const name = runName(run);
@@ -47,7 +49,7 @@ async function createRunJob(
   const job =
     (await findJob(database, run.account_id, id)) ??
     (await insertJob(
-      { database, objects, tmpFolder: scratch, secretKeys },
+      { database, objects, tmpFolder: scratch, secretKeys, prices },
       {
         accountId: run.account_id,
         id,

@@ -10,7 +10,7 @@ import { startJob } from './temporal.js';
 
 export async function answerCreateJob(dependencies: ApiDependencies, family: JobFamily, request: FastifyRequest): Promise<JobRecord> {
   const { database, temporal, objects, config } = dependencies;
-  const { secretKey, secretKeys, tmpFolder } = config;
+  const { secretKey, secretKeys, tmpFolder, prices } = config;
   const { accountId, email } = request.caller;
   const { collection } = family;
   const body = request.body as { jobId?: string };
@@ -20,7 +20,7 @@ export async function answerCreateJob(dependencies: ApiDependencies, family: Job
   if (givenId !== undefined) await readIdempotencyKey(request, database, hash);
   const insert = () =>
     insertJob(
-      { database, objects, tmpFolder, secretKeys },
+      { database, objects, tmpFolder, secretKeys, prices },
       { accountId, id, collection, body, requestHash: hash, request: family.read(body, accountId), createdBy: email },
     );
   const job = (await findJob(database, accountId, id)) ?? (await insert());

@@ -5,6 +5,7 @@ import { resourceName } from '../schemas/names.js';
 import { isTerminal, legacyJobState, supervisedJobState } from '../schemas/states.js';
 import type { EventRecord } from '../stores/events.js';
 import type { AttemptRecord, CheckpointRecord, JobRecord, MetricRecord } from '../stores/jobs.js';
+import { estimatedCost } from './jobCost.js';
 
 export function viewFineTuningJob(job: JobRecord): FineTuningJob {
   const { settings, progress } = job;
@@ -58,6 +59,7 @@ export function viewSupervisedJob(job: JobRecord): SupervisedFineTuningJob {
 
 function commonFields(job: JobRecord, collection: 'fineTuningJobs' | 'supervisedFineTuningJobs') {
   const { settings, failure, evaluation, wandb } = job;
+  const cost = estimatedCost(job);
   return {
     name: resourceName(job.account_id, collection, job.id),
     uid: job.uid,
@@ -80,6 +82,7 @@ function commonFields(job: JobRecord, collection: 'fineTuningJobs' | 'supervised
       : {}),
     settings: { ...settings },
     settingOrigins: { ...job.setting_origins },
+    ...(cost ? { estimatedCost: { ...cost } } : {}),
     ...(wandb ? { wandbState: wandb.state ?? 'PENDING', wandbReason: wandb.reason ?? '' } : {}),
     outputModel: resourceName(job.account_id, 'models', job.model_id),
     dataset: job.dataset_name,

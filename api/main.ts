@@ -3,6 +3,7 @@ import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { RESUMABLE_UPLOAD_SECONDS } from '../schemas/limits.js';
+import { readGpuPrices } from '../schemas/prices.js';
 import { ADMIN, bootstrapAccount, createAccount, hasNoApiKeys } from '../stores/accounts.js';
 import { createApiKey, generateApiKey, rehashApiKeys } from '../stores/apiKeys.js';
 import { migrate, openDatabase, type Database } from '../stores/database.js';
@@ -63,6 +64,7 @@ const server = await buildServer({
     operatorAccountId: accountId,
     temporalNamespace: namespace,
     tmpFolder,
+    prices: fromEnvironment(() => readGpuPrices(process.env['TEMPER_GPU_PRICES'])),
     logLevel: process.env['TEMPER_LOG_LEVEL'] || 'info',
     trustedProxies: process.env['TEMPER_TRUSTED_PROXIES'] || undefined,
     signIn: fromEnvironment(() => readSignInSettings(process.env)) ?? undefined,

@@ -7,6 +7,7 @@ import Fastify, { LogController, type FastifyInstance, type FastifyReply, type F
 import type { TSchema } from 'typebox';
 import { type TemperError } from '../schemas/errors.js';
 import { MAX_JSON_BODY_BYTES } from '../schemas/limits.js';
+import type { GpuPrices } from '../schemas/prices.js';
 import { ErrorBody } from '../schemas/wire.js';
 import type { Database } from '../stores/database.js';
 import type { EventFeed } from '../stores/eventFeed.js';
@@ -29,6 +30,7 @@ import { jobRoutes } from './jobs.js';
 import { modelRoutes } from './models.js';
 import { modelUploadRoutes } from './modelUploads.js';
 import { openaiRoutes } from './openai/routes.js';
+import { previewRoutes } from './previews.js';
 import { describeError } from './problems.js';
 import { quotaRoutes } from './quotas.js';
 import { openRates } from './rates.js';
@@ -51,6 +53,8 @@ export interface ApiConfig {
   temporalNamespace: string;
   /** Uploads are spooled here before they are published. */
   tmpFolder: string;
+  /** Of GPU hours; null: no costs are shown. */
+  prices: GpuPrices | null;
   /** Log lines of this level and above, as JSON on stdout; `silent` for none. */
   logLevel: string;
   /** Addresses of proxies before the API, whose word on the client's address is taken, as in `loopback,10.0.0.0/8`. */
@@ -153,6 +157,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   const forms = openFormSpool(dependencies.database, dependencies.config.tmpFolder);
   datasetUploadRoutes(server, dependencies, forms);
   jobRoutes(server, dependencies);
+  previewRoutes(server, dependencies);
   jobEventRoutes(server, dependencies);
   jobRecordRoutes(server, dependencies);
   modelRoutes(server, dependencies);

@@ -1,18 +1,9 @@
 /** What a job will take: examples, steps, tokens, memory, time and cost, as far as they can be known before it runs. */
 import { describeLayout } from '../models/families.js';
-import { asMoney, pricePerHour, type GpuPrices, type Money } from '../schemas/prices.js';
+import { asMoney, pricePerHour, type GpuPrices, type Money, type Throughput } from '../schemas/prices.js';
 import type { JobSettings } from '../schemas/task.js';
 import { estimateMemory, type MemoryEstimate } from './memory.js';
 import { planJob, type Plan } from './plan.js';
-
-/** What was measured on earlier jobs of the base model: on which device, over how many tokens. */
-export interface Throughput {
-  device: string;
-  quantization: 'none' | 'nf4';
-  tokensPerSecond: number;
-  /** Jobs that it was measured on. */
-  jobs: number;
-}
 
 /** What a sample of the rendered rows has shown. */
 export interface TokenSample {

@@ -3,18 +3,22 @@ import { randomUUID } from 'node:crypto';
 import { findBaseModel } from '../schemas/baseModels.js';
 import { TemperError } from '../schemas/errors.js';
 import { resourceName } from '../schemas/names.js';
+import type { GpuPrices } from '../schemas/prices.js';
 import type { OpenaiJobSettings, WandbSettings } from '../stores/database.js';
 import { appendEventIn } from '../stores/events.js';
 import { createJob, findJob, type JobRecord } from '../stores/jobs.js';
 import { requireWithinQuota } from '../stores/quotas.js';
 import type { SecretKeys } from '../stores/secretKeys.js';
 import { putSecret } from '../stores/secrets.js';
+import { estimateNewJob } from './jobEstimate.js';
 import { withoutSecrets, type JobRequest } from './jobRequest.js';
 import { resolveSettings, type ResolvedJob, type SettingsSources } from './resolveSettings.js';
 
 export interface JobSources extends SettingsSources {
   /** Encrypt the job's W&B key. */
   secretKeys: SecretKeys;
+  /** Kept with the job; null: costs are not shown. */
+  prices: GpuPrices | null;
 }
 
 export interface WantedJob {
@@ -38,9 +42,9 @@ export async function insertJob(sources: JobSources, wanted: WantedJob): Promise
   const { database, secretKeys } = sources;
   const { accountId, id, request } = wanted;
   const resolved = await resolveSettings(sources, accountId, request);
+  const estimate = await estimateNewJob(database, resolved, sources.prices);
   const modelId = request.modelId ?? id;
-  if (findBaseModel(resourceName(accountId, 'models', modelId)))
-    throw new TemperError('RESOURCE_ALREADY_EXISTS', `${modelId} is the ID of a base model. Choose another model ID.`);
+  refuseBaseModelId(accountId, modelId);
   const uid = randomUUID();
   const wandb = wandbSettings(request, uid);
   const inserted = await database.transaction().execute(async (transaction) => {
@@ -61,6 +65,7 @@ export async function insertJob(sources: JobSources, wanted: WantedJob): Promise
       wandb,
       openai: wanted.openai,
       createdBy: wanted.createdBy,
+      estimate,
       run: wanted.run,
     });
     if (job && wandb && request.wandb)
@@ -75,6 +80,12 @@ export async function insertJob(sources: JobSources, wanted: WantedJob): Promise
     return job;
   });
   return inserted ?? (await findJob(database, accountId, id))!;
+}
+
+/** @throws TemperError RESOURCE_ALREADY_EXISTS */
+export function refuseBaseModelId(accountId: string, modelId: string): void {
+  if (findBaseModel(resourceName(accountId, 'models', modelId)))
+    throw new TemperError('RESOURCE_ALREADY_EXISTS', `${modelId} is the ID of a base model. Choose another model ID.`);
 }
 
 const DEFAULT_PRIORITY = 3;

@@ -1,9 +1,9 @@
 /** What a job will train on, row by row, and what it will take: rendered and counted as the worker and the trainer will do it. */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { estimateJob, type EstimatedSettings, type JobEstimate, type Throughput, type TokenSample } from '../estimates/jobEstimate.js';
+import { estimateJob, type EstimatedSettings, type JobEstimate, type TokenSample } from '../estimates/jobEstimate.js';
 import { TemperError } from '../schemas/errors.js';
-import type { GpuPrices } from '../schemas/prices.js';
+import type { GpuPrices, Throughput } from '../schemas/prices.js';
 import type { Segment } from '../schemas/trainerProtocol.js';
 import { PROBLEMS, WARNINGS } from '../templates/problems.js';
 import { previewRows, type Preview, type PreviewedRow } from '../templates/renderSet.js';
@@ -13,11 +13,9 @@ import type { TokenizerSources } from '../tokens/tokenizer.js';
 import { TokenizerUnsupported } from '../tokens/tokenizerRules.js';
 import { chooseRows, type ChosenRow, type ChosenRows, type RowReader } from './chooseRows.js';
 
-export const DEFAULT_PREVIEW_ROWS = 5;
-export const MAX_PREVIEW_ROWS = 50;
 /** Both are fit for a request. */
-const RENDER_DEADLINE_MS = 10_000;
-const TOKENS_DEADLINE_MS = 20_000;
+const RENDER_DEADLINE_MS = 20_000;
+const TOKENS_DEADLINE_MS = 30_000;
 
 export interface PreviewInput {
   settings: EstimatedSettings;

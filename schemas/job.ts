@@ -78,6 +78,9 @@ const common = {
   progress: ReadOnly(OpenObject('Step, epoch, loss, learning rate, tokens per second and the like, as of the last step')),
   evaluationResult: ReadOnly(OpenObject('Metric of the base and of the tuned model on the same held-out examples')),
   settings: ReadOnly(OpenObject('Every setting as resolved at creation')),
+  estimatedCost: ReadOnly(
+    OpenObject('Of its training time, where the deployment has prices: currencyCode, units and nanos, as google.type.Money'),
+  ),
   settingOrigins: ReadOnly(OpenObject('Where each setting came from: given, baseModel, default or derived')),
   wandbState: ReadOnly(Type.String({ description: 'PENDING, DELIVERED or DEGRADED' })),
   wandbReason: ReadOnly(Type.String()),
@@ -162,7 +165,6 @@ export const SupervisedFineTuningJob = Type.Object({
     }),
   ),
   ...ownSettings,
-  estimatedCost: ReadOnly(OpenObject('Not given')),
   jobProgress: ReadOnly(
     Type.Object({
       percent: Type.Optional(Type.Integer()),

@@ -1,4 +1,4 @@
-/** What GPU time costs here: a table that the operator sets, or none. */
+/** What GPU time costs here, by a table that the operator sets, and how much of it a job may take. */
 
 export interface GpuPrices {
   /** ISO 4217: `USD`. */
@@ -29,6 +29,15 @@ export function readGpuPrices(setting: string | undefined): GpuPrices | null {
 export function pricePerHour({ perHour }: GpuPrices, device: string | undefined): number | undefined {
   const part = Object.keys(perHour).find((name) => name !== '*' && device?.toLowerCase().includes(name.toLowerCase()));
   return perHour[part ?? '*'];
+}
+
+/** What was measured on earlier jobs of a base model: on which device, over how many tokens. */
+export interface Throughput {
+  device: string;
+  quantization: 'none' | 'nf4';
+  tokensPerSecond: number;
+  /** Jobs that it was measured on. */
+  jobs: number;
 }
 
 /** An amount as protobuf's `google.type.Money` has it: whole units, and billionths of one. */

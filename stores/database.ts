@@ -145,6 +145,8 @@ export interface JobEstimate {
   tokens: number | null;
   /** Of training; null where this deployment has not measured the base model yet. */
   seconds: number | null;
+  /** That `seconds` was measured on. */
+  device?: string;
   /** As they were then; null where none were set. */
   prices: GpuPrices | null;
 }

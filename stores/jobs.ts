@@ -10,6 +10,7 @@ import type {
   Database,
   JobAttemptsTable,
   JobCheckpointsTable,
+  JobEstimate,
   JobMetricsTable,
   JobProgressData,
   JobsTable,
@@ -44,6 +45,7 @@ export interface NewJob {
   wandb: WandbSettings | null;
   openai?: OpenaiJobSettings;
   createdBy: string;
+  estimate: JobEstimate;
   /** Of a job that a run of retraining makes: it starts the job's workflow itself, and waits for its end. */
   run?: { name: string; workflowId: string };
 }
@@ -83,6 +85,7 @@ export async function createJob(transaction: Transaction<Tables>, job: NewJob): 
       wandb: job.wandb ? JSON.stringify(job.wandb) : null,
       openai: job.openai ? JSON.stringify(job.openai) : null,
       created_by: job.createdBy,
+      estimate: JSON.stringify(job.estimate),
       ...(job.run ? { retraining_run: job.run.name, awaited_by: job.run.workflowId, workflow_started: true } : {}),
     })
     .onConflict((conflict) => conflict.columns(['account_id', 'id']).doNothing())

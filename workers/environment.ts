@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { NativeConnection, type WorkerOptions } from '@temporalio/worker';
 import { failureInterceptor } from '../activities/failures.js';
 import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
+import { readGpuPrices, type GpuPrices } from '../schemas/prices.js';
 import { openDatabase, type Database } from '../stores/database.js';
 import { openObjectStore, type ObjectStore } from '../stores/objects.js';
 import { readSecretKeys, type SecretKeys } from '../stores/secretKeys.js';
@@ -22,6 +23,8 @@ export interface Environment {
   python: string;
   /** Whose tokenizer counts a dataset's tokens where the upload names none. */
   defaultBaseModel: string;
+  /** Of GPU hours; null: no costs are shown. */
+  prices: GpuPrices | null;
   /** Files that can be had again: models, datasets, rendered sets. */
   cache: string;
   /** Base models in the cache, all together. */
@@ -53,6 +56,7 @@ export async function openEnvironment(): Promise<Environment> {
     secretKeys: readSecretKeys(required('TEMPER_SECRET_KEY'), process.env['TEMPER_SECRET_KEYS']),
     python: process.env['TEMPER_PYTHON'] ?? 'python3',
     defaultBaseModel: process.env['TEMPER_DEFAULT_BASE_MODEL'] || TINY_MODEL_NAME,
+    prices: readGpuPrices(process.env['TEMPER_GPU_PRICES']),
   };
 }
 

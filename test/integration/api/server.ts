@@ -43,6 +43,7 @@ export async function startApi(
       operatorAccountId: stack().accountId,
       temporalNamespace,
       tmpFolder,
+      prices: null,
       logLevel: 'silent',
       patience: PATIENCE,
       modelAliases: {},

@@ -164,6 +164,7 @@ async function makeJob(steps: number, wandbOf: { project: string } | null = { pr
     modelId: `tuned-${uid}`,
     priority: 3,
     createdBy: '',
+    estimate: { tokens: null, seconds: null, prices: null },
     wandb: wandbOf && { ...wandbOf, runId: `run-${uid}`, secretId: 'wandb' },
   } as const;
   await database.transaction().execute((transaction) => createJob(transaction, job));
