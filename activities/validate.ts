@@ -13,6 +13,7 @@ import type { ValidationReport } from '../schemas/validationReport.js';
 import type { Database } from '../stores/database.js';
 import { recordValidationProgress } from '../stores/datasets.js';
 import type { FileDigest, ObjectStore } from '../stores/objects.js';
+import { reportTokens } from './datasetTokens.js';
 import { withHeartbeats } from './heartbeat.js';
 import { receiveUpload } from './receiveUpload.js';
 
@@ -24,9 +25,12 @@ interface Dependencies {
   database: Database;
   /** Folder for files that can be had again. */
   cache: string;
+  /** Whose tokenizer counts where an upload names none. */
+  defaultBaseModel: string;
 }
 
-export function makeValidate({ objects, database, cache }: Dependencies): Pick<DataActivities, 'validateDataset'> {
+export function makeValidate(deps: Dependencies): Pick<DataActivities, 'validateDataset'> {
+  const { objects, database, cache } = deps;
   return {
     validateDataset(input) {
       let progress: ValidateProgress | undefined;
@@ -70,13 +74,14 @@ export function makeValidate({ objects, database, cache }: Dependencies): Pick<D
         reportKey: `datasets/${input.uid}/reports/${sha256}.json`,
         bytesRead,
       };
+      if (report.valid && 'path' in unpacked) report.tokens = await reportTokens(deps, input, unpacked.path, report, signal);
       await objects.putBytes(found.reportKey, JSON.stringify(report));
       if (!report.valid || !('path' in unpacked)) return { valid: false, ...found, failure: invalid(report) };
 
       const key = `datasets/${input.uid}/${sha256}.jsonl`;
       const published = { sha256, sizeBytes: report.sizeBytes };
       await objects.putFile(key, unpacked.path, { digest: published, writeOnce: true });
-      return { valid: true, ...found, object: { key, ...published } };
+      return { valid: true, ...found, ...countedTokens(report), object: { key, ...published } };
     } finally {
       await rm(folder, { recursive: true, force: true });
     }
@@ -111,6 +116,11 @@ export function makeValidate({ objects, database, cache }: Dependencies): Pick<D
 
 function partKey(partsKey: string, { start, end }: ValidatedPart): string {
   return `${partsKey}${[start, end].map((bytes) => String(bytes).padStart(12, '0')).join('-')}`;
+}
+
+function countedTokens({ tokens }: ValidationReport): Pick<DatasetOutcome, 'tokens'> {
+  if (tokens === undefined || tokens.counts.tokenCounts === 'UNAVAILABLE') return {};
+  return { tokens: { baseModel: tokens.baseModel, total: tokens.counts.total } };
 }
 
 /** What arrived against what was declared at the upload's start: a cut upload is not a small dataset. */

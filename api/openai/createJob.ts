@@ -75,7 +75,7 @@ export async function createOpenaiJob(dependencies: ApiDependencies, request: Fa
       integrations: (body.integrations ?? null) as OpenaiJobSettings['integrations'],
     };
     return insertJob(
-      { database, objects, tmpFolder: config.tmpFolder, secretKeys: config.secretKeys },
+      { database, objects, tmpFolder: config.tmpFolder, secretKeys: config.secretKeys, prices: config.prices },
       { accountId, id, collection: 'supervisedFineTuningJobs', body, requestHash: hash, request: wanted, openai, createdBy: email },
     );
   }

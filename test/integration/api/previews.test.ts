@@ -54,11 +54,11 @@ describe('a preview', () => {
     const files = await readModelFiles(model.source, TOKENIZER_SOURCES, objects);
     objects.close();
     for (const [name, text] of Object.entries(files)) if (text !== null) writeFileSync(path.join(folder, name), text);
-    // Row text is not literal here: without look-alikes of control tokens it makes no difference.
+    // Shown segments do not say which text is the row's: without look-alikes of control tokens it makes no difference.
     const shown = previews.flatMap((preview, index) =>
       (preview['rows'] as Json[]).map((row) => ({ row, kind: index === 0 ? 'textCompletion' : 'conversation' })),
     );
-    const comparable = shown.filter(({ row }) => !row['warnings'].some(({ code }: Json) => code === 'CONTROL_TOKENS'));
+    const comparable = shown.filter(({ row }) => !JSON.stringify(row['segments']).includes('<|end_of_turn|> in'));
     const examples = comparable.map(({ row, kind }) => ({ kind, cutoff: model.cutoffLength, segments: row['segments'] as unknown }));
     writeFileSync(path.join(folder, 'examples.json'), JSON.stringify(examples));
     const script = path.join(rootFolder, 'test', 'unit', 'tokens', 'trainerTokens.py');
@@ -146,17 +146,17 @@ describe('a preview', () => {
       estimate: { tokens: null, seconds: null, prices: { currency: 'USD', perHour: { X9: 3.6 } } },
       wandb: null,
     } as const;
-    await database.transaction().execute((transaction) => createJob(transaction, job));
+    await database.transaction().execute(async (transaction) => {
+      await createJob(transaction, job);
+      const progress = JSON.stringify({ device: 'cuda: Test X9', trainerSeconds: 1250 });
+      const done = { state: 'COMPLETED', workflow_started: true, completed_time: new Date(), progress } as const;
+      await transaction.updateTable('jobs').set(done).where('uid', '=', uid).execute();
+    });
     const step = { attempt: 1, epoch: 1, loss: 1, learning_rate: 1, grad_norm: null, trained_tokens: 10, evaluation_loss: null };
     await recordMetrics(database, uid, [
       { ...step, step: 1, tokens: 100, tokens_per_second: 10 },
       { ...step, step: 2, tokens: 300, tokens_per_second: 30 },
     ]);
-    await database
-      .updateTable('jobs')
-      .set({ state: 'COMPLETED', completed_time: new Date(), progress: JSON.stringify({ device: 'cuda: Test X9', trainerSeconds: 1250 }) })
-      .where('uid', '=', uid)
-      .execute();
     const view = await ok('GET', `supervisedFineTuningJobs/${job.id}`);
     expect(view['estimatedCost']).toEqual({ currencyCode: 'USD', units: '1', nanos: 250_000_000 });
 
