@@ -1,9 +1,10 @@
 /** Previews: rows as the trainer will have them, errors as creating the job would give them, estimates and costs; and nothing is created. */
-import { execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { rootFolder } from '../../../dev/stack.js';
 import { findBaseModel, TINY_MODEL_NAME } from '../../../schemas/baseModels.js';
@@ -63,12 +64,8 @@ describe('a preview', () => {
     writeFileSync(path.join(folder, 'examples.json'), JSON.stringify(examples));
     const script = path.join(rootFolder, 'test', 'unit', 'tokens', 'trainerTokens.py');
     const python = process.env['TEMPER_PYTHON'] ?? path.join(rootFolder, 'trainer', '.venv', 'bin', 'python');
-    const encoded = JSON.parse(
-      execFileSync(python, [script, 'encode', path.join(folder, 'examples.json'), folder], {
-        encoding: 'utf8',
-        stdio: ['ignore', 'pipe', 'ignore'],
-      }),
-    ) as Record<string, [number[], boolean[]][]>;
+    const { stdout } = await promisify(execFile)(python, [script, 'encode', path.join(folder, 'examples.json'), folder]);
+    const encoded = JSON.parse(stdout) as Record<string, [number[], boolean[]][]>;
     expect(comparable.map(({ row }) => [row['tokens'], row['trainedTokens']])).toEqual(
       encoded[folder]!.map(([ids, trained]) => [ids.length, trained.filter(Boolean).length]),
     );
