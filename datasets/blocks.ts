@@ -37,7 +37,7 @@ export function* readBlocks(path: string, range: ByteRange): Generator<Block> {
     let offset = range.start === 0 ? bomBytes(file) : nextLineStart(file, range.start - 1);
     const { size } = fstatSync(file);
     const end = range.end >= size ? size : range.end === 0 ? 0 : nextLineStart(file, range.end - 1);
-    let buffer = Buffer.allocUnsafe(READ_BYTES + PADDING_BYTES);
+    let buffer = Buffer.allocUnsafe(Math.max(0, Math.min(READ_BYTES, end - offset)) + PADDING_BYTES);
     let filled = 0; // buffer[0, filled) is what follows `offset` in the file
     while (offset < end) {
       const capacity = buffer.length - PADDING_BYTES;

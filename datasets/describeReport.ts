@@ -23,10 +23,10 @@ export function describeReport(report: ValidationReport): string {
   const lines = [`${report.valid ? 'Valid' : 'Not valid'}: ${counts}, ${FORMAT_NAMES[report.format]}`];
   if (report.sha256 !== undefined) lines.push(`SHA-256 ${report.sha256}`);
   if (lengths !== undefined) {
-    const mean = number(Math.round(lengths.mean));
-    lines.push(
-      `Characters of text a row: ${number(lengths.min)} to ${number(lengths.max)} (line ${lengths.longestLine}), ${mean} on average`,
-    );
+    const { min, mean, p50, p95, max, longestLine } = lengths;
+    const most = p50 === undefined || p95 === undefined ? '' : `, half at most ${number(p50)}, 95 % at most ${number(p95)}`;
+    const range = `${number(min)} to ${number(max)} (line ${longestLine})`;
+    lines.push(`Characters of text a row: ${range}, ${number(Math.round(mean))} on average${most}`);
   }
   if (report.tokens !== undefined) lines.push(describeTokens(report.tokens));
   if (conversations !== undefined) {
@@ -80,6 +80,7 @@ function describeField(field: FieldReport, examples: number): string {
   ];
   if (field.firstMissingLine !== undefined)
     parts.push(`missing in ${counted(examples - field.count, 'row')} (first: line ${field.firstMissingLine})`);
+  if (field.fillRate !== undefined && field.fillRate < 1) parts.push(`filled in ${percent(field.fillRate)} of the rows`);
   if (field.emptyCount > 0) parts.push(`empty in ${counted(field.emptyCount, 'row')}`);
   if (field.distinct !== undefined && field.distinct.length <= field.count / 2) {
     const shown = field.distinct.slice(0, MAX_LABELS_SHOWN).map(({ value, count }) => `${excerpt(value)} ×${number(count)}`);
@@ -102,6 +103,12 @@ function describePlace(place: ProblemPlace): string {
 
 function counted(count: number, noun: string): string {
   return `${number(count)} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+/** Never 100 % of what is not all, never 0 % of what is some. */
+function percent(share: number): string {
+  const percent = share * 100;
+  return `${share > 0 && percent < 0.1 ? '< 0.1' : Math.floor(percent * 10) / 10} %`;
 }
 
 function number(value: number): string {

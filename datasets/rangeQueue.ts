@@ -9,7 +9,7 @@ const RANGE_BYTES = 8 * 1024 * 1024;
 /** Bytes of the file in a part. */
 const PART_BYTES = 32 * 1024 * 1024;
 /** Of the saved parts. Another version reads the file again. */
-const PART_VERSION = 1;
+const PART_VERSION = 2;
 
 export interface ValidateProgress {
   bytes: number;

@@ -1,6 +1,7 @@
 /** What validation learns from one byte range of a file, as plain data: it crosses threads, and is stored so that a validation can go on. */
 import type { JsonType } from '../schemas/validationReport.js';
 import type { ByteRange } from './blocks.js';
+import { LENGTH_BUCKETS } from './lengths.js';
 import type { ProblemTally } from './problems.js';
 
 /** Different fields that are told apart; a dataset with more is not made of rows. */
@@ -48,6 +49,8 @@ export interface RangeTally {
   minCharacters: number;
   maxCharacters: number;
   longestLine: number;
+  /** Rows by their characters: see `lengths.ts`. */
+  lengthBuckets: Uint32Array;
   /** For each example `WORDS_PER_HASH` words: its hash in two, its line, and where it begins, counted from the range's start. */
   hashes: Uint32Array;
   problems: ProblemTally;
@@ -75,6 +78,7 @@ export function emptyTally(range: ByteRange): RangeTally {
     minCharacters: Infinity,
     maxCharacters: 0,
     longestLine: 0,
+    lengthBuckets: new Uint32Array(LENGTH_BUCKETS),
     hashes: new Uint32Array(0),
     problems: new Map(),
   };

@@ -9,6 +9,7 @@ import {
   type ValidationReport,
 } from '../schemas/validationReport.js';
 import { HashSet } from './hashSet.js';
+import { lengthPercentile } from './lengths.js';
 import { addProblem, excerpt, MAX_PLACES, PROBLEMS, type Finding, type ProblemCode, type ProblemTally } from './problems.js';
 import { emptyTally, MAX_DISTINCT, MAX_FIELDS, WORDS_PER_HASH, type FieldTally, type RangeTally, type RowShape } from './rangeTally.js';
 
@@ -48,6 +49,7 @@ export function addRange(file: FileTally, range: RangeTally): void {
   total.minCharacters = Math.min(total.minCharacters, range.minCharacters);
   total.maxTurns = Math.max(total.maxTurns, range.maxTurns);
   for (const sum of SUMS) total[sum] += range[sum];
+  for (const [bucket, rows] of range.lengthBuckets.entries()) total.lengthBuckets[bucket]! += rows;
   total.hasMoreFields ||= range.hasMoreFields;
   if (range.rowOverLimit !== undefined) total.rowOverLimit = moveBy(before)(range.rowOverLimit);
 }
@@ -140,8 +142,10 @@ export function finishReport(file: FileTally, { sizeBytes, sha256 }: FileFacts):
     };
   }
   if (total.examples > 0) {
-    const mean = total.characters / total.examples;
-    report.lengths = { min: total.minCharacters, mean, max: total.maxCharacters, longestLine: total.longestLine };
+    const { examples, minCharacters: min, maxCharacters: max } = total;
+    const percentile = (share: number) => Math.min(max, Math.max(min, lengthPercentile(total.lengthBuckets, examples, share)));
+    const mean = total.characters / examples;
+    report.lengths = { min, mean, p50: percentile(0.5), p95: percentile(0.95), max, longestLine: total.longestLine };
   }
   return report;
 }
@@ -250,6 +254,7 @@ function reportField(name: string, field: FieldTally, examples: number): FieldRe
   return {
     name,
     count: field.count,
+    fillRate: (field.count - field.emptyCount - (field.types.null ?? 0)) / examples,
     types: field.types,
     firstLines: field.firstLines,
     firstMissingLine: field.count < examples ? field.firstMissingLine : undefined,

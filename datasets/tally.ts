@@ -12,6 +12,7 @@ import { checkJson, type JsonRow } from './checkJson.js';
 import { checkConversation, contentLength } from './checkRow.js';
 import { checkUtf8 } from './checkUtf8.js';
 import { hashBytes } from './hashBytes.js';
+import { lengthBucket } from './lengths.js';
 import { addProblem, excerpt, MAX_PLACES, type Finding } from './problems.js';
 import {
   emptyField,
@@ -297,6 +298,7 @@ function countTurns(tally: RangeTally, turns: number): void {
 
 function countCharacters(tally: RangeTally, characters: number): void {
   tally.characters += characters;
+  tally.lengthBuckets[lengthBucket(characters)]!++;
   if (characters < tally.minCharacters) tally.minCharacters = characters;
   if (characters > tally.maxCharacters || tally.longestLine === 0) {
     tally.maxCharacters = characters;

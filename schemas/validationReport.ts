@@ -47,6 +47,8 @@ export const FieldReport = Type.Object({
   name: Type.String(),
   /** Rows that have it. */
   count: Count,
+  /** Share of all rows in which it is there, not null and not the empty string: 0 to 1. Older reports have none. */
+  fillRate: Type.Optional(Type.Number({ minimum: 0, maximum: 1 })),
   /** Rows by the type of the value. */
   types: Type.Partial(Type.Record(JsonType, Count)),
   /** First line of each type. */
@@ -127,8 +129,10 @@ export const ValidationReport = Type.Object({
       rowsWithWeights: Count,
     }),
   ),
-  /** Characters (UTF-16 code units) of a row's text: its messages' content, or else its top-level strings. */
-  lengths: Type.Optional(Type.Object({ min: Count, mean: Type.Number(), max: Count, longestLine: Line })),
+  /** Characters (UTF-16 code units) of a row's text: its messages' content, or else its top-level strings. The percentiles are within 3 %; older reports have none. */
+  lengths: Type.Optional(
+    Type.Object({ min: Count, mean: Type.Number(), p50: Type.Optional(Count), p95: Type.Optional(Count), max: Count, longestLine: Line }),
+  ),
   tokens: Type.Optional(TokenReport),
   /** Rows that repeat an earlier row byte for byte. */
   duplicates: Count,

@@ -1,4 +1,5 @@
 import { connect } from 'node:net';
+import { gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { call, freshId, ok, stack, toJsonl, until, uploadDataset, type Json } from '../../temper.js';
 
@@ -54,6 +55,20 @@ describe('a direct upload', () => {
     expect(reasonOf(await call('GET', `datasets/${id}:getDownloadEndpoint`))).toBe('DATASET_NOT_READY');
     expect((await upload(id, formOf([ROWS, 'data.jsonl']))).status).toBe(200);
     await until('the second upload to be READY', async () => (await ok('GET', `datasets/${id}`))['state'] === 'READY');
+  });
+
+  it('that is compressed is stored as the rows in it', async () => {
+    const id = await create('gzip');
+    const form = new FormData();
+    form.append('file', new Blob([gzipSync(ROWS)]), 'rows.jsonl.gz');
+    expect((await upload(id, form)).status).toBe(200);
+    const dataset = await until('READY', async () => {
+      const found = await ok('GET', `datasets/${id}`);
+      return found['state'] === 'READY' && found;
+    });
+    expect(dataset).toMatchObject({ exampleCount: '2', sizeBytes: String(ROWS.length), status: { code: 'OK', message: '' } });
+    const { filenameToSignedUrls } = await ok('GET', `datasets/${id}:getDownloadEndpoint`);
+    expect(await (await fetch(filenameToSignedUrls['rows.jsonl'])).text()).toBe(ROWS);
   });
 
   it.each([

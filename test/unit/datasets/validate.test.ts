@@ -117,12 +117,13 @@ describe('the report counts', () => {
       format: 'FORMAT_UNSPECIFIED',
       examples: 3,
       lines: 3,
-      lengths: { min: 0, mean: 4 / 3, max: 2, longestLine: 1 },
+      lengths: { min: 0, mean: 4 / 3, p50: 2, p95: 2, max: 2, longestLine: 1 },
     });
     expect(fields).toEqual([
       {
         name: 't',
         count: 3,
+        fillRate: 2 / 3,
         types: { string: 3 },
         firstLines: { string: 1 },
         emptyCount: 1,
@@ -135,12 +136,22 @@ describe('the report counts', () => {
       {
         name: 'n',
         count: 3,
+        fillRate: 2 / 3,
         types: { integer: 1, number: 1, null: 1 },
         firstLines: { integer: 1, number: 2, null: 3 },
         firstNonStringLine: 1,
         emptyCount: 0,
       },
-      { name: 'x', count: 1, types: { array: 1 }, firstLines: { array: 3 }, firstMissingLine: 1, firstNonStringLine: 3, emptyCount: 0 },
+      {
+        name: 'x',
+        count: 1,
+        fillRate: 1 / 3,
+        types: { array: 1 },
+        firstLines: { array: 3 },
+        firstMissingLine: 1,
+        firstNonStringLine: 3,
+        emptyCount: 0,
+      },
     ]);
   });
 
@@ -163,7 +174,21 @@ describe('the report counts', () => {
       rowsWithTools: 1,
       rowsWithWeights: 1,
     });
-    expect(lengths).toEqual({ min: 2, mean: 13 / 3, max: 7, longestLine: 2 });
+    expect(lengths).toEqual({ min: 2, mean: 13 / 3, p50: 4, p95: 7, max: 7, longestLine: 2 });
+  });
+
+  test('percentiles of lengths within 3 %, and how much of a field is filled', () => {
+    const texts = Array.from({ length: 1000 }, (_, index) => ({
+      text: 'x'.repeat(index * 7),
+      note: [null, '', 'n', undefined][index % 4],
+    }));
+    const { lengths, fields } = report(jsonl(...texts));
+    for (const [found, exact] of [
+      [lengths?.p50, 499 * 7],
+      [lengths?.p95, 949 * 7],
+    ])
+      expect(Math.abs(found! - exact!)).toBeLessThanOrEqual(exact! * 0.03);
+    expect(fields.map(({ fillRate }) => fillRate)).toEqual([0.999, 0.25]);
   });
 
   test('prompt and completion rows', () => {
@@ -218,7 +243,7 @@ describe('ranges and threads', () => {
   });
 
   test('threads give that report too, in plain JSON of the published schema', async () => {
-    const content = `\ufeff${rows.join('\n')}\n`.repeat(600);
+    const content = `\ufeff${rows.join('\n')}\n${`${chat}\n`.repeat(90_000)}${rows.join('\n')}`;
     const large = write(content);
     const found = await validateFile(large, { threads: 2 });
     expect(found.sizeBytes).toBeGreaterThan(8 * 1024 * 1024); // a range
@@ -257,13 +282,13 @@ describe('ranges and threads', () => {
 
   test('goes on after the parts that were saved, and reads none of them again', async () => {
     const row = (index: number) => JSON.stringify(conversation(`${'some words '.repeat(50)}${index}`, 'Hello'.repeat(80)));
-    const rows = `${Array.from({ length: 31_000 }, (_, index) => row(index)).join('\n')}\n`;
+    const rows = `${Array.from({ length: 33_000 }, (_, index) => row(index)).join('\n')}\n`;
     const file = write(rows);
     appendFileSync(file, `{"messages":7}\n${rows}`);
     const parts: ValidatedPart[] = [];
     const options = { sha256: 'known', onPart: async (part: ValidatedPart) => void parts.push(part) };
     const whole = await validateFile(file, options);
-    expect([whole.valid, whole.duplicates, parts.length]).toEqual([false, 31_000, 2]);
+    expect([whole.valid, whole.duplicates, parts.length]).toEqual([false, 33_000, 2]);
 
     // Where it was read already, it is damaged now: a validation that read it again would see that.
     const [first, second] = parts as [ValidatedPart, ValidatedPart];
