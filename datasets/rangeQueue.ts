@@ -7,7 +7,7 @@ import type { RangeTask } from './validateThread.js';
 /** Bytes a thread reads before it reports: small enough for steady progress, large enough that adding up costs nothing. */
 const RANGE_BYTES = 8 * 1024 * 1024;
 /** Bytes of the file in a part. */
-const PART_BYTES = 32 * 1024 * 1024;
+const PART_BYTES = 16 * 1024 * 1024;
 /** Of the saved parts. Another version reads the file again. */
 const PART_VERSION = 2;
 

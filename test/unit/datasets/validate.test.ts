@@ -243,7 +243,7 @@ describe('ranges and threads', () => {
   });
 
   test('threads give that report too, in plain JSON of the published schema', async () => {
-    const content = `\ufeff${rows.join('\n')}\n${`${chat}\n`.repeat(90_000)}${rows.join('\n')}`;
+    const content = `\ufeff${rows.join('\n')}\n${`${chat}\n`.repeat(110_000)}${rows.join('\n')}`;
     const large = write(content);
     const found = await validateFile(large, { threads: 2 });
     expect(found.sizeBytes).toBeGreaterThan(8 * 1024 * 1024); // a range
@@ -282,13 +282,13 @@ describe('ranges and threads', () => {
 
   test('goes on after the parts that were saved, and reads none of them again', async () => {
     const row = (index: number) => JSON.stringify(conversation(`${'some words '.repeat(50)}${index}`, 'Hello'.repeat(80)));
-    const rows = `${Array.from({ length: 33_000 }, (_, index) => row(index)).join('\n')}\n`;
+    const rows = `${Array.from({ length: 16_500 }, (_, index) => row(index)).join('\n')}\n`;
     const file = write(rows);
     appendFileSync(file, `{"messages":7}\n${rows}`);
     const parts: ValidatedPart[] = [];
     const options = { sha256: 'known', onPart: async (part: ValidatedPart) => void parts.push(part) };
     const whole = await validateFile(file, options);
-    expect([whole.valid, whole.duplicates, parts.length]).toEqual([false, 33_000, 2]);
+    expect([whole.valid, whole.duplicates, parts.length]).toEqual([false, 16_500, 2]);
 
     // Where it was read already, it is damaged now: a validation that read it again would see that.
     const [first, second] = parts as [ValidatedPart, ValidatedPart];
