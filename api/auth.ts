@@ -33,6 +33,9 @@ declare module 'fastify' {
 /** The accounts whose base models everyone may read. */
 export const CATALOGUE_ACCOUNTS: readonly string[] = ['fireworks', 'temper'];
 
+/** Where people read the reference: as public as the document that it shows. */
+export const REFERENCE_PATH = '/docs';
+
 /** An API key has no dots; a signed token is three parts with one between each. */
 const SIGNED_TOKEN = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
@@ -41,6 +44,7 @@ export function requireKeys(server: FastifyInstance, { database, config }: ApiDe
   server.decorateRequest('caller', null as unknown as Caller);
   server.decorateRequest('isManaged', false);
   server.addHook('onRoute', (route) => {
+    if (route.url === REFERENCE_PATH || route.url.startsWith(`${REFERENCE_PATH}/`)) route.config = { access: 'public', ...route.config };
     if (!route.config?.access) throw new Error(`The route ${String(route.method)} ${route.url} declares no access.`);
   });
   server.addHook('onRequest', async (request, reply) => {

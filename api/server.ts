@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import multipart from '@fastify/multipart';
 import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
 import type { Client } from '@temporalio/client';
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { TSchema } from 'typebox';
@@ -18,7 +19,7 @@ import { accountRoutes } from './accounts.js';
 import { aliasRoutes } from './aliases.js';
 import { apiKeyRoutes } from './apiKeys.js';
 import { auditRoutes, recordRequests } from './audit.js';
-import { describeAccess, requireKeys } from './auth.js';
+import { describeAccess, REFERENCE_PATH, requireKeys } from './auth.js';
 import { compileReader, parseJsonBody } from './body.js';
 import { answerBrokenRequest, httpOptions, limitBodyTime, REQUEST_TIMEOUT_MS, type Patience } from './connections.js';
 import { datasetRoutes } from './datasets.js';
@@ -145,6 +146,12 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
     }),
   });
   await server.register(multipart, { throwFileSizeLimit: true });
+  // The reference for people; without its own validation, which would send the document to another server.
+  await server.register(swaggerUi, {
+    routePrefix: REFERENCE_PATH,
+    uiConfig: { docExpansion: 'none', validatorUrl: null, defaultModelsExpandDepth: 0 },
+    staticCSP: true,
+  });
   server.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, async () => server.swagger());
   healthRoutes(server, dependencies);
   accountRoutes(server, dependencies);

@@ -3,6 +3,7 @@
  * removed meanwhile shift nothing. Filter and order come as SQL expressions that the caller built from declared fields.
  */
 import { sql, type RawBuilder, type Selectable } from 'kysely';
+import { countRows } from './counts.js';
 import type { Database, Tables } from './database.js';
 
 export type ListedTable =
@@ -39,7 +40,7 @@ export interface PageRequest {
 
 export interface Page<Row> {
   rows: Row[];
-  /** Rows that match, on all pages. */
+  /** Rows that match, on all pages; of a long list it may be a second old. */
   total: number;
   /** `after` of the next page; null when this is the last. */
   next: string[] | null;
@@ -62,10 +63,14 @@ export async function listPage<T extends ListedTable>(
     select *, array[${cursor}] as page_cursor from ${source}
     where ${matches} and ${request.after ? isAfter(request.order, request.after) : sql`true`}
     order by ${order} limit ${request.limit + 1}`.execute(database);
-  const count = await sql<{ total: number }>`select count(*) as total from ${source} where ${matches}`.execute(database);
   const rows = page.rows.slice(0, request.limit);
   const next = page.rows.length > request.limit ? (rows.at(-1)?.page_cursor ?? null) : null;
-  return { rows, total: count.rows[0]?.total ?? 0, next };
+  // A list that ends on its first page has been counted by reading it.
+  const isAll = !request.after && next === null;
+  const total = isAll
+    ? rows.length
+    : await countRows(database, sql<{ total: number }>`select count(*) as total from ${source} where ${matches}`);
+  return { rows, total, next };
 }
 
 /** (a > x) or (a = x and b > y) or …: the row-wise comparison that SQL has only for one direction. */
