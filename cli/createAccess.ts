@@ -5,7 +5,7 @@ import { UsageError } from './failures.js';
 import { idOf, plainText } from './format.js';
 import { isId, resourceName } from '../schemas/names.js';
 import { ROLES } from '../schemas/roles.js';
-import { ACCOUNT, API_KEY, collectionPath, SECRET, USER } from './resources.js';
+import { ACCOUNT, API_KEY, collectionPath, SECRET, USER, WEBHOOK } from './resources.js';
 import { readSecretValue } from './secretValue.js';
 import { openSession, printRequest, printResource, type Session } from './session.js';
 
@@ -62,6 +62,27 @@ export function defineCreateSecret(command: Command): void {
       await create(session, { method: 'POST', path: await collectionPath(session, SECRET), body }, (secret) => [
         idOf(secret.name),
         `Stored ${plainText(secret.name)}`,
+      ]);
+    });
+}
+
+export function defineCreateWebhook(command: Command): void {
+  command
+    .description('Have an address told of what happens; its signing secret is shown once')
+    .argument('[id]', 'ID of the webhook (default: made)')
+    .requiredOption('--url <url>', 'where to POST, as in https://example.com/hooks')
+    .requiredOption('--event-types <types>', 'what to tell, parted by commas, as in fine_tuning.job.succeeded,fine_tuning.job.failed')
+    .option('--display-name <name>', 'name for people')
+    .addHelpText('after', '\nExample:\n  temper create webhook --url https://example.com/hooks --event-types fine_tuning.job.succeeded')
+    .action(async (id: string | undefined, options: { url: string; eventTypes: string; displayName?: string }, self: Command) => {
+      const session = openSession(self);
+      const { url, displayName } = options;
+      const eventTypes = options.eventTypes.split(',').map((type) => type.trim());
+      const body = { url, eventTypes, displayName, ...(id === undefined ? {} : { webhookId: requireId(id, 'a webhook') }) };
+      await create(session, { method: 'POST', path: await collectionPath(session, WEBHOOK), body }, (webhook) => [
+        idOf(webhook.name),
+        `Created ${plainText(webhook.name)}` +
+          (webhook.secret ? `, which signs with\n\n  ${plainText(webhook.secret)}\n\nKeep it now: it is not shown again.` : ''),
       ]);
     });
 }

@@ -173,6 +173,29 @@ export const SECRET: ResourceType = {
   ],
 };
 
+export const WEBHOOK: ResourceType = {
+  noun: 'webhook',
+  aliases: ['webhooks'],
+  collection: 'webhooks',
+  columns: [
+    ['ID', id],
+    ['STATE', stateOf],
+    ['URL', text('url')],
+    ['CREATED', shortTime('createTime')],
+    ['DISPLAY NAME', text('displayName')],
+  ],
+  fields: (webhook) => [
+    ['Name', text('name')(webhook)],
+    ['Display name', text('displayName')(webhook)],
+    ['URL', text('url')(webhook)],
+    ['Told of', Array.isArray(webhook.eventTypes) ? (webhook.eventTypes as string[]).map(plainText).join(', ') : ''],
+    ['State', stateOf(webhook)],
+    ['Problem', text('disabledReason')(webhook)],
+    ['Secret', text('secretHint')(webhook)],
+    ['Created', time('createTime')(webhook)],
+  ],
+};
+
 export const QUOTA: ResourceType = {
   noun: 'quota',
   aliases: ['quotas'],

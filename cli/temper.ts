@@ -5,7 +5,7 @@
  */
 import { Command, CommanderError, Option } from 'commander';
 import { defineRollback, defineUpdateAlias } from './aliases.js';
-import { defineCreateAccount, defineCreateApiKey, defineCreateSecret, defineCreateUser } from './createAccess.js';
+import { defineCreateAccount, defineCreateApiKey, defineCreateSecret, defineCreateUser, defineCreateWebhook } from './createAccess.js';
 import { defineComplete, defineCompletion } from './completion.js';
 import { defineCreateDataset } from './createDataset.js';
 import { defineCreateJob } from './createJob.js';
@@ -32,6 +32,7 @@ import {
   SECRET,
   SWEEP,
   USER,
+  WEBHOOK,
   type ResourceType,
 } from './resources.js';
 import { defineBackfill, defineCreateSchedule, defineRunVerb, defineScheduleVerb, defineUpdateSchedule } from './schedules.js';
@@ -40,7 +41,7 @@ import { defineSteering, STEERING } from './steer.js';
 import { defineUpdate, UPDATABLE } from './update.js';
 import { defineValidate } from './validate.js';
 
-const TYPES = [DATASET, JOB, MODEL, USER, API_KEY, SECRET, QUOTA, AUDIT_EVENT, ACCOUNT, SCHEDULE, RUN, SWEEP, ALIAS];
+const TYPES = [DATASET, JOB, MODEL, USER, API_KEY, SECRET, WEBHOOK, QUOTA, AUDIT_EVENT, ACCOUNT, SCHEDULE, RUN, SWEEP, ALIAS];
 /** Always there, or history: not made and removed one by one from here. */
 const LASTING = [QUOTA, AUDIT_EVENT, ACCOUNT, RUN, SWEEP];
 
@@ -74,6 +75,7 @@ const ACTIONS: [verb: Verb, type: ResourceType, define: Define][] = [
   ['create', USER, defineCreateUser],
   ['create', API_KEY, defineCreateApiKey],
   ['create', SECRET, defineCreateSecret],
+  ['create', WEBHOOK, defineCreateWebhook],
   ['create', ACCOUNT, defineCreateAccount],
   ['create', SCHEDULE, defineCreateSchedule],
   ...TYPES.filter((type) => type !== API_KEY).map((type): [Verb, ResourceType, Define] => [

@@ -1,6 +1,7 @@
 /** Uploads that arrive in parts: each part an object of its own until all are joined. */
 import { sql, type Selectable } from 'kysely';
 import type { Database, UploadPartsTable, UploadsTable } from './database.js';
+import { lockUsage, quotaExceeded, readQuota, readUsage } from './quotas.js';
 
 export type UploadRecord = Selectable<UploadsTable>;
 export type UploadPartRecord = Selectable<UploadPartsTable>;
@@ -39,7 +40,10 @@ export function findUpload(database: Database, accountId: string, id: string): P
   return database.selectFrom('uploads').selectAll().where('account_id', '=', accountId).where('id', '=', id).executeTakeFirst();
 }
 
-/** 'closed' when the upload is no longer open; 'full' when its parts would be more than `maxBytes` together. */
+/**
+ * 'closed' when the upload is no longer open; 'full' when its parts would be more than `maxBytes` together.
+ * @throws TemperError QUOTA_EXCEEDED when the account would have more stored than it may
+ */
 export function addPart(
   database: Database,
   part: { id: string; uploadId: string; key: string; sizeBytes: number; sha256: string },
@@ -48,7 +52,7 @@ export function addPart(
   return database.transaction().execute(async (transaction) => {
     const open = await transaction
       .selectFrom('uploads')
-      .select('id')
+      .select('account_id')
       .where('id', '=', part.uploadId)
       .where('state', '=', 'pending')
       .forUpdate()
@@ -60,12 +64,30 @@ export function addPart(
       .where('upload_id', '=', part.uploadId)
       .executeTakeFirstOrThrow();
     if (stored.sizeBytes + part.sizeBytes > maxBytes) return 'full';
-    return transaction
+    const added = await transaction
       .insertInto('upload_parts')
       .values({ id: part.id, upload_id: part.uploadId, key: part.key, size_bytes: part.sizeBytes, sha256: part.sha256 })
       .returningAll()
       .executeTakeFirstOrThrow();
+    await requireRoom(transaction, open.account_id);
+    return added;
   });
+}
+
+/** Parts count beside what is stored until they are joined: then the file does. */
+async function requireRoom(transaction: Database, accountId: string): Promise<void> {
+  await lockUsage(transaction, accountId);
+  const { value } = await readQuota(transaction, accountId, 'stored-bytes');
+  const stored = (await readUsage(transaction, accountId, 'stored-bytes')) ?? 0;
+  const parts = await transaction
+    .selectFrom('upload_parts')
+    .innerJoin('uploads', 'uploads.id', 'upload_parts.upload_id')
+    .select(sql<number>`coalesce(sum(upload_parts.size_bytes), 0)::int8`.as('sizeBytes'))
+    .where('uploads.account_id', '=', accountId)
+    .where('uploads.state', '=', 'pending')
+    .executeTakeFirstOrThrow();
+  const usage = stored + parts.sizeBytes;
+  if (usage > value) throw quotaExceeded(accountId, 'stored-bytes', `${usage} bytes where ${value} are allowed`);
 }
 
 export function listParts(database: Database, uploadId: string): Promise<UploadPartRecord[]> {

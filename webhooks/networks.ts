@@ -52,7 +52,7 @@ function isPublic(address: string): boolean {
   return matches(globalUnicast, address) && !matches(special, address);
 }
 
-/** IPv4 addresses in IPv6's clothes (`::ffff:10.0.0.1`) are what they stand for: Node's lists know them as such. */
+/** In a list of IPv4 networks, Node finds IPv4 addresses in IPv6's clothes, too (`::ffff:10.0.0.1`). */
 function matches(list: BlockList, address: string): boolean {
   return list.check(address, isIPv4(address) ? 'ipv4' : 'ipv6');
 }

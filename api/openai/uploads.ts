@@ -59,7 +59,12 @@ export function uploadRoutes(server: FastifyInstance, dependencies: ApiDependenc
         const id = `part_${randomBytes(16).toString('hex')}`;
         const key = `${partsPrefix(upload)}${id}`;
         await objects.putFile(key, file, { digest });
-        const part = await addPart(database, { id, uploadId: upload.id, key, ...digest }, MAX_MULTIPART_UPLOAD_BYTES);
+        const part = await addPart(database, { id, uploadId: upload.id, key, ...digest }, MAX_MULTIPART_UPLOAD_BYTES).catch(
+          async (error: unknown) => {
+            await objects.removePrefix(key);
+            throw error;
+          },
+        );
         if (typeof part !== 'string') return viewPart(part);
         await objects.removePrefix(key);
         if (part === 'full') throw fieldError('BODY_TOO_LARGE', 'data', 'The parts of this upload are more than 8 GiB together.');

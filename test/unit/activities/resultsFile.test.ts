@@ -1,0 +1,16 @@
+import { expect, it } from 'vitest';
+import { resultsText } from '../../../activities/resultsFile.js';
+
+const evaluation = { metric: 'perplexity', base: 20, tuned: Math.E, examples: 2, reportKey: '', trainerSeconds: 0 } as const;
+
+it("has OpenAI's columns, and the loss on the validation rows at the last step", () => {
+  const metrics = [
+    { step: 1, loss: 2.5 },
+    { step: 2, loss: 1 / 3 },
+  ];
+  expect(resultsText(metrics, evaluation)).toBe(
+    'step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n1,2.500000,,,\n2,0.333333,,1.000000,\n',
+  );
+  expect(resultsText(metrics, null)).toMatch(/2,0\.333333,,,\n$/);
+  expect(resultsText([], null)).toBe('step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n');
+});
