@@ -8,6 +8,9 @@ export const WEBHOOK_EVENT_TYPES = [
   'fine_tuning.job.cancelled',
   'dataset.ready',
   'dataset.invalid',
+  'retraining.run.completed',
+  'retraining.run.failed',
+  'retraining.run.awaiting_approval',
 ] as const;
 export type WebhookEventType = (typeof WEBHOOK_EVENT_TYPES)[number];
 

@@ -4,7 +4,9 @@ import type { Failure } from '../schemas/activities.js';
 import { SKIPPED_RUNS_KEPT } from '../schemas/limits.js';
 import type { PromotionOutcome, RunJobResult } from '../schemas/retraining.js';
 import type { Retraining, RunState } from '../schemas/schedule.js';
+import type { WebhookEventType } from '../schemas/webhook.js';
 import type { Database, DatasetPart, RetrainingRunsTable } from './database.js';
+import { appendWebhookEvent } from './webhooks.js';
 
 export type RunRecord = Selectable<RetrainingRunsTable>;
 
@@ -153,6 +155,14 @@ export async function recordRunJob(database: Database, uid: string, result: RunJ
   });
 }
 
+/** Which states of a run are told to webhooks. */
+const RUN_EVENTS: Partial<Record<RunState, WebhookEventType>> = {
+  COMPLETED: 'retraining.run.completed',
+  FAILED: 'retraining.run.failed',
+  AWAITING_APPROVAL: 'retraining.run.awaiting_approval',
+};
+
+/** A run that has ended stays as it ended. */
 export async function recordRunState(
   database: Database,
   uid: string,
@@ -161,19 +171,25 @@ export async function recordRunState(
   more: { promotion?: PromotionOutcome; failure?: Failure } = {},
 ): Promise<void> {
   const ended = state !== 'RUNNING' && state !== 'AWAITING_APPROVAL';
-  await database
-    .updateTable('retraining_runs')
-    .set({
-      state,
-      reason,
-      update_time: sql`now()`,
-      ...(more.promotion ? { promotion: JSON.stringify(more.promotion) } : {}),
-      ...(more.failure ? { failure: JSON.stringify(more.failure) } : {}),
-      ...(ended ? { end_time: sql<Date>`coalesce(end_time, now())` } : {}),
-    })
-    .where('uid', '=', uid)
-    .where('end_time', 'is', null)
-    .execute();
+  await database.transaction().execute(async (transaction) => {
+    const run = await transaction
+      .updateTable('retraining_runs')
+      .set({
+        state,
+        reason,
+        update_time: sql`now()`,
+        ...(more.promotion ? { promotion: JSON.stringify(more.promotion) } : {}),
+        ...(more.failure ? { failure: JSON.stringify(more.failure) } : {}),
+        ...(ended ? { end_time: sql<Date>`now()` } : {}),
+      })
+      .where('uid', '=', uid)
+      .where('end_time', 'is', null)
+      .returning(['account_id', 'id'])
+      .executeTakeFirst();
+    const type = RUN_EVENTS[state];
+    if (run && type)
+      await appendWebhookEvent(transaction, { accountId: run.account_id, key: `run/${uid}/${state}`, type, data: { id: run.id } });
+  });
 }
 
 /** Forgets skipped runs of a schedule but the latest: a schedule of every minute would otherwise leave half a million rows a year. */
