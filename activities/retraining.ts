@@ -13,7 +13,9 @@ import { findJob } from '../stores/jobs.js';
 import { findModel } from '../stores/models.js';
 import { forgetParts, insertRun, pruneSkippedRuns, recordRunJob, recordRunState, type RunRecord } from '../stores/retrainingRuns.js';
 import { findScheduleByUid } from '../stores/schedules.js';
+import { deleteSecret } from '../stores/secrets.js';
 import { requireRun } from './retrainingData.js';
+import { wandbSecretId } from './retrainingJobs.js';
 
 export function makeRetraining({ database }: { database: Database }): RetrainingRecordActivities {
   return {
@@ -89,6 +91,7 @@ export function makeRetraining({ database }: { database: Database }): Retraining
       // Only where later runs ask which objects are new, and only of those that were trained on.
       if (run.retraining.data.s3Import?.objects !== 'NEW' || state !== 'COMPLETED') await forgetParts(database, runUid);
       if (run.schedule_uid && state === 'SKIPPED') await pruneSkippedRuns(database, run.schedule_uid);
+      if (!run.schedule_uid) await deleteSecret(database, run.account_id, wandbSecretId(run.uid));
     },
   };
 }

@@ -28,6 +28,7 @@ import {
   backfillSchedule,
   describeSchedule,
   isRunning,
+  onSchedule,
   pauseSchedule,
   removeSchedule,
   scheduleName,
@@ -125,8 +126,7 @@ export function scheduleRoutes(server: FastifyInstance, dependencies: ApiDepende
       { config: write, schema: { params: SchedulePath, body, response: { 200: Schedule } } },
       async (request) => {
         const schedule = await requireSchedule(dependencies, request.params);
-        if (schedule.applied_version === 0) await applySchedule(temporal, database, schedule);
-        await act(schedule, request.body as Body, request.caller.email);
+        await onSchedule(temporal, database, schedule, () => act(schedule, request.body as Body, request.caller.email));
         return view(schedule);
       },
     );
@@ -195,8 +195,9 @@ async function changeSchedule(dependencies: ApiDependencies, request: FastifyReq
   const { database, temporal, config } = dependencies;
   const schedule = await requireSchedule(dependencies, request.params);
   const { account_id: accountId, uid } = schedule;
-  const changes = readChanges<Schedule, 'displayName' | 'retraining' | keyof Timing>(request, Schedule, {
+  const changes = readChanges<Schedule, 'displayName' | 'retraining' | 'paused' | keyof Timing>(request, Schedule, {
     displayName: '',
+    paused: false,
     retraining: NOT_CLEARABLE,
     cron: undefined,
     timeZone: undefined,
@@ -205,7 +206,7 @@ async function changeSchedule(dependencies: ApiDependencies, request: FastifyReq
     catchupWindow: undefined,
     jitter: undefined,
   });
-  const { displayName, retraining: given, ...times } = changes;
+  const { displayName, retraining: given, paused, ...times } = changes;
   let timing: Timing | undefined;
   if (Object.keys(times).length > 0) {
     // A cron takes the place of an interval, and the other way round.
@@ -227,6 +228,11 @@ async function changeSchedule(dependencies: ApiDependencies, request: FastifyReq
     await applySchedule(temporal, database, changed).catch((error: Error) =>
       request.log.warn({ schedule: changed.id, cause: error.message }, 'schedule not applied yet'),
     );
+  }
+  if (paused !== undefined) {
+    const set = paused ? pauseSchedule : unpauseSchedule;
+    const note = (request.body as Schedule).note ?? `${paused ? 'Paused' : 'Unpaused'} by ${request.caller.email}`;
+    await onSchedule(temporal, database, changed, () => set(temporal, changed, note));
   }
   return changed;
 }

@@ -27,6 +27,7 @@ import type { Database } from '../stores/database.js';
 import { markRunStarted, recordRunState, runsWithoutWorkflow, type RunRecord } from '../stores/retrainingRuns.js';
 import { deleteSchedule, markScheduleApplied, schedulesToApply, type ScheduleRecord } from '../stores/schedules.js';
 import { RETRAINING_WORKFLOW } from '../workflows/messages.js';
+import { isTemporalOutage } from './problems.js';
 
 const CALL_TIMEOUT_MS = 5_000;
 const UPDATE_TIMEOUT_MS = 25_000;
@@ -82,8 +83,20 @@ export async function describeSchedule(client: Client, schedule: ScheduleRecord)
   try {
     const { state, info } = await within(client, () => handle(client, schedule).describe());
     return { paused: state.paused, note: state.note ?? '', nextRunTimes: state.paused ? [] : info.nextActionTimes };
-  } catch {
-    return null;
+  } catch (error) {
+    if (error instanceof ScheduleNotFoundError || isTemporalOutage(error)) return null;
+    throw error;
+  }
+}
+
+/** Does something to Temporal's schedule; made first if Temporal was not told of it yet, or an operator deleted it there. */
+export async function onSchedule(client: Client, database: Database, schedule: ScheduleRecord, act: () => Promise<void>): Promise<void> {
+  try {
+    await act();
+  } catch (error) {
+    if (!(error instanceof ScheduleNotFoundError)) throw error;
+    await applySchedule(client, database, schedule);
+    await act();
   }
 }
 

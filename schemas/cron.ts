@@ -1,4 +1,7 @@
-/** Cron expressions of five fields (minute, hour, day of month, month, day of week), checked field by field before Temporal sees them. */
+/**
+ * Cron expressions of five fields (minute, hour, day of month, month, day of week), checked field by field before Temporal sees
+ * them. All five must match: unlike in classic cron, a day of the month and a day of the week narrow each other.
+ */
 
 interface CronField {
   name: string;
@@ -35,7 +38,7 @@ export function checkCron(text: string): string | null {
   }
   const [, , days, months] = values as [number[], number[], number[], number[], number[]];
   const everFires = months.some((month) => days.some((day) => day <= DAYS_OF_MONTH[month - 1]!));
-  if (!everFires && parts[4] === '*') return `no month that it names has a day ${days.join(' or ')}`;
+  if (!everFires) return `no month that it names has a day ${days.join(' or ')}`;
   return null;
 }
 
@@ -43,11 +46,11 @@ export function checkCron(text: string): string | null {
 function readField(text: string, field: CronField): number[] | string {
   const values = new Set<number>();
   for (const item of text.split(',')) {
-    const match = /^(\*|\?|[a-z0-9]+)(?:-([a-z0-9]+))?(?:\/(\d+))?$/i.exec(item);
+    const match = /^(\*|[a-z0-9]+)(?:-([a-z0-9]+))?(?:\/(\d+))?$/i.exec(item);
     if (!match)
       return `the ${field.name} "${item.slice(0, 20)}" cannot be read: use *, a number, a range such as 1-5, or a step such as */15`;
     const [, from, to, step] = match as unknown as [string, string, string | undefined, string | undefined];
-    const any = from === '*' || from === '?';
+    const any = from === '*';
     const first = any ? field.min : readValue(from, field);
     const last = to !== undefined ? readValue(to, field) : any || step !== undefined ? field.max : first;
     for (const [value, written] of [

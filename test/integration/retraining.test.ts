@@ -164,6 +164,20 @@ describe('retraining', { timeout: RUN_TIMEOUT_MS }, () => {
     expect(await call('GET', `schedules/${id}`)).toMatchObject({ status: 404 });
   });
 
+  it('takes no cron expression that Temporal would not', async () => {
+    for (const cron of ['*/15 8-18 * * mon-fri', '5 4 * JAN sun', '0 0 * * 7', '0/20 * * * *', '@daily', '0 0 29 2 *']) {
+      const made = await ok('POST', 'schedules', {
+        scheduleId: `${id}-x`,
+        cron,
+        paused: true,
+        retraining: { data: { dataset: 'd' }, fineTuning },
+      });
+      expect([cron, made['paused']]).toEqual([cron, true]);
+      expect([cron, (await ok('PATCH', `schedules/${id}-x`, { paused: false }))['nextRunTimes'].length]).toEqual([cron, 10]);
+      await ok('DELETE', `schedules/${id}-x`);
+    }
+  });
+
   const schedule = { scheduleId: 'never', cron: '0 2 * * *', retraining: { data: { dataset: 'd' }, fineTuning } };
   it.each([
     ['CRON_INVALID', 'cron', { ...schedule, cron: '0 25 * * *' }],
