@@ -2,6 +2,7 @@
 import { sql, type Selectable } from 'kysely';
 import type { ErrorDetail } from '../schemas/errors.js';
 import type { BaseModelDetails, Database, ModelFacts, ModelImport, ModelsTable, ModelUpload, PeftDetails, StoredFile } from './database.js';
+import { requireWithinQuota } from './quotas.js';
 
 export type ModelRecord = Selectable<ModelsTable>;
 
@@ -174,6 +175,7 @@ export function findModelByUid(database: Database, uid: string): Promise<ModelRe
 /**
  * Adds files to the upload of a model, in place of those with the same names; all in one step, so that two callers lose none.
  * @returns the upload as it is now; null when the model is READY by now
+ * @throws TemperError QUOTA_EXCEEDED when the account would have more stored than it may
  */
 export async function addUploadFiles(
   database: Database,
@@ -182,7 +184,12 @@ export async function addUploadFiles(
   files: ModelUpload['files'],
 ): Promise<ModelUpload | null> {
   return database.transaction().execute(async (transaction) => {
-    const row = await transaction.selectFrom('models').select(['upload', 'state']).where('uid', '=', uid).forUpdate().executeTakeFirst();
+    const row = await transaction
+      .selectFrom('models')
+      .select(['account_id', 'upload', 'state'])
+      .where('uid', '=', uid)
+      .forUpdate()
+      .executeTakeFirst();
     if (row?.state !== 'UPLOADING') return null;
     const names = new Set(files.map(({ name }) => name));
     const upload = { id: uploadId, files: [...(row.upload?.files ?? []).filter(({ name }) => !names.has(name)), ...files] };
@@ -191,6 +198,7 @@ export async function addUploadFiles(
       .set({ upload: JSON.stringify(upload), status_code: 'OK', status_message: '', status_details: '[]', update_time: sql`now()` })
       .where('uid', '=', uid)
       .execute();
+    await requireWithinQuota(transaction, row.account_id, 'stored-bytes', 'bytes');
     return upload;
   });
 }

@@ -129,7 +129,8 @@ async function sumStoredBytes(database: Database, accountId: string): Promise<nu
       from datasets where account_id = ${accountId}
     )::int8 + (
       select coalesce(sum((file ->> 'sizeBytes')::int8), 0)
-      from models, jsonb_array_elements(files) as file where account_id = ${accountId}
+      from models, jsonb_array_elements(case when state = 'READY' then files else coalesce(upload -> 'files', '[]') end) as file
+      where account_id = ${accountId}
     )::int8 as bytes`.execute(database);
   return rows[0]!.bytes;
 }

@@ -110,6 +110,11 @@ it('stored bytes count what is there and what is declared, and are refused beyon
   expect(await usage('stored-bytes')).toBe(ROWS.length + 10);
   await send('DELETE', 'datasets/more');
   expect(await usage('stored-bytes')).toBe(ROWS.length);
+  await send('POST', 'models', { modelId: 'own', model: { kind: 'HF_BASE_MODEL' } });
+  const files = (bytes: number) => ({ filenameToSize: { 'config.json': '4', 'model.safetensors': String(bytes) } });
+  expect((await send('POST', 'models/own:getUploadEndpoint', files(7))).status).toBe(429);
+  expect((await send('POST', 'models/own:getUploadEndpoint', files(6))).status).toBe(200);
+  await send('DELETE', 'models/own');
 });
 
 it('examples × epochs of a job', async () => {
