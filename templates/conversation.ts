@@ -17,7 +17,7 @@ import { TemplateError } from './jinja/errors.js';
 import { compileTemplate, type Template } from './jinja/template.js';
 import { UNKNOWN_TURN, checkContent } from './contentChecks.js';
 import type { ProblemCode, WarningCode } from './problems.js';
-import { nameReasoning } from './reasoning.js';
+import { normalizeMessage } from './messages.js';
 
 export type ChatSettings = {
   /** Jinja as `transformers` has it. */
@@ -51,7 +51,7 @@ export function makeConversationRenderer(chat: ChatSettings): (row: Record<strin
     const said = row['messages'] ?? asConversation(row);
     if (!isConversation(said)) return problem('MESSAGES_MISSING', 'no messages');
     const hidden = guard.hide({
-      messages: (said.some(hasParts) ? said.map(joinParts) : said).map(nameReasoning),
+      messages: (said.some(hasParts) ? said.map(joinParts) : said).map(normalizeMessage),
       tools: row['tools'] ?? null,
     });
     const { messages, tools } = hidden.value as { messages: Message[]; tools: unknown };
