@@ -17,6 +17,7 @@ import { exitCode, explain } from './failures.js';
 import { defineGet } from './get.js';
 import { defineSetApiKey, defineVersion, defineWhoami, programVersion } from './identity.js';
 import { defineList } from './list.js';
+import { definePreview } from './preview.js';
 import {
   ACCOUNT,
   ALIAS,
@@ -141,6 +142,7 @@ function buildProgram(): Command {
     }
   }
   defineValidate(program.command('validate'));
+  definePreview(program.command('preview'));
   defineWhoami(program.command('whoami'));
   defineSetApiKey(program.command('set-api-key'));
   defineSignIn(program.command('signin').alias('sign-in'));

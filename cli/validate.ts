@@ -4,19 +4,25 @@ import type { Command } from 'commander';
 import { checkTask, type DatasetTask, type TaskProblem } from '../datasets/checkTask.js';
 import { describeReport } from '../datasets/describeReport.js';
 import { compileFieldTemplate } from '../templates/fields.js';
+import type { TokenReport, ValidationReport } from '../schemas/validationReport.js';
+import { TokenizerUnsupported } from '../tokens/tokenizerRules.js';
 import { OperationError, UsageError } from './failures.js';
 import { formatCount } from './format.js';
 import { kindOf, SETTINGS, type JobSettings } from './jobSettings.js';
+import { requireFolder } from './modelFolder.js';
 import { print, printJson, type GlobalOptions } from './session.js';
 import { addSettingFlags, gatherSettings } from './settingFlags.js';
 import { openStatusLine } from './statusLine.js';
 import { withUnpacked } from './unpacked.js';
 import { transferProgress } from './upload.js';
 
+const TOKENS_DEADLINE_MS = 600_000;
+
 export function defineValidate(command: Command): void {
   command
     .description('Check a dataset file here, without a server; with settings, also whether a job can learn from it')
-    .argument('<file>', 'JSONL file, plain, gzip or zstd');
+    .argument('<file>', 'JSONL file, plain, gzip or zstd')
+    .option('--base-model <folder>', 'folder of a base model, whose tokenizer counts tokens');
   addSettingFlags(
     command,
     SETTINGS.filter((setting) => kindOf(setting.key)),
@@ -28,18 +34,31 @@ export function defineValidate(command: Command): void {
     )
     .action(async (path: string, _: unknown, self: Command) => {
       const { output, quiet = false } = self.optsWithGlobals<GlobalOptions>();
-      await validate(path, taskOf(gatherSettings(self)), { json: output === 'json', quiet });
+      const { baseModel } = self.opts<{ baseModel?: string }>();
+      await validate(path, taskOf(gatherSettings(self)), { json: output === 'json', quiet, baseModel });
     });
 }
 
-async function validate(path: string, task: DatasetTask | undefined, { json, quiet }: { json: boolean; quiet: boolean }): Promise<void> {
+interface Options {
+  json: boolean;
+  quiet: boolean;
+  baseModel?: string;
+}
+
+async function validate(path: string, task: DatasetTask | undefined, { json, quiet, baseModel }: Options): Promise<void> {
   requireFile(path);
+  const modelFolder = baseModel === undefined ? undefined : requireFolder(baseModel);
   const status = openStatusLine({ quiet });
   // Loaded here only: it brings more than all other commands together.
   const { validateUnpacked } = await import('../datasets/validate.js');
-  const report = await withUnpacked(path, (unpacked) => {
+  const report = await withUnpacked(path, async (unpacked) => {
     const show = transferProgress(status, `checking ${path}`, 'sizeBytes' in unpacked ? unpacked.sizeBytes : statSync(path).size);
-    return validateUnpacked(unpacked, { onProgress: ({ bytes }) => show(bytes) });
+    const made = await validateUnpacked(unpacked, { onProgress: ({ bytes }) => show(bytes) });
+    if (modelFolder !== undefined && made.valid && 'path' in unpacked) {
+      status.show('counting tokens');
+      made.tokens = await countTokens(modelFolder, unpacked.path, made);
+    }
+    return made;
   });
   status.clear();
   const problems = task && report.valid ? checkTask(report, task) : [];
@@ -54,6 +73,19 @@ async function validate(path: string, task: DatasetTask | undefined, { json, qui
     throw new OperationError(`${path} is not a valid dataset: ${formatCount(count)} ${count === 1 ? 'problem' : 'problems'}`);
   }
   if (errors.length > 0) throw new OperationError(`${path} is a valid dataset, but not for this job: ${errors[0]!.message}`);
+}
+
+async function countTokens(modelFolder: string, file: string, report: ValidationReport): Promise<TokenReport> {
+  const { countLengths } = await import('../tokens/countTokens.js');
+  const { readTokenizerSources } = await import('../preview/localJob.js');
+  const { lines, examples } = report;
+  try {
+    const counts = await countLengths(readTokenizerSources(modelFolder), { file, lines, examples }, { deadlineMs: TOKENS_DEADLINE_MS });
+    return { baseModel: modelFolder, counts };
+  } catch (error) {
+    if (!(error instanceof TokenizerUnsupported)) throw error;
+    return { baseModel: modelFolder, counts: { tokenCounts: 'UNAVAILABLE', reason: error.message } };
+  }
 }
 
 function describeTaskProblem({ code, message }: TaskProblem): string {
