@@ -40,6 +40,7 @@ import { answerList } from './listRequest.js';
 import { openPageToken, parsePageSize, sealPageToken } from './paging.js';
 import { compileReadMask } from './readMask.js';
 import type { ApiDependencies } from './server.js';
+import { NOT_CLEARABLE, readChanges, UpdateQuery } from './updateMask.js';
 import { runTrialDelivery } from './temporal.js';
 
 const WebhookPath = Type.Object({ account: Id(), id: Id() });
@@ -115,14 +116,27 @@ export function webhookRoutes(server: FastifyInstance, dependencies: ApiDependen
     return mask(viewWebhook(await requireWebhook(dependencies, request.params)));
   });
 
-  server.patch(one, { config: write, schema: { params: WebhookPath, body: Webhook, response: { 200: Webhook } } }, async (request) => {
-    const webhook = await requireWebhook(dependencies, request.params);
-    const { displayName, url, eventTypes, state } = request.body as Webhook;
-    if (url !== undefined) requireWebhookUrl(url, config.webhookNetworks);
-    return viewWebhook(
-      await updateWebhook(database, webhook.uid, { displayName, url, eventTypes, state: state as WebhookState | undefined }),
-    );
-  });
+  server.patch(
+    one,
+    { config: write, schema: { params: WebhookPath, querystring: UpdateQuery, body: Webhook, response: { 200: Webhook } } },
+    async (request) => {
+      const { displayName, url, eventTypes, state } = readChanges<Webhook, 'displayName' | 'url' | 'eventTypes' | 'state'>(
+        request,
+        Webhook,
+        {
+          displayName: '',
+          url: NOT_CLEARABLE,
+          eventTypes: NOT_CLEARABLE,
+          state: NOT_CLEARABLE,
+        },
+      );
+      const webhook = await requireWebhook(dependencies, request.params);
+      if (url !== undefined) requireWebhookUrl(url, config.webhookNetworks);
+      return viewWebhook(
+        await updateWebhook(database, webhook.uid, { displayName, url, eventTypes, state: state as WebhookState | undefined }),
+      );
+    },
+  );
 
   server.delete(one, { config: write, schema: { params: WebhookPath, response: { 200: Empty } } }, async (request) => {
     await removeWebhook(dependencies, await requireWebhook(dependencies, request.params));
