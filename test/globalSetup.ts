@@ -13,8 +13,8 @@ import { rootFolder, startStack, type DevFile } from '../dev/stack.js';
 
 declare module 'vitest' {
   export interface ProvidedContext {
-    /** `wandbPort`: where the stack looks for Weights & Biases; a test that needs it starts test/wandbServer.ts there. */
-    stack: DevFile & { home: string; wandbPort: number };
+    /** `wandbPort`, `hubPort`: where the stack looks for Weights & Biases and the Hugging Face hub; a test that needs one starts its server (test/wandbServer.ts, test/hubServer.ts) there. */
+    stack: DevFile & { home: string; wandbPort: number; hubPort: number };
   }
 }
 
@@ -29,12 +29,17 @@ export default async function setup(project: TestProject): Promise<() => Promise
     rmSync(home, { recursive: true, force: true });
   };
   const wandbPort = await findFreePort();
-  const environment = { WANDB_BASE_URL: `http://127.0.0.1:${wandbPort}`, TEMPER_OPENAI_MODELS: 'gpt-4o-mini-2024-07-18=temper-tiny' };
+  const hubPort = await findFreePort();
+  const environment = {
+    WANDB_BASE_URL: `http://127.0.0.1:${wandbPort}`,
+    HF_ENDPOINT: `http://127.0.0.1:${hubPort}`,
+    TEMPER_OPENAI_MODELS: 'gpt-4o-mini-2024-07-18=temper-tiny',
+  };
   const stack = await startStack({ home, progress, baseModel, port: 0, environment }).catch((error: unknown) => {
     clear();
     throw error;
   });
-  project.provide('stack', { ...stack.dev(), home, wandbPort });
+  project.provide('stack', { ...stack.dev(), home, wandbPort, hubPort });
   return async () => {
     await stack.stop();
     clear();
