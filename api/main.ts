@@ -6,6 +6,7 @@ import { RESUMABLE_UPLOAD_SECONDS } from '../schemas/limits.js';
 import { readGpuPrices } from '../schemas/prices.js';
 import { ADMIN, bootstrapAccount, createAccount, hasNoApiKeys } from '../stores/accounts.js';
 import { createApiKey, generateApiKey, rehashApiKeys } from '../stores/apiKeys.js';
+import { loadBaseModelsFile } from '../stores/baseModelsFile.js';
 import { migrate, openDatabase, type Database } from '../stores/database.js';
 import { openEventFeed } from '../stores/eventFeed.js';
 import { openObjectStore } from '../stores/objects.js';
@@ -39,6 +40,7 @@ const namespace = process.env['TEMPORAL_NAMESPACE'] || 'default';
 const accountId = required('TEMPER_ACCOUNT_ID');
 const secretKeys = fromEnvironment(() => readSecretKeys(required('TEMPER_SECRET_KEY'), process.env['TEMPER_SECRET_KEYS']));
 const tmpFolder = path.join(required('TEMPER_HOME'), 'tmp');
+fromEnvironment(() => loadBaseModelsFile(process.env['TEMPER_BASE_MODELS']));
 const database = openDatabase(required('DATABASE_URL'), { maxConnections: 20 });
 const events = openEventFeed(required('DATABASE_URL'));
 const objects = openObjectStore({

@@ -19,6 +19,8 @@
  *
  *   TEMPER_HOME             folder of all local state, absolute (.temper in the repository)
  *   TEMPER_CACHE            folder of what can be had again: models, datasets, rendered sets (TEMPER_HOME/cache)
+ *   TEMPER_MODEL_CACHE_GB   base models in that folder, all together (500)
+ *   TEMPER_BASE_MODELS      JSON file of base models of your own (docs/models.md)
  *   TEMPER_PORT             port of the API (the one it had the last time, at first 8420; 0: any free one)
  *   TEMPER_ACCOUNT_ID       the account that exists from the start (temper)
  *   TEMPER_API_KEY          its API key (tk_… in TEMPER_HOME/secrets.json)

@@ -8,6 +8,7 @@ import { NativeConnection, type WorkerOptions } from '@temporalio/worker';
 import { failureInterceptor } from '../activities/failures.js';
 import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
 import { readGpuPrices, type GpuPrices } from '../schemas/prices.js';
+import { loadBaseModelsFile } from '../stores/baseModelsFile.js';
 import { openDatabase, type Database } from '../stores/database.js';
 import { openObjectStore, type ObjectStore } from '../stores/objects.js';
 import { readSecretKeys, type SecretKeys } from '../stores/secretKeys.js';
@@ -39,6 +40,7 @@ const DEFAULT_MODEL_CACHE_GB = 500;
 
 export async function openEnvironment(): Promise<Environment> {
   const home = required('TEMPER_HOME');
+  loadBaseModelsFile(process.env['TEMPER_BASE_MODELS']);
   const cache = process.env['TEMPER_CACHE'] ?? path.join(home, 'cache');
   const scratch = path.join(home, 'scratch');
   for (const folder of [cache, scratch]) mkdirSync(folder, { recursive: true });
