@@ -242,7 +242,7 @@ export async function refuseModel(database: Database, uid: string, uploadId: str
     })
     .where('uid', '=', uid)
     .where('state', '=', 'UPLOADING')
-    .where(sql<boolean>`upload is null or ${uploadId ?? null}::text is null or upload->>'id' = ${uploadId ?? null}`)
+    .where(sql<boolean>`(upload is null or ${uploadId ?? null}::text is null or upload->>'id' = ${uploadId ?? null})`)
     .execute();
 }
 
