@@ -59,7 +59,7 @@ async function importModel(deps: ModelDependencies, { uid }: ModelInput, signal:
     await recordImport(database, uid, { ...model.import, commit: completed.commit }, { id: randomUUID(), files });
     await rm(folder, { recursive: true, force: true });
   } catch (error) {
-    if (error instanceof TemperError && error.code === 'HUB_UNREACHABLE') await progress(`${error.message} The import is tried again.`);
+    if (error instanceof TemperError && error.code === 'HUB_UNREACHABLE') await progress(`The import is tried again. ${error.message}`);
     throw error;
   } finally {
     // Deleted meanwhile: then nothing may stay of it.

@@ -111,6 +111,22 @@ def check_models(client: Fireworks) -> None:
     tiny = client.models.get("temper-tiny", account_id="temper")
     assert (tiny.kind, tiny.state, tiny.tunable) == ("HF_BASE_MODEL", "READY", True) and int(tiny.base_model_details.parameter_count) > 0
 
+    model_id, config = f"{tag}-addon", json.dumps({"peft_type": "LORA", "r": 3, "target_modules": ["q_proj"]}).encode()
+    fields = {"kind": "HF_PEFT_ADDON", "display_name": "Add-on", "peft_details": {"base_model": tiny.name, "r": 8, "target_modules": ["q_proj"]}}
+    created = client.models.create(model_id=model_id, model=fields)
+    assert (created.state, created.peft_details.base_model) == ("UPLOADING", tiny.name)
+    files = {"adapter_config.json": config, "adapter_model.safetensors": b"x" * 20}
+    urls = client.models.get_upload_endpoint(model_id, filename_to_size={name: len(content) for name, content in files.items()})
+    for name, url in urls.filename_to_signed_urls.items():
+        headers = {"Content-Type": "application/octet-stream", "x-goog-content-length-range": f"{len(files[name])},{len(files[name])}"}
+        urllib.request.urlopen(urllib.request.Request(url, data=files[name], method="PUT", headers=headers))
+    refusal = refused(fireworks.BadRequestError, lambda: client.models.validate_upload(model_id))
+    assert "is no safetensors file" in refusal and "between 4 and 64" in refusal, refusal
+    assert client.models.get(model_id).status.code == "INVALID_ARGUMENT"
+    assert client.models.update(model_id, display_name="Renamed").display_name == "Renamed"
+    client.models.delete(model_id)
+    refused(fireworks.NotFoundError, lambda: client.models.get(model_id))
+
 
 def check_users_keys_and_secrets(client: Fireworks) -> None:
     user = client.users.create(role="user", user_id=f"{tag}-user", email="someone@example.org")
