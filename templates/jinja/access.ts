@@ -2,7 +2,7 @@
  * `object.name`, `object[key]` and `object[a:b:c]` with the meaning they have in Jinja's immutable sandbox: a dot looks for a method first
  * and then for a key, brackets the other way round; what is not there is undefined; what would change a list or a dict cannot be called.
  */
-import { fail } from './errors.js';
+import { TemplateError, fail } from './errors.js';
 import { formatBraces } from './formatting.js';
 import { toRepr } from './printing.js';
 import { markSafe, toSafe } from './safeText.js';
@@ -173,6 +173,9 @@ export function findAttribute(object: Value, name: string): Value {
   return undefined;
 }
 
+/** Methods of a string that lead out of text. They are there, as in Python, and cannot be called. */
+const OTHER_TEXT_METHODS = new Set(['encode', 'isprintable', 'maketrans', 'translate']);
+
 function textMethod(text: string, name: string): Callable | undefined {
   const access = { getAttribute, getItem };
   if (name === 'format') {
@@ -180,6 +183,11 @@ function textMethod(text: string, name: string): Callable | undefined {
   }
   if (name === 'format_map') {
     return new Callable(name, 'function', (run, [values]) => formatBraces(run, text, [], toKeywords(values), access));
+  }
+  if (OTHER_TEXT_METHODS.has(name)) {
+    return new Callable(name, 'builtin_function_or_method', () => {
+      throw new TemplateError('TEMPLATE_UNSUPPORTED', `the method '${name}' of a string is not available in chat templates`);
+    });
   }
   const method = TEXT_METHODS.get(name);
   return (

@@ -32,6 +32,7 @@ import {
   requireIndex,
   requireText,
   spend,
+  toKey,
   typeName,
   type Keywords,
   type Run,
@@ -121,7 +122,7 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   onText('title', [], (_run, text) => titleCase(text)),
   bound('tojson', ['ensure_ascii', 'indent', 'separators', 'sort_keys'], json),
   onText('trim', ['chars'], (_run, text, chars) => strip(text, chars, true, true)),
-  onText('truncate', ['length', 'killwords', 'end', 'leeway'], truncate, false),
+  bound('truncate', ['length', 'killwords', 'end', 'leeway'], cutShort),
   bound('unique', ['case_sensitive', 'attribute'], unique),
   onText('upper', [], (_run, text) => upperCase(text)),
   bound('wordcount', [], (run, value) => (toText(run, value).match(/[\p{L}\p{N}_]+/gu) ?? []).length),
@@ -153,6 +154,13 @@ function orDefault(_run: Run, value: Value, args: Value[], keywords: Keywords): 
   return value === undefined || (isTrue(boolean) && !isTrue(value)) ? given : value;
 }
 
+/** What is no text is left as it is when it is short enough. */
+function cutShort(run: Run, value: Value, length: Value = 255, killWords?: Value, end?: Value, leeway: Value = 5): Value {
+  if (value instanceof SafeText) return new SafeText(truncate(run, value.text, length, killWords, end, leeway));
+  if (typeof value === 'string') return truncate(run, value, length, killWords, end, leeway);
+  return lengthOf(value) <= requireIndex(length) + requireIndex(leeway) ? value : fail(`'${typeName(value)}' cannot be cut short`);
+}
+
 function escape(run: Run, value: Value): Value {
   return value instanceof SafeText ? value : new SafeText(checkText(run, escapeHtml(toText(run, value))));
 }
@@ -172,7 +180,7 @@ function items(run: Run, value: Value): Value {
 
 function last(run: Run, value: Value): Value {
   if (isDict(value)) return dictKeys(value).at(-1);
-  if (value === undefined) fail("'undefined' is not reversible");
+  if (value === undefined) return undefined;
   requireReversible(value);
   return itemsOf(run, value).at(-1);
 }
@@ -291,7 +299,7 @@ function unique(run: Run, value: Value, caseSensitive: Value = false, attribute?
   const seen: Value[] = [];
   return new OneShot(
     itemsOf(run, value).filter((item) => {
-      const key = isTrue(caseSensitive) ? read(item) : foldCase(read(item));
+      const key = toKey(isTrue(caseSensitive) ? read(item) : foldCase(read(item)));
       spend(run, 1 + (seen.length >>> 3));
       if (seen.some((other) => isEqual(run, other, key))) return false;
       seen.push(key);

@@ -10,7 +10,7 @@ type FuzzRun = { seed: number; count: number; real: CorpusTemplate[]; say: (line
  * memory. Python also leaves a generator that nobody reads unread, mistakes included; ours makes its items at once.
  */
 const MAY_BE_REFUSED =
-  /UNSUPPORTED|cannot be printed|complex number|is not subscriptable|Can only get item pairs|unhashable type: 'Namespace'|Markup|this comment is never closed/;
+  /UNSUPPORTED|cannot be printed|complex number|is not subscriptable|Can only get item pairs|unhashable type: '(?:Namespace|generator)'|Markup|this comment is never closed/;
 
 /** `wrong`: another text, a text where Python raises, or a refusal without one of the reasons above. */
 export async function compareFuzz({ seed, count, real, say }: FuzzRun): Promise<{ wrong: Difference[]; slowestMs: number }> {
