@@ -35,6 +35,8 @@ export interface ValidateOptions {
 }
 
 const DEFAULT_MAX_THREADS = 4;
+/** A row leaves nothing behind, so a small nursery does; what a line of the largest size takes is far below the other limit. */
+const THREAD_LIMITS = { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 1024 };
 /** A file this small is read at once on the caller's thread: threads take longer to start. */
 const MAX_INLINE_BYTES = 256 * 1024;
 
@@ -85,7 +87,10 @@ function validateInline(path: string, queue: RangeQueue, { sha256, onProgress }:
 async function readRanges(queue: RangeQueue, options: ValidateOptions, signal: AbortSignal): Promise<void> {
   if (queue.isDone) return options.onProgress?.(queue.progress());
   const threads = Math.max(1, Math.min(options.threads ?? Math.min(availableParallelism(), DEFAULT_MAX_THREADS), queue.ranges));
-  const workers = Array.from({ length: threads }, () => new Worker(new URL('./startThread.js', import.meta.url)));
+  const workers = Array.from(
+    { length: threads },
+    () => new Worker(new URL('./startThread.js', import.meta.url), { resourceLimits: THREAD_LIMITS }),
+  );
   let saved = Promise.resolve();
   try {
     await new Promise<void>((resolve, reject) => {
