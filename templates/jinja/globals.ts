@@ -36,6 +36,8 @@ export const GLOBALS: ReadonlyMap<string, Value> = new Map<string, Value>([
     const [format] = bindArguments('strftime_now', ['format'], args, keywords);
     return formatTime(requireText(format, 'the format of strftime_now'), run.now);
   }),
+  // In Jinja the blocks of the template, of which a chat template has none.
+  define('self', () => fail("'self' cannot be called")),
   define('lipsum', () => {
     throw new TemplateError('TEMPLATE_UNSUPPORTED', 'lipsum gives a random text; a rendering must be repeatable');
   }),

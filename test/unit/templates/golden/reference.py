@@ -310,6 +310,8 @@ BLOCKS = [
     "{% filter list %}a b{% endfilter %}",
     "{{ text is string(1) }}",
     "{{ text is eq }}",
+    "{{ self.message }}|{{ self['message'] }}|{{ self is defined }}|{% if self %}yes{% endif %}",
+    "{{ self.message.more }}",
     "{{ table is filter }}",
     "{{ 'lower' is filter }} {{ 'nosuch' is filter }} {{ 'odd' is test }} {{ 1 is test }}",
     "{{ table[] }}|{{ text[] }}|{{ table[] is defined }}",
