@@ -10,8 +10,10 @@ const RELEASES = ['0.1.0'];
 /** What each release must have a history of. */
 const CASES: Record<string, string[]> = {
   DatasetWorkflow: ['ready', 'refused'],
-  FineTuningWorkflow: ['completed', 'retried', 'paused', 'cancelled', 'deleted', 'failed'],
+  FineTuningWorkflow: ['completed', 'retried', 'paused', 'cancelled', 'deleted', 'failed', 'turn'],
   RetrainingWorkflow: ['completed', 'promoted', 'skipped', 'failed', 'cancelled'],
+  WebhookWorkflow: ['delivered'],
+  ModelWorkflow: ['ready', 'refused'],
 };
 
 const read = (type: string, name: string) =>
