@@ -49,6 +49,8 @@ describe('every fault of a file gives its code, count and lines', () => {
     ],
     ['empty', '', [['E_EMPTY', 1, 1]]],
     ['only blank lines', '\n \r\n\n', [['E_EMPTY', 1, 1]]],
+    ['too many messages', `${JSON.stringify(conversation(...Array<string>(2050).fill('x')))}\n`, [['E_MESSAGES', 1, 1]]],
+    ['as many as there may be', `${JSON.stringify(conversation(...Array<string>(2048).fill('x')))}\n`.repeat(2), []],
     ['messages missing', `${chat}\n{"text":"x"}\n${chat}\n`, [['E_MESSAGES', 1, 2]]],
     ['mixed formats', jsonl(JSON.parse(chat), { prompt: 'a', completion: 'b' }), [['E_MIXED_FORMATS', 1, 2]]],
     ['conversations among others', jsonl({ text: 'a' }, { text: 'b' }, JSON.parse(chat)), [['E_MIXED_FORMATS', 1, 3]]],
