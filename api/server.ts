@@ -140,6 +140,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
       url,
       schema: {
         ...schema,
+        tags: [groupOf(url)],
         ...describeAccess(route.config?.access ?? 'public'),
         response: { '4xx': ErrorBody, '5xx': ErrorBody, ...(schema?.response as object) },
       },
@@ -150,6 +151,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   await server.register(swaggerUi, {
     routePrefix: REFERENCE_PATH,
     uiConfig: { docExpansion: 'none', validatorUrl: null, defaultModelsExpandDepth: 0 },
+    theme: { title: 'Temper: the API', css: [{ filename: 'temper.css', content: '.swagger-ui .topbar { display: none }' }] },
     staticCSP: true,
   });
   server.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, async () => server.swagger());
@@ -175,6 +177,15 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   webhookRoutes(server, dependencies);
   await openaiRoutes(server, dependencies, forms);
   return server;
+}
+
+/** The resource that a route is about: the groups of the reference. OpenAI's routes are one. */
+function groupOf(url: string): string {
+  const [, version, accounts, , collection, , nested] = url.replace(/\([^)]*\)/g, '').split('/');
+  if (version !== 'v1') return 'health';
+  if (accounts !== 'accounts') return accounts === 'verifyApiKey' ? 'accounts' : 'OpenAI';
+  const name = (nested === 'apiKeys' ? nested : (collection ?? 'accounts')).replace(/:.*$/, '');
+  return name === 'supervisedFineTuningJobs' ? 'fineTuningJobs (supervised)' : name;
 }
 
 /** Bodies and parameters go through one reader; Fastify's own parser and validator would take, and mend, more than they should. */
