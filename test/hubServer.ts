@@ -44,15 +44,15 @@ export async function startHub(port: number, repositories: Record<string, Record
     if (!content) return end(404, { 'x-error-code': 'EntryNotFound' });
     const hash = sha256(content);
     if (!isLarge(name)) return end(200, { etag: `"${hash.slice(0, 40)}"`, 'x-repo-commit': COMMIT }, content);
-    // Absolute: the client takes what a relative redirect leads to for the hub itself.
+    // Another host: the client follows redirects on the hub's own to their end before it reads these headers.
     end(302, {
-      location: `http://127.0.0.1:${port}/cdn/${hash}`,
+      location: `http://localhost:${port}/cdn/${hash}`,
       'x-linked-etag': `"${hash}"`,
       'x-linked-size': content.length,
       'x-repo-commit': COMMIT,
     });
   });
-  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve));
+  await new Promise<void>((resolve) => server.listen(port, resolve));
   return { asked, token: TOKEN, stop: () => new Promise((resolve) => server.close(resolve)) };
 }
 
