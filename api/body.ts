@@ -6,7 +6,7 @@ import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import formats from 'ajv-formats';
 import type { TSchema } from 'typebox';
 import { checkJson } from '../datasets/checkJson.js';
-import { isErrorCode, TemperError, type ErrorCode, type ErrorDetail } from '../schemas/errors.js';
+import { fieldError, isErrorCode, TemperError, type ErrorCode, type ErrorDetail } from '../schemas/errors.js';
 import { ID_PATTERN } from '../schemas/names.js';
 import { nearest } from '../schemas/suggest.js';
 
@@ -75,6 +75,8 @@ function readValue(schema: JsonSchema, value: unknown, path: string, unknown: Er
   if (Array.isArray(value))
     return schema.items ? value.map((item, index) => readValue(schema.items!, item, `${path}[${index}]`, unknown)) : value;
   if (typeof value === 'object' && value !== null) return readObject(schema, value as Record<string, unknown>, path, unknown);
+  if (typeof value === 'string' && value.includes('\0'))
+    throw fieldError('INVALID_FIELD', path, `${path} has a NUL character, which no text here may have: remove it.`);
   if (schema.format === 'int64' && typeof value === 'number' && Number.isSafeInteger(value)) return String(value);
   return value;
 }

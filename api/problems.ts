@@ -69,6 +69,8 @@ function knownError(error: unknown): TemperError | null {
 
 /** Fastify's own refusals, before a handler runs. */
 const FRAMEWORK_ERRORS: Record<string, [ErrorCode, string]> = {
+  FST_ERR_BAD_URL: ['MALFORMED_REQUEST', 'The path is not valid: each % must begin an escape of UTF-8 text, such as %20.'],
+  FST_ERR_MAX_PARAM_LENGTH: ['INVALID_ID', 'A part of the path is too long: IDs have at most 63 characters.'],
   FST_ERR_CTP_INVALID_MEDIA_TYPE: [
     'UNSUPPORTED_MEDIA_TYPE',
     'The body must be JSON: send it with Content-Type: application/json (a file upload: multipart/form-data).',

@@ -7,6 +7,7 @@ import { didYouMean } from '../schemas/suggest.js';
 const MAX_PATHS = 100;
 
 interface JsonSchema {
+  type?: string;
   properties?: Record<string, JsonSchema>;
 }
 
@@ -34,6 +35,8 @@ function checkPath(path: string, steps: string[], schema: JsonSchema): void {
   let at: JsonSchema | undefined = schema;
   for (const step of steps) {
     const properties: Record<string, JsonSchema> | undefined = at?.properties;
+    const isPlain = ['string', 'integer', 'number', 'boolean'].includes(at?.type ?? '');
+    if (step === '' || isPlain) throw maskError(`${path.slice(0, 60)} is not a field: name fields, or fields of fields with a dot between`);
     if (!properties) return; // an open object: whatever is there
     if (!Object.hasOwn(properties, step)) {
       throw maskError(`unknown field ${path.slice(0, 60)}${didYouMean(step, Object.keys(properties))}`);

@@ -6,7 +6,7 @@ import swaggerUi from '@fastify/swagger-ui';
 import type { Client } from '@temporalio/client';
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { TSchema } from 'typebox';
-import { type TemperError } from '../schemas/errors.js';
+import { TemperError } from '../schemas/errors.js';
 import { MAX_JSON_BODY_BYTES } from '../schemas/limits.js';
 import type { GpuPrices } from '../schemas/prices.js';
 import { ErrorBody } from '../schemas/wire.js';
@@ -30,6 +30,7 @@ import { jobRecordRoutes } from './jobRecords.js';
 import { jobRoutes } from './jobs.js';
 import { modelRoutes } from './models.js';
 import { modelUploadRoutes } from './modelUploads.js';
+import { answerOpenaiError } from './openai/errors.js';
 import { openaiRoutes } from './openai/routes.js';
 import { previewRoutes } from './previews.js';
 import { describeError } from './problems.js';
@@ -95,6 +96,11 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
     requestTimeout: REQUEST_TIMEOUT_MS,
     http: httpOptions(config.patience),
     clientErrorHandler: answerBrokenRequest,
+    // Of a path that cannot be read, before a route is found.
+    frameworkErrors: (error, request, reply) =>
+      request.url.startsWith('/v1/') && !request.url.startsWith('/v1/accounts')
+        ? answerOpenaiError(error, request, reply)
+        : answerError(error, request, reply),
     trustProxy: config.trustedProxies ?? false,
   });
   limitBodyTime(server, config.patience);
@@ -147,6 +153,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
     }),
   });
   await server.register(multipart, { throwFileSizeLimit: true });
+  refuseForms(server);
   // The reference for people; without its own validation, which would send the document to another server.
   await server.register(swaggerUi, {
     routePrefix: REFERENCE_PATH,
@@ -207,6 +214,15 @@ function readJsonStrictly(server: FastifyInstance): void {
         return { error: error as Error };
       }
     };
+  });
+}
+
+/** A route that reads JSON would see an empty body in a form. */
+function refuseForms(server: FastifyInstance): void {
+  server.addHook('preValidation', async (request) => {
+    const takesForms = request.routeOptions.schema?.consumes?.includes('multipart/form-data') ?? false;
+    if (!takesForms && request.isMultipart())
+      throw new TemperError('UNSUPPORTED_MEDIA_TYPE', 'This takes no form: send JSON, with Content-Type: application/json.');
   });
 }
 

@@ -41,11 +41,16 @@ export function answerOpenaiError(error: unknown, request: FastifyRequest, reply
     error: {
       message: problem.body.message,
       type: errorType(problem.status),
-      param: detail?.field === undefined ? null : (PARAMETERS[detail.field] ?? toSnakeCase(detail.field)),
+      param: detail?.field === undefined ? null : parameterOf(detail.field),
       code: CODES[problem.code] ?? problem.code.toLowerCase(),
     },
   };
   return reply.status(problem.status).type('application/json').serializer(JSON.stringify).send(body);
+}
+
+/** Fields are what a client wrote: `constructor`, for example. */
+function parameterOf(field: string): string {
+  return Object.hasOwn(PARAMETERS, field) ? PARAMETERS[field]! : toSnakeCase(field);
 }
 
 function errorType(status: number): string {
