@@ -3,7 +3,7 @@ import { describeError } from '../../../api/problems.js';
 import { ERRORS, TemperError, type ErrorCode } from '../../../schemas/errors.js';
 
 /** The statuses of the reference, and the three that HTTP itself needs. */
-const DOCUMENTED = [400, 401, 402, 403, 404, 405, 408, 409, 412, 413, 415, 429, 499, 500, 501, 502, 503, 504];
+const DOCUMENTED = [400, 401, 402, 403, 404, 405, 408, 409, 412, 413, 415, 429, 431, 499, 500, 501, 502, 503, 504];
 
 describe('describeError', () => {
   it.each(Object.keys(ERRORS) as ErrorCode[])('gives %s a documented status, a message and its reason', (code) => {
