@@ -26,7 +26,11 @@ module.exports = {
       ['schemas', 'datasets', 'templates', 'tokens', 'models', 'estimates'],
       'What a job will train on: on a server or from a file, never Temporal or Postgres.',
     ),
-    only('jobs', ['schemas', 'stores', 'datasets', 'templates', 'estimates', 'models'], 'A request to a job’s settings and row: for the API and for activities.'),
+    only(
+      'jobs',
+      ['schemas', 'stores', 'datasets', 'templates', 'estimates', 'models'],
+      'A request to a job’s settings and row: for the API and for activities.',
+    ),
     only('webhooks', ['schemas'], 'Which addresses may be called, and the call.'),
     only(
       'activities',
@@ -58,7 +62,9 @@ module.exports = {
     {
       name: 'no-dev-dependencies-in-the-product',
       severity: 'error',
-      from: { path: '^(api|cli|activities|datasets|estimates|jobs|models|preview|schemas|stores|templates|tokens|webhooks|workers|workflows)/' },
+      from: {
+        path: '^(api|cli|activities|datasets|estimates|jobs|models|preview|schemas|stores|templates|tokens|webhooks|workers|workflows)/',
+      },
       to: { dependencyTypes: ['npm-dev'] },
     },
   ],
