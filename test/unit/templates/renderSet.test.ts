@@ -278,7 +278,7 @@ describe('the process', () => {
     const worker = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', script], { stdio: 'ignore' });
     const child = await vi.waitUntil(() => childrenOf(worker.pid!).find((pid) => commandOf(pid).includes('renderProcess')), 10_000);
     worker.kill('SIGKILL');
-    await vi.waitUntil(() => !existsSync(`/proc/${child}`) || commandOf(child) === '');
+    await vi.waitUntil(() => !existsSync(`/proc/${child}`) || commandOf(child) === '', 10_000);
   });
 
   it('ends when it is told to', async () => {
