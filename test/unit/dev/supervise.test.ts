@@ -59,7 +59,7 @@ describe('a supervised process', () => {
     const grandchildPid = Number(readFileSync(join(folder, 'child.log'), 'utf8'));
     expect(isAlive(grandchildPid)).toBe(true);
     await child.stop();
-    await vi.waitUntil(() => !isAlive(child.pid) && !isAlive(grandchildPid));
+    await vi.waitUntil(() => !isAlive(child.pid) && !isAlive(grandchildPid), 10_000);
   });
 
   it('stays down once stopped', async () => {

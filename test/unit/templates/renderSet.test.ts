@@ -259,7 +259,7 @@ describe('the process', () => {
       outputTemplate: 'messages',
       rows: 1e6,
     });
-    const pid = await vi.waitUntil(() => childPids().find((child) => !before.includes(child)));
+    const pid = await vi.waitUntil(() => childPids().find((child) => !before.includes(child)), 10_000);
     process.kill(pid, 'SIGKILL');
     await expect(rendering).rejects.toThrow(/ended with SIGKILL/);
   });
