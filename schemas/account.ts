@@ -3,7 +3,7 @@ import { Type, type Static } from 'typebox';
 import { ROLES } from './roles.js';
 import { DisplayName, Id, PlainText, ReadOnly, ResourceName, Status, Time } from './wire.js';
 
-const Email = () => Type.Optional(Type.String({ maxLength: 254, pattern: '^[^\\s@]+@[^\\s@]+$', 'x-expected': 'an e-mail address' }));
+const Email = () => Type.Optional(Type.String({ maxLength: 254, pattern: '^([^\\s@]+@[^\\s@]+)?$', 'x-expected': 'an e-mail address' }));
 
 export const Account = Type.Object({
   name: ReadOnly(ResourceName()),

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
+import { CLIENT_TYPES, describeClientFields, readClientFields } from '../../clientFields.js';
 import { freshId, stack } from '../../temper.js';
 import { installPythonPackage } from '../pythonPackages.js';
 
@@ -17,4 +18,10 @@ it('works with the published client, unpatched', async () => {
     env: { PATH: process.env['PATH'], PYTHONPATH: packages },
   });
   expect(stdout.trim().endsWith('done')).toBe(true);
+});
+
+it('has a stated fate for every field that the client can send', async () => {
+  const packages = await installPythonPackage(CLIENT);
+  for (const { type } of CLIENT_TYPES) expect([type, readClientFields(packages, type).length > 2]).toEqual([type, true]);
+  await expect(describeClientFields(packages)).toMatchFileSnapshot('../../../docs/api-fields.md');
 });
