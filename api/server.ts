@@ -79,6 +79,14 @@ export interface ApiDependencies {
   config: ApiConfig;
 }
 
+/** What the routes that take files read, in the API's description. */
+const FORM = {
+  type: 'object',
+  required: ['file'],
+  properties: { file: { type: 'string', format: 'binary', description: 'The file, with its name' } },
+  additionalProperties: { type: 'string' },
+};
+
 export async function buildServer(dependencies: ApiDependencies): Promise<FastifyInstance> {
   const { config } = dependencies;
   const server = Fastify({
@@ -146,6 +154,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
       url,
       schema: {
         ...schema,
+        ...(schema?.consumes?.includes('multipart/form-data') ? { body: FORM } : {}),
         tags: [groupOf(url)],
         ...describeAccess(route.config?.access ?? 'public'),
         response: { '4xx': ErrorBody, '5xx': ErrorBody, ...(schema?.response as object) },
