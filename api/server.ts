@@ -82,8 +82,7 @@ export interface ApiDependencies {
 /** What the routes that take files read, in the API's description. */
 const FORM = {
   type: 'object',
-  required: ['file'],
-  properties: { file: { type: 'string', format: 'binary', description: 'The file, with its name' } },
+  properties: { file: { type: 'string', format: 'binary', description: 'The file, with its name; in `data` for a part of an upload' } },
   additionalProperties: { type: 'string' },
 };
 
