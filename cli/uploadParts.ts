@@ -3,12 +3,11 @@
  * its MD5: the same command after a lost connection, a killed program or on another day sends only what lacks.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { Agent as HttpAgent, request as httpRequest } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
-import { pipeline } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { hashFile } from '../datasets/hashFile.js';
 import { callApi, refusal, unreachable, type Connection } from './client.js';
 import { ApiError, isPassing, OperationError } from './failures.js';
 import type { FileToSend } from './upload.js';
@@ -49,7 +48,8 @@ export async function uploadInParts(
   const upload = await ask();
   if (!upload) return false;
 
-  const hashing = sha256Of(file.path);
+  const stop = new AbortController();
+  const hashing = hashFile(file.path, stop.signal);
   hashing.catch(() => {}); // awaited below; a part that cannot be read says it first
   const handle = await open(file.path, 'r');
   const agents = { 'http:': new HttpAgent({ keepAlive: true }), 'https:': new HttpsAgent({ keepAlive: true }) };
@@ -77,6 +77,9 @@ export async function uploadInParts(
   };
   try {
     await Promise.all(Array.from({ length: Math.min(PARTS_AT_ONCE, waiting.length) }, worker));
+  } catch (error) {
+    stop.abort(error);
+    throw error;
   } finally {
     waiting.length = 0; // of several workers, the others end with the first that fails
     await handle.close();
@@ -143,10 +146,4 @@ function put(url: string, bytes: Buffer, md5: Buffer, agents: Record<string, Htt
     });
     request.end(bytes);
   });
-}
-
-async function sha256Of(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash);
-  return hash.digest('hex');
 }

@@ -12,6 +12,7 @@ import { Worker } from 'node:worker_threads';
 import { MAX_EXAMPLES } from '../schemas/limits.js';
 import type { ValidationReport } from '../schemas/validationReport.js';
 import { checkFormat, FORMAT_HEAD_BYTES } from './checkFormat.js';
+import { hashFile } from './hashFile.js';
 import type { RangeTally } from './rangeTally.js';
 import { finishReport, refuseFile } from './report.js';
 import { RangeQueue, type ValidatedPart, type ValidateProgress } from './rangeQueue.js';
@@ -126,19 +127,6 @@ async function readRanges(queue: RangeQueue, options: ValidateOptions, signal: A
 /** Settles only if the promise is rejected, and then the same way. */
 function rejectionOf(promise: Promise<unknown> | string): Promise<never> {
   return new Promise((_, reject) => void Promise.resolve(promise).catch(reject));
-}
-
-async function hashFile(path: string, signal: AbortSignal): Promise<string> {
-  const worker = new Worker(new URL('./hashThread.js', import.meta.url), { workerData: path, execArgv: [] });
-  try {
-    return await new Promise<string>((resolve, reject) => {
-      signal.addEventListener('abort', () => reject(signal.reason as Error));
-      worker.on('error', reject);
-      worker.on('message', resolve);
-    });
-  } finally {
-    await worker.terminate();
-  }
 }
 
 async function readHead(path: string): Promise<{ head: Buffer; sizeBytes: number }> {
