@@ -6,7 +6,7 @@ import { Type, type Static } from 'typebox';
 import { FineTuningJob } from './job.js';
 import { MAX_RUN_JOBS } from './limits.js';
 import { ID_PATTERN } from './names.js';
-import { DisplayName, Id, PlainText, ReadOnly, ResourceName, Time } from './wire.js';
+import { DisplayName, PlainText, ReadOnly, ResourceName, Time } from './wire.js';
 
 const OpenObject = (description: string) => Type.Object({}, { additionalProperties: true, description });
 const Duration = (description: string) =>
@@ -212,4 +212,3 @@ export const Run = Type.Object({
 export type Run = Static<typeof Run>;
 
 export const Decision = Type.Object({ note: Type.Optional(PlainText(500)) });
-export const RunPath = Type.Object({ account: Id(), schedule: Id(), id: Id() });

@@ -36,17 +36,17 @@ export async function aliasesOf(database: Database, accountId: string, modelId: 
   return rows.map(({ id }) => id);
 }
 
+/** The alias as it is, for the rest of the transaction; the lock also holds for one that is not there yet. */
+async function lockAlias(transaction: Database, accountId: string, id: string): Promise<AliasRecord | undefined> {
+  await sql`select pg_advisory_xact_lock(hashtext(${`alias ${accountId}/${id}`}))`.execute(transaction);
+  return findAlias(transaction, accountId, id);
+}
+
 /** Makes the alias where there is none. Null when it is not where it was expected: then nothing has moved. */
 export async function moveAlias(database: Database, move: Move): Promise<AliasRecord | null> {
   const { accountId, id, modelId } = move;
   return database.transaction().execute(async (transaction) => {
-    await sql`select pg_advisory_xact_lock(hashtext(${`alias ${accountId}/${id}`}))`.execute(transaction);
-    const alias = await transaction
-      .selectFrom('aliases')
-      .selectAll()
-      .where('account_id', '=', accountId)
-      .where('id', '=', id)
-      .executeTakeFirst();
+    const alias = await lockAlias(transaction, accountId, id);
     const made = await transaction
       .selectFrom('alias_moves')
       .select('sequence')
@@ -101,13 +101,7 @@ export async function rollBackAlias(
   { accountId, id, key, by, reason }: { accountId: string; id: string; key: string; by: string; reason: string },
 ): Promise<AliasRecord | null> {
   return database.transaction().execute(async (transaction) => {
-    await sql`select pg_advisory_xact_lock(hashtext(${`alias ${accountId}/${id}`}))`.execute(transaction);
-    const alias = await transaction
-      .selectFrom('aliases')
-      .selectAll()
-      .where('account_id', '=', accountId)
-      .where('id', '=', id)
-      .executeTakeFirst();
+    const alias = await lockAlias(transaction, accountId, id);
     if (!alias) return null;
     const earlier = [...alias.earlier];
     let target: string | undefined;
