@@ -4,18 +4,13 @@
  *
  *   node --import tsx bench/api.ts [--jobs 100000] [--clients 32] [--seconds 10] [--creates 1000]
  */
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { Agent, request } from 'node:http';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
 import { sql } from 'kysely';
-import { postgresFolder } from '../dev/postgres.js';
-import { prepare } from '../dev/prepare.js';
-import { startStack } from '../dev/stack.js';
 import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
 import { openDatabase } from '../stores/database.js';
+import { startTemporaryStack } from './temporaryStack.js';
 
 const options = { jobs: '100000', clients: '32', seconds: '10', creates: '1000' };
 const { values } = parseArgs({
@@ -27,11 +22,7 @@ const [jobs, clients, seconds, creates] = ['jobs', 'clients', 'seconds', 'create
   number,
   number,
 ];
-const home = mkdtempSync(path.join(tmpdir(), 'temper-bench-'));
-chmodSync(home, 0o711);
-const progress = (line: string) => console.error(line);
-const { baseModel } = await prepare(progress);
-const stack = await startStack({ home, progress, port: 0, baseModel });
+const { stack, close } = await startTemporaryStack();
 const { apiUrl, apiKey, accountId, databaseUrl, temporalAddress, temporalNamespace, pids } = stack.dev();
 const agent = new Agent({ keepAlive: true, maxSockets: 256 });
 const database = openDatabase(databaseUrl);
@@ -50,9 +41,7 @@ try {
   await database.destroy();
   agent.destroy();
   for (const pid of pids.workers) process.kill(pid, 'SIGCONT');
-  await stack.stop();
-  rmSync(postgresFolder(home), { recursive: true, force: true });
-  rmSync(home, { recursive: true, force: true });
+  await close();
 }
 
 async function upload(): Promise<void> {

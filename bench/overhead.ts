@@ -5,23 +5,16 @@
  *   node --import tsx bench/overhead.ts [--jobs 5]
  */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { callApi, type Connection, type Resource } from '../cli/client.js';
-import { postgresFolder } from '../dev/postgres.js';
-import { prepare } from '../dev/prepare.js';
-import { startStack } from '../dev/stack.js';
 import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
 import type { EvaluateSpec, TrainSpec } from '../schemas/trainerProtocol.js';
+import { startTemporaryStack } from './temporaryStack.js';
 
 const { values } = parseArgs({ options: { jobs: { type: 'string', default: '5' } } });
-const home = mkdtempSync(path.join(tmpdir(), 'temper-bench-'));
-chmodSync(home, 0o711);
-const progress = (line: string) => console.error(line);
-const { python, baseModel } = await prepare(progress);
-const stack = await startStack({ home, progress, port: 0, baseModel });
+const { python, baseModel, stack, home, close } = await startTemporaryStack();
 try {
   const { apiUrl, apiKey, accountId } = stack.dev();
   const connection = { apiUrl, apiKey, accountId } as Connection;
@@ -50,9 +43,7 @@ try {
     `whole job against the trainer by hand: ${median(totals).toFixed(2)} s / ${byHand.toFixed(2)} s = ${(median(totals) / byHand).toFixed(2)}`,
   );
 } finally {
-  await stack.stop();
-  rmSync(postgresFolder(home), { recursive: true, force: true });
-  rmSync(home, { recursive: true, force: true });
+  await close();
 }
 
 async function upload(connection: Connection, datasets: string, rows: object[]): Promise<void> {

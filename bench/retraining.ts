@@ -4,27 +4,19 @@
  *
  *   node --import tsx bench/retraining.ts [--runs 365]
  */
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Client, Connection as TemporalConnection } from '@temporalio/client';
 import { sql } from 'kysely';
 import { callApi, type Connection, type Resource } from '../cli/client.js';
-import { postgresFolder } from '../dev/postgres.js';
-import { prepare } from '../dev/prepare.js';
-import { startStack } from '../dev/stack.js';
 import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
 import { openDatabase } from '../stores/database.js';
+import { startTemporaryStack } from './temporaryStack.js';
 
 const { values } = parseArgs({ options: { runs: { type: 'string', default: '365' } } });
 const wantedRuns = Number(values.runs);
-const home = mkdtempSync(path.join(tmpdir(), 'temper-bench-'));
-chmodSync(home, 0o711);
-const progress = (line: string) => console.error(line);
-const { baseModel } = await prepare(progress);
-const stack = await startStack({ home, progress, port: 0, baseModel });
+const { stack, close } = await startTemporaryStack();
 const dev = stack.dev();
 const temporal = await TemporalConnection.connect({ address: dev.temporalAddress });
 const client = new Client({ connection: temporal, namespace: dev.temporalNamespace });
@@ -71,9 +63,7 @@ try {
 } finally {
   await database.destroy();
   await temporal.close();
-  await stack.stop();
-  rmSync(postgresFolder(home), { recursive: true, force: true });
-  rmSync(home, { recursive: true, force: true });
+  await close();
 }
 
 async function countWorkflows(query: string): Promise<number> {

@@ -8,16 +8,13 @@
  * streams of events, which do not end, and uploads and downloads of files.
  */
 import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { cacheFolder } from '../dev/binaries.js';
 import { runCommand } from '../dev/command.js';
-import { postgresFolder } from '../dev/postgres.js';
-import { prepare } from '../dev/prepare.js';
 import { ensureUv } from '../dev/python.js';
-import { startStack } from '../dev/stack.js';
+import { startTemporaryStack } from './temporaryStack.js';
 
 const REQUIREMENT = 'schemathesis==4.32.5';
 const CHECKS = ['not_a_server_error', 'status_code_conformance', 'response_schema_conformance', 'content_type_conformance'];
@@ -30,26 +27,20 @@ const { values } = parseArgs({
     minutes: { type: 'string', default: '20' },
   },
 });
-const progress = (line: string) => console.error(line);
-const { baseModel } = await prepare(progress);
 const schemathesis = await ensureSchemathesis();
-const home = mkdtempSync(path.join(tmpdir(), 'temper-schemathesis-'));
-chmodSync(home, 0o711);
-const stack = await startStack({ home, progress, port: 0, baseModel });
+const { stack, home, close } = await startTemporaryStack();
 try {
   const { apiUrl, apiKey } = stack.dev();
   process.exitCode = await drive(apiUrl, apiKey);
 } finally {
-  await stack.stop();
-  rmSync(postgresFolder(home), { recursive: true, force: true });
-  rmSync(home, { recursive: true, force: true });
+  await close();
 }
 
 /** The program, in an environment of its own that is made once. */
 async function ensureSchemathesis(): Promise<string> {
   const folder = path.join(cacheFolder(), REQUIREMENT.replace('==', '-'));
   if (!existsSync(folder)) {
-    const uv = await ensureUv(progress);
+    const uv = await ensureUv((line) => console.error(line));
     mkdirSync(cacheFolder(), { recursive: true });
     const draft = mkdtempSync(`${folder}-`);
     try {

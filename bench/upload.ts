@@ -5,23 +5,18 @@
  *   node --import tsx bench/upload.ts [--mb 2000] [--runs 2]
  */
 import { spawn } from 'node:child_process';
-import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { postgresFolder } from '../dev/postgres.js';
-import { prepare } from '../dev/prepare.js';
 import { loadSecrets } from '../dev/secrets.js';
-import { rootFolder, startStack } from '../dev/stack.js';
+import { rootFolder } from '../dev/stack.js';
 import { installPythonPackage } from '../test/integration/pythonPackages.js';
+import { startTemporaryStack } from './temporaryStack.js';
 
 const { values } = parseArgs({ options: { mb: { type: 'string', default: '2000' }, runs: { type: 'string', default: '2' } } });
 const sizeBytes = Number(values.mb) * 1e6;
 const awscli = await installPythonPackage('awscli==1.46.3');
-const home = mkdtempSync(path.join(tmpdir(), 'temper-bench-'));
-chmodSync(home, 0o711);
-const { baseModel } = await prepare((line) => console.error(line));
-const stack = await startStack({ home, progress: (line) => console.error(line), port: 0, baseModel });
+const { stack, home, close } = await startTemporaryStack();
 const { apiUrl, apiKey, accountId, s3Endpoint, s3Bucket, pids } = stack.dev();
 // What is measured is the way there; the workers would read the file at the same time.
 for (const pid of pids.workers) process.kill(pid, 'SIGSTOP');
@@ -54,9 +49,7 @@ try {
   );
 } finally {
   for (const pid of pids.workers) process.kill(pid, 'SIGCONT');
-  await stack.stop();
-  rmSync(postgresFolder(home), { recursive: true, force: true });
-  rmSync(home, { recursive: true, force: true });
+  await close();
 }
 
 function generate(file: string): void {

@@ -5,25 +5,19 @@
  *
  *   node --import tsx bench/wholeRun.ts [--rows 3000000]
  */
-import { chmodSync, createWriteStream, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { createWriteStream, readFileSync, statSync } from 'node:fs';
 import { once } from 'node:events';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { callApi, type Connection, type Resource } from '../cli/client.js';
 import { openStatusLine } from '../cli/statusLine.js';
 import { uploadDataset } from '../cli/upload.js';
-import { postgresFolder } from '../dev/postgres.js';
-import { prepare } from '../dev/prepare.js';
-import { startStack } from '../dev/stack.js';
 import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
+import { startTemporaryStack } from './temporaryStack.js';
 
 const { values } = parseArgs({ options: { rows: { type: 'string', default: '3000000' } } });
 const rows = Number(values.rows);
-const home = mkdtempSync(path.join(tmpdir(), 'temper-bench-'));
-chmodSync(home, 0o711);
-const { baseModel } = await prepare((line) => console.error(line));
-const stack = await startStack({ home, progress: (line) => console.error(line), port: 0, baseModel });
+const { stack, home, close } = await startTemporaryStack();
 const { apiUrl, apiKey, accountId, pids } = stack.dev();
 const connection: Connection = { apiUrl, apiKey, accountId };
 const route = `/v1/accounts/${accountId}`;
@@ -44,9 +38,7 @@ try {
   for (const [name, bytes] of peakBytes) console.log(`peak memory of ${name}: ${(bytes / 1e6).toFixed(0)} MB`);
 } finally {
   clearInterval(watching);
-  await stack.stop();
-  rmSync(postgresFolder(home), { recursive: true, force: true });
-  rmSync(home, { recursive: true, force: true });
+  await close();
 }
 
 /** Short conversations, no two alike. */
