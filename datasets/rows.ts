@@ -1,7 +1,7 @@
 /** The rows of a validated dataset, one at a time: what rendering reads. What is wrong with a file, `validate.ts` says. */
 import { isAscii } from 'node:buffer';
 import { statSync } from 'node:fs';
-import { readBlocks, type ByteRange } from './blocks.js';
+import { readBlocks, type Block, type ByteRange } from './blocks.js';
 
 const NEWLINE = 10;
 
@@ -26,16 +26,31 @@ export function* readRows(path: string, range?: ByteRange): Generator<Row> {
   let line = start === 0 ? 0 : countLines(path, start);
   for (const block of readBlocks(path, { start, end })) {
     if (block.tooLongBytes !== undefined) throw new Error(`line ${line + 1} is ${block.tooLongBytes} bytes long`);
-    // Most blocks are ASCII, and Latin-1 takes no decoding.
-    const encoding = isAscii(block.bytes) ? 'latin1' : 'utf8';
+    const text = new BlockText(block);
     for (let from = 0; from < block.bytes.length;) {
-      const newline = block.bytes.indexOf(NEWLINE, from);
-      const to = newline < 0 ? block.bytes.length : newline;
-      line++;
-      const text = block.bytes.toString(encoding, from, to);
-      if (text.trim() !== '') yield { line, byteOffset: block.byteOffset + from, row: parseRow(text, line), text };
-      from = to + 1;
+      const { row, next } = text.readRow(from, ++line);
+      if (row) yield row;
+      from = next;
     }
+  }
+}
+
+/** The lines of a block as rows. */
+export class BlockText {
+  // Most blocks are ASCII, and Latin-1 takes no decoding.
+  private readonly encoding: 'latin1' | 'utf8';
+
+  constructor(private readonly block: Block) {
+    this.encoding = isAscii(block.bytes) ? 'latin1' : 'utf8';
+  }
+
+  /** The row of the line at `from`, which has that number; undefined when it is blank. Throws when it is not a JSON object. */
+  readRow(from: number, line: number): { row: Row | undefined; next: number } {
+    const { bytes, byteOffset } = this.block;
+    const newline = bytes.indexOf(NEWLINE, from);
+    const to = newline < 0 ? bytes.length : newline;
+    const text = bytes.toString(this.encoding, from, to);
+    return { row: text.trim() === '' ? undefined : { line, byteOffset: byteOffset + from, row: parseRow(text, line), text }, next: to + 1 };
   }
 }
 
@@ -51,7 +66,7 @@ function parseRow(text: string, line: number): Record<string, unknown> {
 }
 
 /** How many lines begin before byte `end` of the file. */
-function countLines(path: string, end: number): number {
+export function countLines(path: string, end: number): number {
   let lines = 0;
   for (const block of readBlocks(path, { start: 0, end })) {
     if (block.tooLongBytes !== undefined) {

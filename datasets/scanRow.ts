@@ -48,7 +48,15 @@ export interface ScannedRow {
   systems: number;
   users: number;
   assistants: number;
+  /** Where the text of each of the first `MAX_CONTENTS` messages is, without the quotes. */
+  contentFrom: Int32Array;
+  contentTo: Int32Array;
+  /** The texts of all messages are written as JSON.stringify writes them. */
+  areContentsPlain: boolean;
 }
+
+/** Messages of a row whose places are kept. */
+export const MAX_CONTENTS = 64;
 
 export const STRING = 0;
 export const INTEGER = 1;
@@ -69,6 +77,9 @@ export function emptyScannedRow(): ScannedRow {
     systems: 0,
     users: 0,
     assistants: 0,
+    contentFrom: new Int32Array(MAX_CONTENTS),
+    contentTo: new Int32Array(MAX_CONTENTS),
+    areContentsPlain: true,
   };
 }
 
@@ -80,6 +91,7 @@ export function knownField(name: string): KnownField | undefined {
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 const COMMA = 0x2c;
+const SLASH = 0x2f;
 const COLON = 0x3a;
 const OPEN = 0x7b;
 const CLOSE = 0x7d;
@@ -177,6 +189,7 @@ function scanMessages(block: ScannedBlock, index: number, row: ScannedRow): numb
   row.systems = 0;
   row.users = 0;
   row.assistants = 0;
+  row.areContentsPlain = true;
   for (let count = 0; ; count++) {
     index = skipSpaces(bytes, index);
     if (bytes[index] !== OPEN || count === MAX_MESSAGES) return -1;
@@ -217,9 +230,15 @@ function scanMessages(block: ScannedBlock, index: number, row: ScannedRow): numb
       } else {
         hasContent = true;
         if (!isVisible(bytes, index)) return -1;
+        const start = index;
         index = scanString(block, index);
         if (index < 0) return -1;
         row.contentCharacters += stringCharacters;
+        if (!isStringPlain) row.areContentsPlain = false;
+        if (count < MAX_CONTENTS) {
+          row.contentFrom[count] = start;
+          row.contentTo[count] = index - 1;
+        }
       }
       index = skipSpaces(bytes, index);
       const next = bytes[index++];
@@ -281,11 +300,14 @@ function isVisibleThreeBytes(bytes: Uint8Array, index: number): boolean {
 
 /** UTF-16 code units of the string that `scanString` read last. */
 let stringCharacters = 0;
+/** Whether it is written as JSON.stringify writes it: without escapes that it does not need. */
+let isStringPlain = true;
 
 /** Reads the string whose first character is at `index`. Returns the index after its closing quote, or -1. */
 function scanString({ bytes, words, length: blockLength }: ScannedBlock, index: number): number {
   const start = index;
   let fewer = 0; // code units fewer than bytes
+  isStringPlain = true;
   for (;;) {
     while (index < blockLength) {
       const a = endMarks(words.getInt32(index, true));
@@ -308,6 +330,7 @@ function scanString({ bytes, words, length: blockLength }: ScannedBlock, index: 
     if (byte === BACKSLASH) {
       const length = escapeLength(bytes, index);
       if (length === 0) return -1;
+      if (length > 2 || bytes[index + 1] === SLASH) isStringPlain = false;
       index += length;
       fewer += length === 12 ? 10 : length - 1;
     } else if (byte >= 0x80) {

@@ -26,7 +26,7 @@ export function makeControlTokenGuard(specialTokens: string[], template: string)
   const tokens = [...new Set(specialTokens)].filter((token) => token !== '').sort((a, b) => b.length - a.length);
   const plain: Restore = (text, trained) => (text === '' ? [] : [[text, trained]]);
   if (tokens.length === 0) return { hide: (value) => ({ value, found: [], restore: plain }) };
-  const starts = [...new Set(tokens.map((token) => token.slice(0, 2)))];
+  const starts = tokenStarts(tokens);
   const pattern = new RegExp(tokens.map((token) => token.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')).join('|'), 'g');
   return {
     hide: (value) => {
@@ -50,6 +50,11 @@ export function makeControlTokenGuard(specialTokens: string[], template: string)
       };
     },
   };
+}
+
+/** Text without any of these has no control token. */
+export function tokenStarts(tokens: string[]): string[] {
+  return [...new Set(tokens.filter((token) => token !== '').map((token) => token.slice(0, 2)))];
 }
 
 function chooseStandIns(tokens: string[], value: unknown, template: string): Map<string, string> {

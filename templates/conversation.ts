@@ -40,9 +40,10 @@ export type Message = { role: string; content?: unknown; weight?: unknown } & Re
 /** A piece of the rendered text. An answer has a `turn`: which of the assistant messages it is. */
 export type Piece = { text: string; trained: boolean; turn?: number };
 
+export type ConversationRenderer = (row: Record<string, unknown>) => RenderedRow;
+
 /** Compiles the template; throws TemplateError. What it returns never throws on a row. */
-export function makeConversationRenderer(chat: ChatSettings): (row: Record<string, unknown>) => RenderedRow {
-  const template = compileTemplate(chat.template);
+export function makeConversationRenderer(chat: ChatSettings, template: Template = compileTemplate(chat.template)): ConversationRenderer {
   const guard = makeControlTokenGuard(chat.specialTokens, chat.template);
   const findPieces = template.names.has('unk_token') ? renderMarked : template.hasGeneration ? renderGeneration : renderPrefixes;
   const ends = [...chat.specialTokens, chat.eosToken].filter((token) => token !== '');

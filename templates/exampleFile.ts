@@ -6,7 +6,9 @@
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { hashBytes } from '../datasets/hashBytes.js';
+import type { ScannedBlock, ScannedRow } from '../datasets/scanRow.js';
 import type { RenderedExample } from '../schemas/trainerProtocol.js';
+import type { Mould } from './alikeRows.js';
 
 const BUFFER_BYTES = 1 << 20;
 /** Characters encoded at a time. */
@@ -57,6 +59,29 @@ export class ExampleFile {
     }
     this.writeAscii('}\n');
     this.note(segmentsStart, segmentsEnd, this.filled - start);
+  }
+
+  /** The same for a row that is rendered alike: its texts are copied as they stand in the block. */
+  writeAlike(line: number, { pieces, contents }: Mould, { words }: ScannedBlock, row: ScannedRow): void {
+    if (this.filled > BUFFER_BYTES / 2) this.flush();
+    let bytes = LINE_ROOM;
+    for (const piece of pieces) bytes += piece.length;
+    for (let index = 0; index < contents.length; index++) bytes += row.contentTo[contents[index]!]! - row.contentFrom[contents[index]!]!;
+    this.reserve(bytes);
+    const start = this.filled;
+    this.writeAscii(`{"line":${line},"segments":`);
+    const segmentsStart = this.filled;
+    let to = this.filled;
+    for (let index = 0; index < pieces.length; index++) {
+      const piece = pieces[index]!;
+      to = copyWords(piece.words, 0, piece.length, this.view, to);
+      if (index === contents.length) break;
+      const content = contents[index]!;
+      to = copyWords(words, row.contentFrom[content]!, row.contentTo[content]!, this.view, to);
+    }
+    this.filled = to;
+    this.writeAscii('}\n');
+    this.note(segmentsStart, to, this.filled - start);
   }
 
   close(): ExampleIndex {
@@ -153,6 +178,21 @@ export class ExampleFile {
     for (let done = 0; done < this.filled;) done += writeSync(this.file, this.buffer, done, this.filled - done);
     this.filled = 0;
   }
+}
+
+/** Bytes of a line around its segments, and those that `copyWords` may write beyond its end. */
+const LINE_ROOM = 64;
+
+/** Copies `from[start, end)` to `to[at, …)` in steps of 16 bytes: both must reach that much farther. Returns where the copy ends. */
+function copyWords(from: DataView, start: number, end: number, to: DataView, at: number): number {
+  const shift = at - start;
+  for (let index = start; index < end; index += 16) {
+    to.setInt32(index + shift, from.getInt32(index, true), true);
+    to.setInt32(index + shift + 4, from.getInt32(index + 4, true), true);
+    to.setInt32(index + shift + 8, from.getInt32(index + 8, true), true);
+    to.setInt32(index + shift + 12, from.getInt32(index + 12, true), true);
+  }
+  return end + shift;
 }
 
 const QUOTE = 0x22;

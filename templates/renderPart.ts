@@ -1,8 +1,10 @@
 /** Renders the rows of one byte range of a dataset, in order, and counts what is wrong with them. */
 import { writeFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
-import { readRows, type Row } from '../datasets/rows.js';
+import { readBlocks } from '../datasets/blocks.js';
+import { BlockText, countLines, readRows, type Row } from '../datasets/rows.js';
 import type { RenderedExample } from '../schemas/trainerProtocol.js';
+import { AlikeRows } from './alikeRows.js';
 import type { RenderedRow } from './conversation.js';
 import { withExactNumbers } from './exactNumbers.js';
 import { ExampleFile } from './exampleFile.js';
@@ -55,35 +57,63 @@ const MAX_LIMIT_ROWS = 20;
 const REPORT_EVERY_MS = 100;
 
 export async function renderPart(request: PartRequest, report: Report): Promise<PartResult> {
+  const { start, end, datasetPath } = request;
   const labels = new Set<string>();
   const sample: RenderedExample[] = [];
   const file = new ExampleFile(request.partPath, request.seed);
+  const rows = new Rows(request, report, request.reportsEveryRow ?? false);
+  const alike = request.kind === 'conversation' && rows.canRender ? new AlikeRows(request.chat!) : undefined;
   let examples = 0;
-  const { start, end, datasetPath } = request;
-  const tallied = await eachExample(request, readRows(datasetPath, { start, end }), report, request.reportsEveryRow ?? false, (example) => {
-    examples++;
-    if (sample.length < SAMPLE_EXAMPLES) sample.push(example);
-    if (example.label !== undefined) labels.add(example.label);
-    file.write(example);
-  });
+  let line = start === 0 ? 0 : countLines(datasetPath, start);
+  for (const block of readBlocks(datasetPath, { start, end })) {
+    if (block.tooLongBytes !== undefined) throw new Error(`line ${line + 1} is ${block.tooLongBytes} bytes long`);
+    const text = new BlockText(block);
+    alike?.enter(block);
+    for (let from = 0; from < block.bytes.length && !rows.isOver;) {
+      line++;
+      if (rows.isReportDue) await rows.report(line, block.byteOffset + from);
+      // The sample takes the usual way.
+      const mould = sample.length < SAMPLE_EXAMPLES ? undefined : alike?.mouldAt(from);
+      if (mould !== undefined) {
+        file.writeAlike(line, mould, alike!.block!, alike!.row);
+        rows.count++;
+        examples++;
+        from = alike!.row.next;
+        continue;
+      }
+      const { row, next } = text.readRow(from, line);
+      from = next;
+      if (row === undefined) continue;
+      alike?.learnFields(row.row);
+      const rendered = rows.render(row);
+      if ('problem' in rendered) continue;
+      const example = toExample(line, rendered);
+      examples++;
+      if (sample.length < SAMPLE_EXAMPLES) sample.push(example);
+      if (example.label !== undefined) labels.add(example.label);
+      file.write(example);
+    }
+    if (rows.isOver) break;
+  }
   const { hashes, lengths } = file.close();
   writeFileSync(request.indexPath, hashes);
   writeFileSync(request.indexPath, lengths, { flag: 'a' });
-  return { ...tallied, examples, labels: [...labels], sample };
+  return { ...rows.tally(), examples, labels: [...labels], sample };
 }
 
 export async function preview(request: PreviewRequest, report: Report): Promise<Preview> {
   const examples: RenderedExample[] = [];
-  const rows: PreviewedRow[] = [];
-  const { problems, warnings } = await eachExample(
-    request,
-    firstRows(request.datasetPath, request.rows),
-    report,
-    false,
-    (example) => void examples.push(example),
-    (row) => void rows.push(row),
-  );
-  return { examples, problems, warnings, rows };
+  const previewed: PreviewedRow[] = [];
+  const rows = new Rows(request, report, false);
+  for (const row of firstRows(request.datasetPath, request.rows)) {
+    if (rows.isOver) break;
+    if (rows.isReportDue) await rows.report(row.line, row.byteOffset);
+    const rendered = rows.render(row);
+    previewed.push({ line: row.line, ...rendered });
+    if ('segments' in rendered) examples.push(toExample(row.line, rendered));
+  }
+  const { problems, warnings } = rows.tally();
+  return { examples, problems, warnings, rows: previewed };
 }
 
 function* firstRows(path: string, count: number): Generator<Row> {
@@ -94,53 +124,73 @@ function* firstRows(path: string, count: number): Generator<Row> {
   }
 }
 
-type Tallied = { rows: number; problems: Problem[]; warnings: Problem[] };
+type Rendered = Exclude<RenderedRow, { problem: unknown }>;
 
-async function eachExample(
-  request: RowTemplates & { datasetPath: string },
-  source: Iterable<Row>,
-  report: Report,
-  reportsEveryRow: boolean,
-  take: (example: RenderedExample) => void,
-  onRow?: (row: PreviewedRow) => void,
-): Promise<Tallied> {
-  const [problems, warnings] = [new ProblemTally(PROBLEMS), new ProblemTally(WARNINGS)];
-  let renderRow: RowRenderer | undefined;
-  let rows = 0;
-  let limitRows = 0;
-  let reportedAt = 0;
-  const isConversation = request.kind === 'conversation';
-  for (const { line, byteOffset, row, text } of source) {
-    // A clock is slower than a row.
-    if (reportsEveryRow || (rows % 64 === 0 && Date.now() - reportedAt > REPORT_EVERY_MS)) {
-      reportedAt = Date.now();
-      report({ rows, byteOffset, line });
-      // A message needs the event loop to leave.
-      await setImmediate();
-    }
-    rows++;
-    renderRow ??= compile(request, problems);
-    if (!renderRow) break;
-    const rendered: RenderedRow = renderRow(isConversation ? withExactNumbers(row, text) : row);
-    onRow?.({ line, ...rendered });
-    if ('problem' in rendered) {
-      problems.add(rendered.problem.code, line, rendered.problem.found, rendered.problem.field);
-      if (rendered.problem.code === 'TEMPLATE_LIMIT' && ++limitRows === MAX_LIMIT_ROWS) break;
-      continue;
-    }
-    for (const { code, found } of rendered.warnings) warnings.add(code, line, found);
-    take(
-      rendered.label === undefined ? { line, segments: rendered.segments } : { line, segments: rendered.segments, label: rendered.label },
-    );
+function toExample(line: number, { segments, label }: Rendered): RenderedExample {
+  return label === undefined ? { line, segments } : { line, segments, label };
+}
+
+/** Renders row by row, and counts what is wrong. */
+class Rows {
+  count = 0;
+  private readonly problems = new ProblemTally(PROBLEMS);
+  private readonly warnings = new ProblemTally(WARNINGS);
+  private readonly renderRow: RowRenderer | undefined;
+  private readonly isConversation: boolean;
+  private limitRows = 0;
+  private reportedAt = 0;
+
+  constructor(
+    request: RowTemplates & { datasetPath: string },
+    private readonly say: Report,
+    private readonly reportsEveryRow: boolean,
+  ) {
+    this.isConversation = request.kind === 'conversation';
+    this.renderRow = compile(request, this.problems);
   }
-  return { rows, problems: problems.list(), warnings: warnings.list() };
+
+  get canRender(): boolean {
+    return this.renderRow !== undefined;
+  }
+
+  /** No further row needs to be rendered. */
+  get isOver(): boolean {
+    return !this.canRender || this.limitRows === MAX_LIMIT_ROWS;
+  }
+
+  get isReportDue(): boolean {
+    // A clock is slower than a row.
+    return this.reportsEveryRow || (this.count % 64 === 0 && Date.now() - this.reportedAt > REPORT_EVERY_MS);
+  }
+
+  async report(line: number, byteOffset: number): Promise<void> {
+    this.reportedAt = Date.now();
+    this.say({ rows: this.count, byteOffset, line });
+    // A message needs the event loop to leave.
+    await setImmediate();
+  }
+
+  render({ line, row, text }: Row): RenderedRow {
+    this.count++;
+    const rendered = this.renderRow!(this.isConversation ? withExactNumbers(row, text) : row);
+    if ('problem' in rendered) {
+      const { code, found, field } = rendered.problem;
+      this.problems.add(code, line, found, field);
+      if (code === 'TEMPLATE_LIMIT') this.limitRows++;
+    } else for (const { code, found } of rendered.warnings) this.warnings.add(code, line, found);
+    return rendered;
+  }
+
+  tally(): { rows: number; problems: Problem[]; warnings: Problem[] } {
+    return { rows: this.count, problems: this.problems.list(), warnings: this.warnings.list() };
+  }
 }
 
 /** The first row of the whole dataset decides what a `{field}` template means, in every part. */
 function compile(request: RowTemplates & { datasetPath: string }, problems: ProblemTally): RowRenderer | undefined {
   try {
     const [first] = firstRows(request.datasetPath, 1);
-    return makeRowRenderer(request, first!.row);
+    return first && makeRowRenderer(request, first.row);
   } catch (error) {
     if (error instanceof TemplateError) {
       const place = error.line === undefined ? '' : `Line ${error.line}, column ${error.column}: `;

@@ -165,7 +165,7 @@ function mergeResults(request: RenderRequest, results: PartResult[]): RenderResu
   const examples = results.reduce((sum, result) => sum + result.examples, 0);
   const labels = [...new Set(results.flatMap((result) => result.labels))].sort();
   const more = new ProblemTally(PROBLEMS);
-  if (results.every(({ rows }) => rows === 0)) more.add('NO_ROWS', undefined, '');
+  if (problems.length === 0 && results.every(({ rows }) => rows === 0)) more.add('NO_ROWS', undefined, '');
   else if (problems.length === 0 && examples === 1 && request.evaluationSplit > 0) more.add('TOO_FEW_ROWS', undefined, '');
   const warnings = new ProblemTally(WARNINGS);
   if (labels.length === 1) warnings.add('ONE_LABEL', undefined, '');

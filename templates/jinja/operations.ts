@@ -307,3 +307,5 @@ export const OPERATIONS = {
   unpack,
   unsupported,
 };
+
+export type Operations = typeof OPERATIONS;

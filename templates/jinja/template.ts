@@ -13,7 +13,7 @@ import { CompileError, Constants } from './generateExpression.js';
 import { writeBody, writeDeclarations } from './generateStatement.js';
 import { GLOBALS } from './globals.js';
 import { MAX_FUEL } from './limits.js';
-import { OPERATIONS } from './operations.js';
+import { OPERATIONS, type Operations } from './operations.js';
 import { parseTemplate } from './parse.js';
 import { FunctionScope, Scope, assignedNames, namesSetFirst, usedNames } from './scopes.js';
 import type { Statement } from './syntax.js';
@@ -39,8 +39,8 @@ export type Template = {
 
 type Render = (context: Record<string, Value>, run: Run) => string;
 
-/** Throws TemplateError with line and column. */
-export function compileTemplate(template: string): Template {
+/** Throws TemplateError with line and column. `operations`: what the template's code calls, the usual ones or those of watch.ts. */
+export function compileTemplate(template: string, operations: Operations = OPERATIONS): Template {
   try {
     const { source, body } = parseTemplate(template);
     const { code, constants } = placingErrors(source, () => writeTemplate(body));
@@ -52,7 +52,7 @@ export function compileTemplate(template: string): Template {
       render: (context, now) => {
         const run: Run = { callDepth: 0, fuel: MAX_FUEL, at: 0, spans: [], hasLostSpan: false, now };
         try {
-          compiled ??= compile(code, constants);
+          compiled ??= compile(code, constants, operations);
           return { text: compiled(context, run), spans: run.spans, hasLostSpan: run.hasLostSpan };
         } catch (error) {
           throw placeError(toTemplateError(error), source, run.at);
@@ -94,9 +94,9 @@ function writeTemplate(body: Statement[]): { code: string; constants: unknown[] 
  * The one place where code is made. `compileFunction` works where `eval` and `new Function` are off, as they are in the process that
  * renders: what a template or a row might reach there makes no code.
  */
-function compile(code: string, constants: unknown[]): Render {
+function compile(code: string, constants: unknown[], operations: Operations): Render {
   const make = compileFunction(code, ['operations', 'constants'], { filename: 'chat-template.js' });
-  return make(OPERATIONS, constants) as Render;
+  return make(operations, constants) as Render;
 }
 
 function placingErrors<T>(source: string, work: () => T): T {
