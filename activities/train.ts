@@ -35,6 +35,7 @@ import {
   recordAttemptDevice,
   recordCheckpoint,
   recordMetrics,
+  sumAttemptSeconds,
   sumTokens,
   updateProgress,
   type CheckpointRecord,
@@ -48,6 +49,7 @@ import { withHeartbeats } from './heartbeat.js';
 import { requireJob, requireWarmStartFiles } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
 import { ensurePart, readManifest, type PreparedManifest } from './preparedSets.js';
+import { nothingInTime, timeLimit } from './timeLimit.js';
 import { runTrainer, type TrainerSettings } from './trainerProcess.js';
 
 export interface TrainDependencies {
@@ -100,6 +102,8 @@ async function train(deps: TrainDependencies, input: TrainInput, progress: Train
       resumedFrom: checkpoint?.record.key ?? null,
     };
     if (!(await beginAttempt(database, job.uid, begin))) throw superseded();
+    const limit = timeLimit(job.settings, await sumAttemptSeconds(database, job.uid, input.attempt));
+    if (limit && limit.seconds === 0 && !checkpoint) throw nothingInTime(limit.name);
     await appendEvent(database, job.uid, {
       key: `attempt/${input.attempt}/began`,
       type: 'attempt',
@@ -123,7 +127,7 @@ async function train(deps: TrainDependencies, input: TrainInput, progress: Train
     const spec = await makeSpec(
       deps,
       job,
-      { input, folder, model: { path: model.folder, name: baseName }, resumeFrom: checkpoint?.folder },
+      { input, folder, model: { path: model.folder, name: baseName }, resumeFrom: checkpoint?.folder, stopAfterSeconds: limit?.seconds },
       signal,
     );
     const recorder = makeRecorder(deps, {
@@ -154,7 +158,8 @@ async function train(deps: TrainDependencies, input: TrainInput, progress: Train
     await updateProgress(database, job.uid, { trainerSeconds: (job.progress.trainerSeconds ?? 0) + seconds, etaSeconds: 0 });
     const { earlyStopped, bestStep, bestLoss } = completed;
     const held = bestStep === undefined ? {} : { earlyStopped: earlyStopped ?? false, bestStep, bestLoss };
-    return { adapterKey, files: completed.files, steps: completed.step, ...totals, trainerSeconds: seconds, ...held };
+    const ended = completed.timeEnded && limit ? { endedBy: limit.name } : {};
+    return { adapterKey, files: completed.files, steps: completed.step, ...totals, trainerSeconds: seconds, ...held, ...ended };
   } finally {
     await model?.release();
     await rm(folder, { recursive: true, force: true });
@@ -208,12 +213,13 @@ interface Prepared {
   /** The base model's folder, and the name that the adapter's configuration gives it. */
   model: { path: string; name: string };
   resumeFrom: string | undefined;
+  stopAfterSeconds: number | undefined;
 }
 
 async function makeSpec(
   deps: TrainDependencies,
   job: JobRecord,
-  { input, folder, model, resumeFrom }: Prepared,
+  { input, folder, model, resumeFrom, stopAfterSeconds }: Prepared,
   signal: AbortSignal,
 ): Promise<TrainSpec> {
   const { settings } = job;
@@ -253,6 +259,7 @@ async function makeSpec(
       resumeFrom,
     },
     evaluation: await evaluateInTraining(deps, job, input, manifest, stepsPerEpoch, signal),
+    stopAfterSeconds,
     outputPath: path.join(folder, 'adapter'),
   };
 }

@@ -96,6 +96,8 @@ function commonFields(job: JobRecord, collection: 'fineTuningJobs' | 'supervised
     priority: job.priority,
     ...(settings.evaluationSteps != null ? { evaluationSteps: settings.evaluationSteps } : {}),
     earlyStop: settings.earlyStop ?? false,
+    ...(settings.maxGpuSeconds !== undefined ? { maxGpuSeconds: settings.maxGpuSeconds } : {}),
+    ...(settings.deadline !== undefined ? { deadline: settings.deadline } : {}),
   };
 }
 

@@ -14,5 +14,6 @@ export function jobInput(job: JobRecord): JobInput {
     kind: job.kind,
     modelName: resourceName(job.account_id, 'models', job.model_id),
     priority: job.priority,
+    ...(job.settings.deadline ? { deadline: job.settings.deadline } : {}),
   };
 }

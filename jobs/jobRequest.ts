@@ -32,6 +32,9 @@ export interface JobRequest {
   seed?: number;
   evaluationSteps?: number;
   earlyStop?: boolean;
+  maxGpuSeconds?: number;
+  /** ISO 8601. */
+  deadline?: string;
   priority?: number;
   evaluation?: boolean;
   evaluationSplit?: number;
@@ -100,6 +103,8 @@ function sharedFields(body: FineTuningJob | SupervisedFineTuningJob) {
     evaluationDataset,
     evaluationSteps,
     earlyStop,
+    maxGpuSeconds,
+    deadline,
   } = body;
   const quantization = body.quantization as JobRequest['quantization'];
   return {
@@ -116,6 +121,8 @@ function sharedFields(body: FineTuningJob | SupervisedFineTuningJob) {
     evaluationDataset,
     evaluationSteps,
     earlyStop,
+    maxGpuSeconds,
+    deadline,
   };
 }
 

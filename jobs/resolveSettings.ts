@@ -72,6 +72,7 @@ export async function resolveSettings(sources: SettingsSources, accountId: strin
     seed: pick('seed', request.seed, DEFAULT_SEED, 'default'),
     ...evaluation,
     ...resolveInTraining(request, evaluation.evaluation, pick),
+    ...resolveTimeLimits(request, origins),
   };
   Object.assign(origins, {
     task: 'given',
@@ -264,6 +265,17 @@ function resolveInTraining(
     evaluationSteps: pick('evaluationSteps', evaluationSteps, null, 'default'),
     earlyStop: pick('earlyStop', earlyStop, false, 'default'),
   };
+}
+
+function resolveTimeLimits(
+  { maxGpuSeconds, deadline }: JobRequest,
+  origins: SettingOrigins,
+): Pick<JobSettings, 'maxGpuSeconds' | 'deadline'> {
+  if (deadline !== undefined && Date.parse(deadline) <= Date.now())
+    throw fieldError('INVALID_FIELD', 'deadline', `deadline ${deadline} has passed: give a time to come, or leave it out.`);
+  if (maxGpuSeconds !== undefined) origins['maxGpuSeconds'] = 'given';
+  if (deadline !== undefined) origins['deadline'] = 'given';
+  return { ...(maxGpuSeconds === undefined ? {} : { maxGpuSeconds }), ...(deadline === undefined ? {} : { deadline }) };
 }
 
 /** The same refusal, told apart from one of the training rows. */

@@ -78,6 +78,8 @@ export interface JobInput {
   modelName: string;
   /** 1 (first) to 5. */
   priority: number;
+  /** When training ends at the latest, where the job has such a limit: ISO 8601. */
+  deadline?: string;
 }
 
 /** A state the workflow decided. `sequence` counts the workflow's transitions from 1: the idempotency key. */
@@ -126,6 +128,9 @@ export interface TrainProgress {
   totalSteps: number;
   checkpointStep: number;
 }
+/** The two limits of time that a job may have. */
+export type TimeLimitName = 'maxGpuSeconds' | 'deadline';
+
 export interface TrainResult {
   /** Prefix of the finished adapter's files. */
   adapterKey: string;
@@ -137,6 +142,8 @@ export interface TrainResult {
   trainerSeconds: number;
   /** The loss on the evaluation set had stopped falling, and the job wanted training to end then. */
   earlyStopped?: boolean;
+  /** The limit of time that ended the training before its last step. */
+  endedBy?: TimeLimitName;
   /** The step whose weights the adapter has, and its loss on the evaluation set; absent without evaluation while training. */
   bestStep?: number;
   bestLoss?: number;

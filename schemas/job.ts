@@ -58,6 +58,19 @@ const ownSettings = {
     }),
   ),
   earlyStop: Type.Optional(Type.Boolean({ description: 'End training when the loss on the evaluation set has stopped falling' })),
+  maxGpuSeconds: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: 2 ** 31 - 1,
+      description: 'Most seconds that all attempts at training may hold the GPU. Then the best so far becomes the model',
+    }),
+  ),
+  deadline: Type.Optional(
+    Type.String({
+      format: 'date-time',
+      description: 'When training ends at the latest. The best so far becomes the model; without any step by then the job fails',
+    }),
+  ),
   priority: Type.Optional(Type.Integer({ minimum: 1, maximum: 5, 'x-expected': 'a whole number from 1 (first) to 5; 3 when absent' })),
 };
 

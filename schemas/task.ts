@@ -36,5 +36,9 @@ export interface JobSettings {
   evaluationSteps?: number | null;
   /** Training ends when the loss on the evaluation set has stopped falling. */
   earlyStop?: boolean;
+  /** Most seconds of all attempts together. Absent: no limit. */
+  maxGpuSeconds?: number;
+  /** When training ends at the latest: ISO 8601. Absent: no limit. */
+  deadline?: string;
 }
 export type SettingOrigins = Record<string, SettingOrigin>;

@@ -104,6 +104,8 @@ export const TrainSpec = Type.Object({
       patience: Type.Union([Type.Integer({ minimum: 1 }), Type.Null()]),
     }),
   ),
+  /** Seconds after which training ends with the step it is at, evaluated as if it were the last. At least one step is made. */
+  stopAfterSeconds: Type.Optional(Type.Number({ minimum: 0 })),
   /** Folder for the finished adapter: `adapter_config.json`, `adapter_model.safetensors`, the tokenizer. */
   outputPath: Type.String({ minLength: 1 }),
 });
@@ -237,6 +239,8 @@ export const CompletedEvent = Type.Object({
   files: Type.Array(Type.Object({ name: Type.String(), sizeBytes: Type.Integer(), sha256: Type.String() })),
   /** Train: the evaluation loss ended the training before its last step. */
   earlyStopped: Type.Optional(Type.Boolean()),
+  /** Train: `stopAfterSeconds` did. */
+  timeEnded: Type.Optional(Type.Boolean()),
   /** Train with evaluation: the step whose weights the adapter has, and its loss on the held-out examples. */
   bestStep: Type.Optional(Type.Integer()),
   bestLoss: Type.Optional(Type.Number()),

@@ -360,6 +360,17 @@ export async function sumTokens(database: Database, uid: string, upToStep: numbe
   return row;
 }
 
+/** How long the attempts before `attempt` held a GPU. One whose worker died counts until that was noticed. */
+export async function sumAttemptSeconds(database: Database, uid: string, attempt: number): Promise<number> {
+  const { seconds } = await database
+    .selectFrom('job_attempts')
+    .select(sql<number>`coalesce(sum(extract(epoch from coalesce(end_time, now()) - start_time)), 0)::float8`.as('seconds'))
+    .where('job_uid', '=', uid)
+    .where('attempt', '<', attempt)
+    .executeTakeFirstOrThrow();
+  return seconds;
+}
+
 export async function recordCheckpoint(
   database: Database,
   uid: string,

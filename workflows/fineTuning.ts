@@ -49,6 +49,7 @@ export async function FineTuningWorkflow(input: JobInput): Promise<JobProgress> 
   handleMessages(job);
   // A cancellation asked of Temporal itself, by an operator, is the same wish as the API's.
   CancellationScope.current().cancelRequested.catch(() => job.wishFor('cancel', 'an operator'));
+  if (input.deadline) void watchDeadline(job, input.deadline);
   const { wandb } = await untilTerminal(job, input);
   if (wandb && job.wish !== 'delete') await reportToTracker(job, input);
   await CancellationScope.nonCancellable(() => condition(allHandlersFinished));
@@ -76,11 +77,28 @@ async function untilTerminal(job: Job, input: JobInput): Promise<{ wandb: boolea
       dataActivities('register the model').registerModel({ uid: input.uid, name: input.name, prepared, training, evaluation });
     await job.interruptible(register);
     await cleanUp(input, { removeModel: false, removeJob: false });
-    await job.move(training.earlyStopped ? 'EARLY_STOPPED' : 'COMPLETED', 'done', `The model ${input.modelName} is ready.`);
+    const ended = training.endedBy ? ` Training ended at step ${training.steps}: ${ENDED_BY[training.endedBy]}.` : '';
+    const state = training.earlyStopped || training.endedBy ? 'EARLY_STOPPED' : 'COMPLETED';
+    await job.move(state, 'done', `The model ${input.modelName} is ready.${ended}`);
   } catch (error) {
-    await CancellationScope.nonCancellable(() => endWithout(job, input, error));
+    const cause = isCancellation(error) && job.overdue && !job.ending ? deadlinePassed() : error;
+    await CancellationScope.nonCancellable(() => endWithout(job, input, cause));
   }
   return plan;
+}
+
+const ENDED_BY = { deadline: 'its deadline had come', maxGpuSeconds: 'its GPU seconds were spent' };
+
+/** At the deadline a job that never began to train fails; what an attempt has reached becomes the model. */
+async function watchDeadline(job: Job, deadline: string): Promise<void> {
+  await CancellationScope.nonCancellable(() => sleep(Math.max(1, Date.parse(deadline) - Date.now())));
+  job.expire();
+}
+
+function deadlinePassed(): ApplicationFailure {
+  const message = 'The deadline of the job came before training began. Start it again with a later one.';
+  const failure: Failure = { code: 'DEADLINE_PASSED', domain: 'CONFIG', retryable: false, message };
+  return ApplicationFailure.create({ type: failure.code, message, nonRetryable: true, details: [failure] });
 }
 
 /** The end of a job that brings no model: cancelled, or failed with a reason. What it left is removed first. */
@@ -109,6 +127,7 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
   let withoutProgress = 0;
   let reason = 'first attempt';
   for (;;) {
+    if (job.overdue && !job.begun) throw deadlinePassed();
     if (job.wish === 'pause') await pause(job);
     if (job.state === 'VALIDATING' || job.state === 'PAUSED')
       await job.move('PENDING', 'queued', job.state === 'PAUSED' ? `Resumed by ${job.wishedBy}; waiting for a GPU.` : 'Waiting for a GPU.');
@@ -127,8 +146,8 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
     } catch (error) {
       const reached = progressOf(error)?.checkpointStep ?? 0;
       if (isCancellation(error)) {
-        await recordEnd(input, attempt, job.ending ? 'cancelled' : 'paused');
-        if (job.ending) throw error;
+        await recordEnd(input, attempt, job.ending || job.overdue ? 'cancelled' : 'paused');
+        if (job.ending || (job.overdue && !job.begun)) throw error;
         if (job.wish !== 'pause') await job.move('RE_QUEUEING', 'requeued', 'Resumed while it was being paused.');
         reason = 'resumed';
         continue;
@@ -269,6 +288,7 @@ function handleMessages(job: Job): void {
     {
       validator: (_request) => {
         refuseIfOver('paused');
+        if (job.overdue) refuse('The deadline of the job has come: training is ending.');
         if (job.state === 'WRITING_RESULTS' || job.stage === 'evaluating') refuse('Training is over: there is nothing left to pause.');
       },
     },

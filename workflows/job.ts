@@ -18,6 +18,8 @@ export class Job {
   wish: Wish | null = null;
   /** Who asked last. */
   wishedBy = 'an operator';
+  /** The deadline has come. */
+  overdue = false;
   private cause = 'The job was accepted.';
   private sequence = 0;
   private milestone: TrainingMilestone | null = null;
@@ -87,6 +89,18 @@ export class Job {
     const strength: Wish[] = ['pause', 'cancel', 'delete'];
     if (this.wish === null || strength.indexOf(wish) > strength.indexOf(this.wish)) this.wish = wish;
     if (this.work && (wish !== 'pause' || this.work.pausable)) this.work.scope.cancel();
+  }
+
+  /** The deadline: what has not begun will not, what was paused goes on to its end, and a trainer that runs ends by itself. */
+  expire(): void {
+    this.overdue = true;
+    if (this.wish === 'pause') this.resumeBy('its deadline');
+    if (!this.begun) this.work?.scope.cancel();
+  }
+
+  /** An attempt has begun: there may be a checkpoint. */
+  get begun(): boolean {
+    return this.milestone !== null;
   }
 
   resumeBy(by: string): void {

@@ -43,6 +43,17 @@ class StopRequest:
             raise Interrupted(0)
 
 
+class TimeLimit:
+    """Seconds that a work may take, counted from here; None: as many as it needs."""
+
+    def __init__(self, seconds: float | None):
+        self.ends = None if seconds is None else time.monotonic() + seconds
+
+    @property
+    def reached(self) -> bool:
+        return self.ends is not None and time.monotonic() >= self.ends
+
+
 class Stopwatch:
     """Seconds by part of the work, for the `completed` event."""
 

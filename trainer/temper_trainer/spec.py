@@ -82,6 +82,7 @@ class TrainSpec:
     training: TrainingSpec
     checkpoints: CheckpointsSpec
     evaluation: InTrainingSpec | None
+    stopAfterSeconds: float | None
     outputPath: str
 
 
@@ -164,6 +165,7 @@ def read_train(fields: 'Fields') -> TrainSpec:
             resumeFrom=checkpoints.text('resumeFrom', optional=True),
         ),
         evaluation=read_in_training(fields),
+        stopAfterSeconds=fields.number('stopAfterSeconds', least=0, optional=True),
         outputPath=fields.text('outputPath'),
     )
     for group in (adapter, training, checkpoints):
@@ -288,7 +290,9 @@ class Fields:
         return value
 
     def number(self, name: str, above: float | None = None, least: float | None = None,
-               below: float | None = None, most: float | None = None) -> float:  # fmt: skip
+               below: float | None = None, most: float | None = None, optional: bool = False) -> float | None:  # fmt: skip
+        if self._absent(name, optional):
+            return None
         value = self._get(name)
         fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         fits = fits and (above is None or value > above) and (least is None or value >= least)

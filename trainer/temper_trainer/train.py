@@ -36,7 +36,7 @@ from temper_trainer.model import (
     save_adapter,
 )
 from temper_trainer.packing import make_pack, token_losses
-from temper_trainer.process import StopRequest, Stopwatch
+from temper_trainer.process import StopRequest, Stopwatch, TimeLimit
 from temper_trainer.spec import TrainSpec
 from temper_trainer.tokens import Encoder
 from temper_trainer.versions import versions
@@ -52,6 +52,7 @@ SCHEDULER_NAMES = {'linear': 'linear', 'cosine': 'cosine', 'constant': 'constant
 
 def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) -> dict:
     """Trains, and writes the adapter to `spec.outputPath`. Returns the fields of the `completed` event. Raises Interrupted."""
+    limit = TimeLimit(spec.stopAfterSeconds)
     device = find_device()
     with watch.part('tokenize'):
         encoder = Encoder(load_tokenizer(spec.model.path), spec.data.kind)
@@ -92,7 +93,7 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
     )
     if spec.checkpoints.resumeFrom:
         events.send('resumed', step=first_step, path=spec.checkpoints.resumeFrom)
-    run = Run(spec, plan, plan_hash, examples, seen, micro_batch_tokens, events, stop, watch)
+    run = Run(spec, plan, plan_hash, examples, seen, micro_batch_tokens, limit, events, stop, watch)
     last_step = first_step
     if not (seen and seen.wants_stop):  # a run that had stopped early only lacks its adapter
         trainer = PlannedTrainer(model, run, device)
@@ -111,7 +112,8 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
     with watch.part('save'):
         files = checkpoints.publish_folder(Path(spec.outputPath), write)
     best = {'bestStep': seen.best.step, 'bestLoss': seen.best.loss} if seen and seen.best else {}
-    return {'step': last_step, 'files': files, 'earlyStopped': last_step < plan.total_steps, **best}
+    early = bool(seen and seen.wants_stop) and last_step < plan.total_steps
+    return {'step': last_step, 'files': files, 'earlyStopped': early, 'timeEnded': last_step < plan.total_steps and not early, **best}
 
 
 def read_held_out(spec: TrainSpec, encoder: Encoder, events: Events, stop: StopRequest) -> EncodedExamples | None:
@@ -130,6 +132,7 @@ class Run:
     examples: EncodedExamples
     held_out: HeldOut | None
     micro_batch_tokens: int
+    limit: TimeLimit
     events: Events
     stop: StopRequest
     watch: Stopwatch
@@ -248,6 +251,7 @@ class PlannedTrainer(Trainer):
         run, step = self.work, self.state.global_step
         if not math.isfinite(logs['grad_norm']):
             raise not_finite('gradient norm', step)
+        time_is_over = run.limit.reached and step < run.plan.total_steps
         seconds = time.perf_counter() - self.step_began
         # A running mean that forgets the slow first steps.
         self.seconds_per_step = seconds if self.seconds_per_step is None else 0.9 * self.seconds_per_step + 0.1 * seconds
@@ -263,12 +267,15 @@ class PlannedTrainer(Trainer):
             trainedTokens=self.batch_trained_tokens,
             tokensPerSecond=round(self.batch_tokens / seconds, 1),
             etaSeconds=round((run.plan.total_steps - step) * self.seconds_per_step, 1),
-            **self.evaluate_if_due(step),
+            **self.evaluate_if_due(step, time_is_over),
         )
+        if time_is_over and not self.control.should_training_stop:
+            self.control.should_training_stop = self.control.should_save = True
+            run.events.warn('TIME_LIMIT_REACHED', f'The time of this job is over: training ends at step {step} of {run.plan.total_steps}.')
 
-    def evaluate_if_due(self, step: int) -> dict:
+    def evaluate_if_due(self, step: int, is_last: bool) -> dict:
         run = self.work
-        if run.held_out is None or not run.held_out.is_due(step):
+        if run.held_out is None or not (is_last or run.held_out.is_due(step)):
             return {}
         with run.watch.part('evaluate'), self.compute_loss_context_manager():
             loss = run.held_out.measure(self.model, step, run.micro_batch_tokens)

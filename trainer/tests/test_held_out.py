@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import completion_rows, train_spec, write_lines
-from runs import Process
+from runs import Process, run_here
 from test_resume import adapter_files, resumed
 
 EVERY = 4
@@ -109,3 +109,16 @@ def test_a_loss_that_is_not_finite_ends_the_run(models, tmp_path):
     assert failed['code'] == 'LOSS_NOT_FINITE'
     assert 'evaluation set' in failed['message']
     assert len(process.events('step')) == 3 * EVERY - 1
+
+
+def test_the_time_limit_ends_the_run_with_the_best_so_far(models, tmp_path):
+    spec = spec_for(tmp_path, models, epochs=12)
+    spec['stopAfterSeconds'] = 0
+    events = run_here(spec)
+    steps = [event for event in events if event['event'] == 'step']
+    completed = events[-1]
+    assert [event['step'] for event in steps] == [1], 'at least one step is made'
+    assert completed['timeEnded'] and not completed['earlyStopped'] and completed['bestStep'] == 1
+    assert steps[0]['evaluationLoss'] == completed['bestLoss'], 'the last step is evaluated whatever its number'
+    assert [event['step'] for event in events if event['event'] == 'checkpoint'] == [1]
+    assert 'TIME_LIMIT_REACHED' in [event.get('code') for event in events]
