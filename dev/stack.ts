@@ -28,6 +28,7 @@
  *   TEMPER_SECRET_KEYS      more of them, comma-separated: the first is the one in use, the others only read (docs/security.md)
  *   TEMPER_DEFAULT_BASE_MODEL  whose tokenizer counts a dataset's tokens where the upload names none (accounts/temper/models/temper-tiny)
  *   TEMPER_GPU_PRICES       prices of GPU hours, as JSON (docs/estimates.md); without them no costs are shown
+ *   TEMPER_BUILD_ID         version of the control worker, for rollouts under running jobs (docs/operations.md); without it, none
  *   TEMPER_PYTHON           interpreter with the trainer's packages (trainer/.venv/bin/python)
  *
  *   TEMPER_TRUSTED_PROXIES  addresses of proxies before the API that tell it the client's, as in loopback,10.0.0.0/8 (none)

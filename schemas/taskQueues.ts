@@ -6,3 +6,6 @@ export const DATA_QUEUE = 'temper-data';
 export function gpuQueue(gpuClass?: string): string {
   return gpuClass ? `temper-gpu-${gpuClass}` : 'temper-gpu';
 }
+
+/** Of the control workers' versions, where they have one. */
+export const DEPLOYMENT_NAME = 'temper';

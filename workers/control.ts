@@ -6,10 +6,11 @@ import { makeDeliverWebhook } from '../activities/deliverWebhook.js';
 import { makeRecords } from '../activities/records.js';
 import { makeReport } from '../activities/report.js';
 import { makeRetraining } from '../activities/retraining.js';
-import { CONTROL_QUEUE } from '../schemas/taskQueues.js';
+import { CONTROL_QUEUE, DEPLOYMENT_NAME } from '../schemas/taskQueues.js';
 import { announceReady, openEnvironment, workerOptions } from './environment.js';
 
 const environment = await openEnvironment();
+const buildId = process.env['TEMPER_BUILD_ID'];
 const worker = await Worker.create({
   ...workerOptions(environment),
   taskQueue: CONTROL_QUEUE,
@@ -21,6 +22,10 @@ const worker = await Worker.create({
     ...makeRetraining(environment),
     ...makeDeliverWebhook(environment),
   },
+  // With a version, a workflow keeps to the version it began on, to its end (docs/operations.md).
+  workerDeploymentOptions: buildId
+    ? { useWorkerVersioning: true, version: { deploymentName: DEPLOYMENT_NAME, buildId }, defaultVersioningBehavior: 'PINNED' }
+    : undefined,
   maxConcurrentWorkflowTaskExecutions: 40,
   maxConcurrentActivityTaskExecutions: 40,
   // A workflow cached by a worker that was killed waits this long before another takes it.
