@@ -24,6 +24,7 @@ import { compileReader, parseJsonBody } from './body.js';
 import { answerBrokenRequest, httpOptions, limitBodyTime, REQUEST_TIMEOUT_MS, type Patience } from './connections.js';
 import { datasetRoutes } from './datasets.js';
 import { datasetUploadRoutes } from './datasetUploads.js';
+import { doctorRoutes } from './doctor/route.js';
 import { healthRoutes } from './health.js';
 import { jobEventRoutes } from './jobEvents.js';
 import { jobRecordRoutes } from './jobRecords.js';
@@ -171,6 +172,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   });
   server.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, async () => server.swagger());
   healthRoutes(server, dependencies);
+  doctorRoutes(server, dependencies);
   accountRoutes(server, dependencies);
   userRoutes(server, dependencies);
   apiKeyRoutes(server, dependencies);
@@ -197,7 +199,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
 /** The resource that a route is about: the groups of the reference. OpenAI's routes are one. */
 function groupOf(url: string): string {
   const [, version, accounts, , collection, , nested] = url.replace(/\([^)]*\)/g, '').split('/');
-  if (version !== 'v1') return 'health';
+  if (version !== 'v1' || accounts === 'doctor') return 'health';
   if (accounts !== 'accounts') return accounts === 'verifyApiKey' ? 'accounts' : 'OpenAI';
   const name = (nested === 'apiKeys' ? nested : (collection ?? 'accounts')).replace(/:.*$/, '');
   return name === 'supervisedFineTuningJobs' ? 'fineTuningJobs (supervised)' : name;

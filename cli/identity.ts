@@ -1,6 +1,6 @@
 /** `temper whoami`, `set-api-key` and `version`: which server, which account, which program. */
-import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
+import { TEMPER_VERSION } from '../schemas/version.js';
 import { accountOf, callApi, type Resource } from './client.js';
 import { storeConfiguration } from './configuration.js';
 import { UsageError } from './failures.js';
@@ -37,9 +37,5 @@ export function defineSetApiKey(command: Command): void {
 }
 
 export function defineVersion(command: Command): void {
-  command.description('Show the version').action(() => print(`temper ${programVersion()}`));
-}
-
-export function programVersion(): string {
-  return (JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }).version;
+  command.description('Show the version').action(() => print(`temper ${TEMPER_VERSION}`));
 }

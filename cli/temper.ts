@@ -4,6 +4,7 @@
  * Exit codes: 0 done, 1 the operation failed, 2 wrong usage, 130 watching was stopped with Ctrl-C.
  */
 import { Command, CommanderError, Option } from 'commander';
+import { TEMPER_VERSION } from '../schemas/version.js';
 import { defineRollback, defineUpdateAlias } from './aliases.js';
 import { defineCreateAccount, defineCreateApiKey, defineCreateSecret, defineCreateUser, defineCreateWebhook } from './createAccess.js';
 import { defineComplete, defineCompletion } from './completion.js';
@@ -11,11 +12,12 @@ import { defineCreateDataset } from './createDataset.js';
 import { defineCreateJob } from './createJob.js';
 import { defineCreateModel, defineImportModel } from './createModel.js';
 import { defineDelete } from './delete.js';
+import { defineDoctor } from './doctor.js';
 import { defineDownloadModel } from './download.js';
 import { defineExportMetrics } from './exportMetrics.js';
 import { exitCode, explain } from './failures.js';
 import { defineGet } from './get.js';
-import { defineSetApiKey, defineVersion, defineWhoami, programVersion } from './identity.js';
+import { defineSetApiKey, defineVersion, defineWhoami } from './identity.js';
 import { defineList } from './list.js';
 import { definePreview } from './preview.js';
 import {
@@ -115,7 +117,7 @@ const ACTIONS: [verb: Verb, type: ResourceType, define: Define][] = [
 function buildProgram(): Command {
   const program = new Command('temper')
     .description('Fine-tune models on your own machines')
-    .version(`temper ${programVersion()}`, '--version', 'show the version')
+    .version(`temper ${TEMPER_VERSION}`, '--version', 'show the version')
     .option('-a, --account-id <id>', 'account to use (default: the one of the key)')
     .option('--api-key <key>', 'API key (default: TEMPER_API_KEY, then the stored one)')
     .option('--api-url <url>', 'address of the server (default: TEMPER_API_URL, then a running local stack)')
@@ -148,6 +150,7 @@ function buildProgram(): Command {
   defineSignIn(program.command('signin').alias('sign-in'));
   defineSignOut(program.command('signout').alias('sign-out'));
   defineVersion(program.command('version'));
+  defineDoctor(program.command('doctor'));
   defineCompletion(program.command('completion'));
   defineComplete(program.command('complete', { hidden: true }), program, TYPES);
   for (const type of TYPES) {

@@ -10,6 +10,7 @@ import type { Retraining, RunState, Timing } from '../schemas/schedule.js';
 import type { JobStage, JobState, DatasetState, ModelState } from '../schemas/states.js';
 import type { JobSettings, SettingOrigins } from '../schemas/task.js';
 import type { DeliveryState, WebhookState } from '../schemas/webhook.js';
+import type { WorkerKind, WorkerReport } from '../schemas/worker.js';
 
 type Json<T> = ColumnType<T, string, string>;
 type JsonWithDefault<T> = ColumnType<T, string | undefined, string>;
@@ -495,6 +496,16 @@ export interface AuditEventsTable {
   address: string;
 }
 
+export interface WorkersTable {
+  identity: string;
+  kind: WorkerKind;
+  version: string;
+  start_time: Time;
+  heartbeat_time: Time;
+  clock_offset_ms: number;
+  report: Json<WorkerReport>;
+}
+
 export interface Tables {
   accounts: AccountsTable;
   users: UsersTable;
@@ -519,6 +530,7 @@ export interface Tables {
   webhooks: WebhooksTable;
   webhook_events: WebhookEventsTable;
   webhook_deliveries: WebhookDeliveriesTable;
+  workers: WorkersTable;
 }
 export type Database = Kysely<Tables>;
 
@@ -543,9 +555,23 @@ const MIGRATIONS = new URL('./migrations/', import.meta.url);
 /** Any constant: every process that migrates takes the same advisory lock. */
 const MIGRATION_LOCK = 7_383_731;
 
+async function migrationFiles(): Promise<string[]> {
+  return (await readdir(MIGRATIONS)).filter((name) => name.endsWith('.sql')).sort();
+}
+
+/** Migrations that this version has and the database has not, and the reverse: then a newer version has been here. */
+export async function compareMigrations(database: Database): Promise<{ missing: string[]; unknown: string[] }> {
+  const names = await migrationFiles();
+  const applied = (await sql<{ name: string }>`select name from migrations`.execute(database)).rows.map(({ name }) => name);
+  return {
+    missing: names.filter((name) => !applied.includes(name)),
+    unknown: applied.filter((name) => !names.includes(name)),
+  };
+}
+
 /** Applies what is missing, in order, once: several processes may call it at the same time. */
 export async function migrate(database: Database): Promise<void> {
-  const names = (await readdir(MIGRATIONS)).filter((name) => name.endsWith('.sql')).sort();
+  const names = await migrationFiles();
   await database.transaction().execute(async (transaction) => {
     await sql`select pg_advisory_xact_lock(${MIGRATION_LOCK})`.execute(transaction);
     await sql`create table if not exists migrations (name text primary key, time timestamptz not null default now())`.execute(transaction);

@@ -7,7 +7,11 @@ import { makeRecords } from '../activities/records.js';
 import { makeReport } from '../activities/report.js';
 import { makeRetraining } from '../activities/retraining.js';
 import { CONTROL_QUEUE, DEPLOYMENT_NAME } from '../schemas/taskQueues.js';
-import { announceReady, openEnvironment, workerOptions } from './environment.js';
+import { openEnvironment, workerOptions } from './environment.js';
+import { runWorker } from './run.js';
+
+/** Activities at once. */
+const SLOTS = 40;
 
 const environment = await openEnvironment();
 const buildId = process.env['TEMPER_BUILD_ID'];
@@ -27,10 +31,8 @@ const worker = await Worker.create({
     ? { useWorkerVersioning: true, version: { deploymentName: DEPLOYMENT_NAME, buildId }, defaultVersioningBehavior: 'PINNED' }
     : undefined,
   maxConcurrentWorkflowTaskExecutions: 40,
-  maxConcurrentActivityTaskExecutions: 40,
+  maxConcurrentActivityTaskExecutions: SLOTS,
   // A workflow cached by a worker that was killed waits this long before another takes it.
   stickyQueueScheduleToStartTimeout: '1s',
 });
-announceReady();
-await worker.run();
-process.exit(0);
+await runWorker(worker, environment, { kind: 'control', slots: SLOTS });

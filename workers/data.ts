@@ -11,7 +11,11 @@ import { makeRetrainingJobs } from '../activities/retrainingJobs.js';
 import { makeValidate } from '../activities/validate.js';
 import { makeValidateModel } from '../activities/validateModel.js';
 import { DATA_QUEUE } from '../schemas/taskQueues.js';
-import { announceReady, openEnvironment, workerOptions } from './environment.js';
+import { openEnvironment, workerOptions } from './environment.js';
+import { runWorker } from './run.js';
+
+/** Activities at once. */
+const SLOTS = Math.max(2, availableParallelism());
 
 const environment = await openEnvironment();
 const worker = await Worker.create({
@@ -28,8 +32,6 @@ const worker = await Worker.create({
     ...makeRetrainingData(environment),
     ...makeRetrainingJobs(environment),
   },
-  maxConcurrentActivityTaskExecutions: Math.max(2, availableParallelism()),
+  maxConcurrentActivityTaskExecutions: SLOTS,
 });
-announceReady();
-await worker.run();
-process.exit(0);
+await runWorker(worker, environment, { kind: 'data', slots: SLOTS });

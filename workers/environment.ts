@@ -70,6 +70,11 @@ function openBucket(bucket: string): ObjectStore {
   });
 }
 
+/** As the Temporal UI, the attempts of jobs and `temper doctor` name this process. */
+export function workerIdentity(): string {
+  return `${hostname()}:${process.pid}`;
+}
+
 /** Options that every worker shares. */
 export function workerOptions(
   environment: Environment,
@@ -77,7 +82,7 @@ export function workerOptions(
   return {
     connection: environment.connection,
     namespace: environment.namespace,
-    identity: `${hostname()}:${process.pid}`,
+    identity: workerIdentity(),
     interceptors: { activity: [() => ({ inbound: failureInterceptor })] },
     // Cancellations come back with heartbeats.
     maxHeartbeatThrottleInterval: '3s',

@@ -4,7 +4,11 @@ import { Worker } from '@temporalio/worker';
 import { makeEvaluate } from '../activities/evaluate.js';
 import { makeTrain } from '../activities/train.js';
 import { gpuQueue } from '../schemas/taskQueues.js';
-import { announceReady, openEnvironment, workerOptions } from './environment.js';
+import { openEnvironment, workerOptions } from './environment.js';
+import { runWorker } from './run.js';
+
+/** Activities at once. */
+const SLOTS = 1;
 
 const environment = await openEnvironment();
 const trainer = { python: environment.python, scratch: environment.scratch, gpuLock: path.join(environment.home, 'gpu.lock') };
@@ -13,10 +17,8 @@ const worker = await Worker.create({
   ...workerOptions(environment),
   taskQueue: gpuQueue(process.env['TEMPER_GPU_CLASS']),
   activities: { ...makeTrain(dependencies), ...makeEvaluate(dependencies) },
-  maxConcurrentActivityTaskExecutions: 1,
+  maxConcurrentActivityTaskExecutions: SLOTS,
   // A cancelled trainer gets its checkpoint out before the worker goes.
   shutdownGraceTime: 0,
 });
-announceReady();
-await worker.run();
-process.exit(0);
+await runWorker(worker, environment, { kind: 'gpu', slots: SLOTS });

@@ -1,0 +1,24 @@
+/** The life of a worker process once its worker is made: known to operators while it runs, gone when it has handed over what it held. */
+import type { Worker } from '@temporalio/worker';
+import type { WorkerKind } from '../schemas/worker.js';
+import { announceReady, type Environment } from './environment.js';
+import { announcePresence } from './presence.js';
+
+/**
+ * Ends the process. Temporal's worker stops by itself on SIGTERM and SIGINT.
+ * @param slots  activities that it runs at once, at most
+ */
+export async function runWorker(
+  worker: Worker,
+  environment: Environment,
+  { kind, slots }: { kind: WorkerKind; slots: number },
+): Promise<void> {
+  const queue = worker.options.taskQueue;
+  const running = worker.run();
+  announceReady();
+  const busy = () => worker.getStatus().numInFlightActivities;
+  const presence = await announcePresence(environment, { kind, queue, slots, busy });
+  await running;
+  await presence.leave();
+  process.exit(0);
+}
