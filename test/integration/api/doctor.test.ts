@@ -28,7 +28,10 @@ const bin = fileURLToPath(new URL('../../../cli/bin.js', import.meta.url));
 
 async function doctor(apiUrl: string): Promise<{ code: number; report: DoctorReport }> {
   const args = [bin, 'doctor', '-o', 'json', '--api-url', apiUrl, '--api-key', stack().apiKey];
-  const { code = 0, stdout } = await run(process.execPath, args).catch((error: { code: number; stdout: string }) => error as never);
+  const { code, stdout } = await run(process.execPath, args).then(
+    (done) => ({ code: 0, stdout: done.stdout }),
+    (error: { code: number; stdout: string }) => error,
+  );
   return { code, report: JSON.parse(stdout) as DoctorReport };
 }
 
