@@ -15,7 +15,7 @@ import { recordEvaluation, updateProgress, type JobRecord } from '../stores/jobs
 import { findModel } from '../stores/models.js';
 import { requireBaseModel } from './baseModels.js';
 import { withHeartbeats } from './heartbeat.js';
-import { requireJob } from './jobs.js';
+import { requireJob, trainedQuantization } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
 import { ensurePart, readManifest } from './preparedSets.js';
 import type { TrainDependencies } from './train.js';
@@ -107,7 +107,7 @@ async function score<T>(
     const spec: EvaluateSpec = {
       version: PROTOCOL_VERSION,
       work: 'evaluate',
-      model: { path: model.folder, quantization: job.settings.quantization, dtype: 'auto' },
+      model: { path: model.folder, quantization: trainedQuantization(job), dtype: 'auto' },
       adapterPath,
       data: {
         kind: job.settings.task.kind,

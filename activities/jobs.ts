@@ -12,6 +12,11 @@ export async function requireJob(database: Database, uid: string): Promise<JobRe
   return job;
 }
 
+/** Of the base model that the adapter was trained on: for "auto", what training came to. */
+export function trainedQuantization({ settings, progress }: JobRecord): 'none' | 'nf4' {
+  return settings.quantization === 'auto' ? (progress.quantization ?? 'none') : settings.quantization;
+}
+
 export type ReadyDataset = DatasetRecord & { object_key: string; sha256: string };
 
 export async function requireReadyDataset(database: Database, job: JobRecord): Promise<ReadyDataset> {

@@ -24,7 +24,7 @@ import {
   EARLY_STOP_PATIENCE,
   MAX_IN_TRAINING_EXAMPLES,
 } from '../schemas/limits.js';
-import { PROTOCOL_VERSION, type StepEvent, type TrainerEvent, type TrainSpec } from '../schemas/trainerProtocol.js';
+import { PROTOCOL_VERSION, type AdaptedEvent, type StepEvent, type TrainerEvent, type TrainSpec } from '../schemas/trainerProtocol.js';
 import type { Database, StoredFile } from '../stores/database.js';
 import { appendEvent } from '../stores/events.js';
 import {
@@ -32,6 +32,7 @@ import {
   deleteCheckpoint,
   isCurrentAttempt,
   listCheckpoints,
+  recordAdaptation,
   recordAttemptDevice,
   recordCheckpoint,
   recordMetrics,
@@ -232,7 +233,12 @@ async function makeSpec(
   return {
     version: PROTOCOL_VERSION,
     work: 'train',
-    model: { ...model, quantization: settings.quantization, dtype: 'auto' },
+    // "auto" is decided once: checkpoints are of one kind.
+    model: {
+      ...model,
+      quantization: settings.quantization === 'auto' ? (job.progress.quantization ?? 'auto') : settings.quantization,
+      dtype: 'auto',
+    },
     adapter: {
       rank: settings.loraRank,
       alpha: settings.loraAlpha,
@@ -249,7 +255,9 @@ async function makeSpec(
       weightDecay: settings.weightDecay,
       maxGradNorm: settings.maxGradNorm,
       seed: settings.seed,
-      microBatchTokens: null,
+      // Where the attempt before found the memory too small, this one begins with what it had come to.
+      microBatchTokens: job.progress.adapted ? (job.progress.microBatchTokens ?? null) : null,
+      recompute: job.progress.adapted ? job.progress.recompute : undefined,
     },
     checkpoints: {
       directory: path.join(folder, 'checkpoints'),
@@ -326,8 +334,12 @@ function makeRecorder(deps: TrainDependencies, recording: Recording) {
           droppedExamples: event.droppedExamples,
           targetModules: event.targetModules,
           microBatchTokens: event.microBatchTokens,
+          recompute: event.recompute,
+          quantization: event.quantization,
         });
         return;
+      case 'adapted':
+        return onAdapted(event);
       case 'step':
         return onStep(event);
       case 'checkpoint': {
@@ -347,6 +359,18 @@ function makeRecorder(deps: TrainDependencies, recording: Recording) {
       default:
         return;
     }
+  }
+
+  /** Kept with the attempt, and with the job for the attempts that follow. */
+  async function onAdapted({ code, step, message, microBatchTokens, recompute, quantization }: AdaptedEvent): Promise<void> {
+    const adaptation = { code, step, microBatchTokens, recompute, quantization };
+    await recordAdaptation(database, uid, input.attempt, adaptation);
+    await updateProgress(database, uid, { microBatchTokens, recompute, quantization, adapted: true });
+    // What was learned on other weights is no beginning: the next attempt starts over.
+    if (code === 'QUANTIZED')
+      for (const record of await listCheckpoints(database, uid)) await deleteCheckpoint(database, uid, record.attempt, record.step);
+    const key = `adapted/${input.attempt}/${code}/${microBatchTokens}`;
+    return appendEvent(database, uid, { key, type: 'warning', message, data: { attempt: input.attempt, ...adaptation } });
   }
 
   async function onStep(event: StepEvent): Promise<void> {

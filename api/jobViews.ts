@@ -132,6 +132,7 @@ export function viewAttempt(attempt: AttemptRecord): JobAttempt {
     startTime: attempt.start_time.toISOString(),
     ...(attempt.device ? { device: attempt.device } : {}),
     ...(attempt.resumed_from ? { resumedFrom: attempt.resumed_from } : {}),
+    ...(attempt.adaptations ? { adaptations: attempt.adaptations.map((adaptation) => ({ ...adaptation })) } : {}),
     ...(attempt.end_step !== null ? { endStep: attempt.end_step } : {}),
     ...(attempt.outcome ? { outcome: attempt.outcome } : {}),
     ...(attempt.failure ? { failure: { ...attempt.failure } } : {}),

@@ -85,7 +85,7 @@ async function workOut(settings: JobSettings, { rows, lines }: Options, file: st
     batchSize: number('batch_size'),
     loraRank: number('lora_rank'),
     evaluationSplit: split,
-    quantization: value('quantization') as 'none' | 'nf4' | undefined,
+    quantization: value('quantization') as 'none' | 'nf4' | 'auto' | undefined,
   };
   const { previewLocalJob } = await import('../preview/localJob.js');
   try {

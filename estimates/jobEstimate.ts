@@ -50,7 +50,10 @@ export function estimateJob({ settings, examples, sample, modelConfig, throughpu
   const plan = planJob(settings, examples, sample?.droppedShare);
   const memory = memoryOf(settings, sample, modelConfig);
   const total = sample && Math.round(sample.tokensPerExample * plan.examplesSeen);
-  const measured = total === null ? [] : throughput.filter(({ quantization }) => quantization === settings.quantization);
+  const measured =
+    total === null
+      ? []
+      : throughput.filter(({ quantization }) => quantization === (settings.quantization === 'auto' ? 'none' : settings.quantization));
   return {
     ...plan,
     tokens: sample && {

@@ -49,7 +49,7 @@ export interface MemoryEstimate {
  */
 export function estimateMemory(
   layout: ModelLayout,
-  settings: { loraRank: number; quantization: 'none' | 'nf4' },
+  settings: { loraRank: number; quantization: 'none' | 'nf4' | 'auto' },
   { longestExample, batchTokens, trainedShare }: { longestExample: number; batchTokens: number; trainedShare: number },
 ): MemoryEstimate {
   const counts = countParameters(layout, settings.loraRank);

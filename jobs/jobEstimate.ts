@@ -15,7 +15,7 @@ export async function estimateNewJob(
   const tokens =
     datasetTokens !== null && countedWith === settings.baseModel ? Math.round((datasetTokens / examples) * examplesSeen) : null;
   const measured = await measureThroughput(database, settings.baseModel);
-  const usual = measured.find(({ quantization }) => quantization === settings.quantization);
+  const usual = measured.find(({ quantization }) => quantization === (settings.quantization === 'auto' ? 'none' : settings.quantization));
   const seconds = tokens === null || usual === undefined ? null : Math.round(tokens / usual.tokensPerSecond);
   return { tokens, seconds, ...(usual ? { device: usual.device } : {}), prices };
 }

@@ -28,7 +28,7 @@ export interface JobRequest {
   warmupSteps?: number;
   weightDecay?: number;
   maxContextLength?: number;
-  quantization?: 'none' | 'nf4';
+  quantization?: 'none' | 'nf4' | 'auto';
   seed?: number;
   evaluationSteps?: number;
   earlyStop?: boolean;

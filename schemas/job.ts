@@ -48,7 +48,12 @@ const LoraRank = () =>
 
 /** Settings of Temper's own, in both shapes. */
 const ownSettings = {
-  quantization: Type.Optional(Type.String({ enum: ['none', 'nf4'], description: 'nf4: QLoRA. By default as the base model needs it' })),
+  quantization: Type.Optional(
+    Type.String({
+      enum: ['none', 'nf4', 'auto'],
+      description: 'none: LoRA. nf4: QLoRA. auto: LoRA, or QLoRA where memory is too small for it. By default as the base model needs it',
+    }),
+  ),
   seed: Type.Optional(Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 })),
   evaluationSteps: Type.Optional(
     Type.Integer({
@@ -230,6 +235,11 @@ export const JobAttempt = Type.Object({
   reason: Type.String({ description: 'Why there was an attempt' }),
   startStep: Type.Integer(),
   resumedFrom: Type.Optional(Type.String()),
+  adaptations: Type.Optional(
+    Type.Array(OpenObject('code, step, microBatchTokens, recompute, quantization'), {
+      description: 'What it did when memory was too small, in order; the next attempt begins with the last of them',
+    }),
+  ),
   endStep: Type.Optional(Type.Integer()),
   outcome: Type.Optional(Type.String({ description: 'completed, failed, paused or cancelled; absent while it runs' })),
   failure: Type.Optional(OpenObject('code, message, domain, retryable')),

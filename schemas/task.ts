@@ -19,7 +19,8 @@ export interface JobSettings {
   loraRank: number;
   loraAlpha: number;
   loraDropout: number;
-  quantization: 'none' | 'nf4';
+  /** auto: LoRA where the GPU's memory allows it, else QLoRA. */
+  quantization: 'none' | 'nf4' | 'auto';
   /** null: a share of all steps, fixed by the train step once their number is known. */
   warmupSteps: number | null;
   schedule: 'linear' | 'cosine' | 'constant';

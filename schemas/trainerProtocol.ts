@@ -40,8 +40,8 @@ export type TaskKind = Static<typeof TaskKind>;
 const ModelSpec = Type.Object({
   /** Folder with config.json, safetensors weights and the tokenizer. */
   path: Type.String({ minLength: 1 }),
-  /** `nf4`: 4-bit NormalFloat with double quantization (QLoRA). */
-  quantization: Type.Union([Type.Literal('none'), Type.Literal('nf4')]),
+  /** `nf4`: 4-bit NormalFloat with double quantization (QLoRA). `auto`, for training only: nf4 where memory asks for it. */
+  quantization: Type.Union([Type.Literal('none'), Type.Literal('nf4'), Type.Literal('auto')]),
   /** Compute type of the frozen weights; `auto` is bfloat16 on a GPU that has it, float32 on CPU. LoRA weights are always float32. */
   dtype: Type.Union([Type.Literal('auto'), Type.Literal('float32'), Type.Literal('bfloat16')]),
 });
@@ -82,6 +82,10 @@ export const TrainSpec = Type.Object({
     seed: Type.Integer({ minimum: 0, maximum: 4294967295 }),
     /** Most tokens in one forward pass; null: chosen by the trainer from the device's memory. */
     microBatchTokens: Type.Union([Type.Integer({ minimum: 8 }), Type.Null()]),
+    /** Activations are computed again in the backward pass, even where memory would hold them. */
+    recompute: Type.Optional(Type.Boolean()),
+    /** The base model is split over the ranks (FSDP2), even where each could hold it. */
+    sharded: Type.Optional(Type.Boolean()),
   }),
   checkpoints: Type.Object({
     /** Folder for `step-N/` folders, each complete once its `manifest.json` is there (written last, atomically renamed). */
@@ -106,6 +110,8 @@ export const TrainSpec = Type.Object({
   ),
   /** Seconds after which training ends with the step it is at, evaluated as if it were the last. At least one step is made. */
   stopAfterSeconds: Type.Optional(Type.Number({ minimum: 0 })),
+  /** GPUs that must be there (`GPU_MISSING`), one a rank; absent or 0: a CPU will do. */
+  accelerators: Type.Optional(Type.Integer({ minimum: 0 })),
   /** Folder for the finished adapter: `adapter_config.json`, `adapter_model.safetensors`, the tokenizer. */
   outputPath: Type.String({ minLength: 1 }),
 });
@@ -185,6 +191,22 @@ export const PreparedEvent = Type.Object({
   totalParameters: Type.Integer(),
   targetModules: Type.Array(Type.String()),
   microBatchTokens: Type.Integer(),
+  recompute: Type.Boolean(),
+  quantization: Type.Union([Type.Literal('none'), Type.Literal('nf4')]),
+  ranks: Type.Integer({ minimum: 1 }),
+  sharded: Type.Boolean(),
+  /** Peak memory of a rank by the formula of docs/estimates.md; null where the weights' headers could not be read. */
+  estimatedGib: Type.Union([Type.Number(), Type.Null()]),
+});
+/** Memory was too small, and less is taken: at once, or by the next attempt when a `failed` event follows. The global batch stays. */
+export const AdaptedEvent = Type.Object({
+  event: Type.Literal('adapted'),
+  code: Type.Union([Type.Literal('MICRO_BATCH_HALVED'), Type.Literal('ACTIVATIONS_RECOMPUTED'), Type.Literal('QUANTIZED')]),
+  step: Type.Integer({ minimum: 0 }),
+  message: Type.String(),
+  microBatchTokens: Type.Integer(),
+  recompute: Type.Boolean(),
+  quantization: Type.Union([Type.Literal('none'), Type.Literal('nf4')]),
 });
 export const ResumedEvent = Type.Object({ event: Type.Literal('resumed'), step: Type.Integer(), path: Type.String() });
 /** One optimizer step. `loss` is the mean over the trained tokens of the whole global batch. */
@@ -259,6 +281,7 @@ export const TrainerEvent = Type.Union([
   ResumedEvent,
   StepEvent,
   CheckpointEvent,
+  AdaptedEvent,
   WarningEvent,
   EvaluatedEvent,
   FailedEvent,
@@ -266,6 +289,7 @@ export const TrainerEvent = Type.Union([
   CompletedEvent,
 ]);
 export type TrainerEvent = Static<typeof TrainerEvent>;
+export type AdaptedEvent = Static<typeof AdaptedEvent>;
 export type StepEvent = Static<typeof StepEvent>;
 export type EvaluatedEvent = Static<typeof EvaluatedEvent>;
 export type PreparedEvent = Static<typeof PreparedEvent>;

@@ -9,6 +9,7 @@ import type { PromotionOutcome, RunJobResult } from '../schemas/retraining.js';
 import type { Retraining, RunState, Timing } from '../schemas/schedule.js';
 import type { JobStage, JobState, DatasetState, ModelState } from '../schemas/states.js';
 import type { JobSettings, SettingOrigins } from '../schemas/task.js';
+import type { AdaptedEvent } from '../schemas/trainerProtocol.js';
 import type { DeliveryState, WebhookState } from '../schemas/webhook.js';
 import type { WorkerKind, WorkerReport } from '../schemas/worker.js';
 
@@ -134,6 +135,11 @@ export interface JobProgressData {
   droppedExamples?: number;
   targetModules?: string[];
   microBatchTokens?: number;
+  /** Activations are computed again instead of kept; the base model is in 4 bits. As memory asked for, also of later attempts. */
+  recompute?: boolean;
+  quantization?: 'none' | 'nf4';
+  /** Memory was too small for what was planned: later attempts begin with what is above. */
+  adapted?: boolean;
   device?: string;
   /** Which content of the base model it is trained on: the hub's commit, or a hash. */
   baseModelContent?: string;
@@ -219,6 +225,8 @@ export interface JobMetricsTable {
   evaluation_loss: number | null;
   time: Time;
 }
+/** A rung of the ladder that a trainer takes when memory is too small. */
+export type Adaptation = Pick<AdaptedEvent, 'code' | 'step' | 'microBatchTokens' | 'recompute' | 'quantization'>;
 export interface JobAttemptsTable {
   job_uid: string;
   attempt: number;
@@ -227,6 +235,8 @@ export interface JobAttemptsTable {
   reason: string;
   start_step: Generated<number>;
   resumed_from: string | null;
+  /** What it did when memory was too small, in order. */
+  adaptations: ColumnType<Adaptation[] | null, string | null | undefined, unknown>;
   end_step: number | null;
   outcome: string | null;
   failure: ColumnType<Failure | null, string | null | undefined, string | null>;

@@ -7,6 +7,7 @@ import { resourceName } from '../schemas/names.js';
 import { isTerminal, TERMINAL_JOB_STATES } from '../schemas/states.js';
 import type { JobSettings, SettingOrigins } from '../schemas/task.js';
 import type {
+  Adaptation,
   Database,
   JobAttemptsTable,
   JobCheckpointsTable,
@@ -278,6 +279,16 @@ export async function isCurrentAttempt(database: Database, uid: string, attempt:
 
 export async function recordAttemptDevice(database: Database, uid: string, attempt: number, device: string): Promise<void> {
   await database.updateTable('job_attempts').set({ device }).where('job_uid', '=', uid).where('attempt', '=', attempt).execute();
+}
+
+/** Appends what an attempt did about too little memory. */
+export async function recordAdaptation(database: Database, uid: string, attempt: number, adaptation: Adaptation): Promise<void> {
+  await database
+    .updateTable('job_attempts')
+    .set({ adaptations: sql`coalesce(adaptations, '[]') || ${JSON.stringify([adaptation])}::jsonb` })
+    .where('job_uid', '=', uid)
+    .where('attempt', '=', attempt)
+    .execute();
 }
 
 /** Ends an attempt and gives the last step it made, from its metrics; where it began when it made none. Idempotent. */

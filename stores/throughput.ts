@@ -9,7 +9,7 @@ const RECENT_JOBS = 20;
 export async function measureThroughput(database: Database, baseModel: string): Promise<Throughput[]> {
   const { rows } = await sql<Throughput>`
     with recent as (
-      select uid, progress ->> 'device' as device, settings ->> 'quantization' as quantization
+      select uid, progress ->> 'device' as device, coalesce(progress ->> 'quantization', settings ->> 'quantization') as quantization
       from jobs
       where base_model = ${baseModel} and completed_time is not null and state in ('COMPLETED', 'EARLY_STOPPED')
       order by completed_time desc

@@ -6,7 +6,7 @@ import traceback
 
 from temper_trainer.events import Events, claim_stdout
 from temper_trainer.failures import Interrupted, explain
-from temper_trainer.process import StopRequest, Stopwatch, die_with_parent
+from temper_trainer.process import StopRequest, Stopwatch, die_with_parent, local_rank
 from temper_trainer.spec import FetchSpec, InspectSpec, Spec, TrainSpec, read_spec
 from temper_trainer.versions import versions
 
@@ -81,7 +81,8 @@ def set_environment(quantization: str = 'none') -> None:
     # two threads on two busy cores, 71 tokens a second spinning and 264 asleep, for a fifth of the CPU time.
     os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
     # One process uses one GPU: with several in sight the Trainer would split every batch over them.
-    os.environ['CUDA_VISIBLE_DEVICES'] = os.environ.get('CUDA_VISIBLE_DEVICES', '0').split(',')[0]
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES', ','.join(map(str, range(local_rank() + 1)))).split(',')
+    os.environ['CUDA_VISIBLE_DEVICES'] = visible[local_rank()] if local_rank() < len(visible) else ''
     for name in UNUSED_IMPORTS + (() if quantization == 'nf4' else ('bitsandbytes',)):
         sys.modules[name] = None  # Python's way to say that a module cannot be imported
 

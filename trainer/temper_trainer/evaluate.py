@@ -20,6 +20,7 @@ from temper_trainer.labels import LabelTree, Verdict, classify
 from temper_trainer.model import find_device, load_adapter, load_base, load_tokenizer
 from temper_trainer.packing import make_pack, token_losses
 from temper_trainer.process import StopRequest, Stopwatch
+from temper_trainer.ranks import Ranks
 from temper_trainer.spec import EvaluateSpec
 from temper_trainer.tokens import Encoder
 
@@ -213,19 +214,28 @@ class Losses:
     counts: np.ndarray
 
 
-@torch.inference_mode()
-def measure_losses(model, examples, batch_tokens: int, progress) -> Losses:
+@torch.no_grad()
+def measure_losses(model, examples, batch_tokens: int, progress, ranks: Ranks | None = None) -> Losses:
+    """Of each example, summed over its trained tokens. With `ranks`, each runs a part and all get the whole."""
     device = next(model.parameters()).device
-    sums = np.zeros(len(examples))
+    sums = torch.zeros(len(examples), dtype=torch.double, device=device)
     counts = np.array([examples.example(index)[1].sum() for index in range(len(examples))], np.float64)
     done = 0
-    for indexes in fill_packs(examples.lengths, np.arange(len(examples)), batch_tokens):
-        pack = make_pack(examples, indexes, device)
-        losses = token_losses(model, pack).double()
-        sums[indexes] = torch.zeros(len(indexes), dtype=torch.double, device=device).index_add_(0, pack.owner, losses).cpu().numpy()
-        done += len(indexes)
+    packs = fill_packs(examples.lengths, np.arange(len(examples)), batch_tokens)
+    rank, world = (ranks.rank, ranks.world) if ranks else (0, 1)
+    for first in range(0, len(packs), world):
+        # Where the base model is split all take part in each pass: one too many runs the last pack for nothing.
+        if first + rank < len(packs) or (ranks and ranks.sharded):
+            indexes = packs[min(first + rank, len(packs) - 1)]
+            pack = make_pack(examples, indexes, device)
+            losses = token_losses(model, pack).double()
+            if first + rank < len(packs):
+                sums[indexes] = torch.zeros(len(indexes), dtype=torch.double, device=device).index_add_(0, pack.owner, losses)
+        done += sum(map(len, packs[first : first + world]))
         progress(done)
-    return Losses(sums, counts)
+    if ranks:
+        ranks.add(sums)
+    return Losses(sums.cpu().numpy(), counts)
 
 
 def perplexity_interval(losses: Losses) -> tuple[float, float, float]:

@@ -5,17 +5,22 @@ import math
 import os
 import time
 
+from temper_trainer.process import is_first
+
 PROGRESS_INTERVAL_SECONDS = 1.0
 
 
 class Events:
     """Owns the descriptor of the stream. `send` writes one whole line; a reader that is gone ends the process."""
 
-    def __init__(self, descriptor: int):
+    def __init__(self, descriptor: int, only: tuple[str, ...] | None = None):
         self.descriptor = descriptor
+        self.only = only  # kinds of events that are sent; None: all
         self.progress_due = 0.0
 
     def send(self, event: str, **fields) -> None:
+        if self.only is not None and event not in self.only:
+            return
         line = json.dumps({'event': event, **fields}, ensure_ascii=False, allow_nan=False, separators=(',', ':')) + '\n'
         # A lone surrogate (a broken file name, say) has no UTF-8 form.
         rest = line.encode('utf-8', 'replace')
@@ -37,7 +42,8 @@ def claim_stdout() -> Events:
     """Keeps the real stdout for events and points descriptor 1 at stderr, so that no library's print can break a line."""
     descriptor = os.dup(1)
     os.dup2(2, 1)
-    return Events(descriptor)
+    # Of several ranks the first tells of the work; any may be the one that fails.
+    return Events(descriptor, None if is_first() else ('failed', 'adapted'))
 
 
 def finite_or_none(number: float) -> float | None:

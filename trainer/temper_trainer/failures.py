@@ -12,6 +12,11 @@ RETRYABLE = {
     'CHECKPOINT_CORRUPT': True,  # with the checkpoint before it
     'CHECKPOINT_MISMATCH': True,  # without it
     'LOSS_NOT_FINITE': False,
+    'LOSS_DIVERGED': False,
+    'MEMORY_TOO_SMALL': False,
+    'GPU_MISSING': True,  # on another worker, or when its driver is back
+    'GPU_LOST': True,
+    'TRAINER_OOM_ADAPTED': True,  # with less memory, as the `adapted` event says
     'TRAINER_OOM_GPU': False,
     'TRAINER_OOM_HOST': True,
     'NO_SPACE': True,
@@ -22,6 +27,9 @@ RETRYABLE = {
 }
 
 MESSAGE_LIMIT = 600
+# What libraries say when the machine has no memory left, and when the driver has lost the GPU or there is none.
+NO_HOST_MEMORY = ("can't allocate memory", 'Cannot allocate memory', 'std::bad_alloc')
+LOST_GPU = ('CUDA error', 'CUDA driver', 'NVML', 'uncorrectable ECC', 'No CUDA GPUs are available')
 
 
 class TrainerFailure(Exception):
@@ -33,8 +41,9 @@ class TrainerFailure(Exception):
         self.retryable = RETRYABLE[code]
 
 
-class Interrupted(Exception):
-    """SIGTERM was answered: whatever must last is on disk. `step` is the last step done."""
+class Interrupted(BaseException):
+    """SIGTERM was answered: whatever must last is on disk. `step` is the last step done. Not an Exception: it may be raised inside a
+    library's code, which must not take it for an error of its own."""
 
     def __init__(self, step: int):
         super().__init__(f'interrupted at step {step}')
@@ -46,14 +55,25 @@ def explain(error: BaseException) -> TrainerFailure:
     if isinstance(error, TrainerFailure):
         return error
     text = ' '.join(str(error).split())[:MESSAGE_LIMIT]
-    if type(error).__name__ == 'OutOfMemoryError':
+    if is_out_of_memory(error) and is_of_gpu(error):
         advice = 'Lower the cutoff length or the rank, use nf4 quantization, or a GPU with more memory.'
         return TrainerFailure('TRAINER_OOM_GPU', f'The GPU has too little memory for this job. {advice} ({text})')
-    if isinstance(error, MemoryError) or "can't allocate memory" in text:
-        return TrainerFailure('TRAINER_OOM_HOST', f'The machine has too little memory for this job. ({text or "MemoryError"})')
+    if is_out_of_memory(error):
+        advice = 'Lower the cutoff length or the rank, use nf4 quantization, or a machine with more memory.'
+        return TrainerFailure('TRAINER_OOM_HOST', f'The machine has too little memory for this job. {advice} ({text or "MemoryError"})')
+    if type(error).__name__ == 'AcceleratorError' or any(sign in text for sign in LOST_GPU):
+        return TrainerFailure('GPU_LOST', f'The GPU stopped working; the work goes on from its last checkpoint. ({text})')
     if is_disk_full(error):
         return TrainerFailure('NO_SPACE', f'The disk is full. Free some space; the work goes on from its last checkpoint. ({text})')
     return TrainerFailure('TRAINER_CRASHED', f'{type(error).__name__}: {text}' if text else type(error).__name__)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or is_of_gpu(error) or any(sign in str(error) for sign in NO_HOST_MEMORY)
+
+
+def is_of_gpu(error: BaseException) -> bool:
+    return type(error).__name__ == 'OutOfMemoryError'
 
 
 def is_disk_full(error: BaseException | None) -> bool:

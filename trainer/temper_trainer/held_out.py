@@ -4,6 +4,7 @@ What it knows is part of every checkpoint (`facts`, and the best weights beside 
 where an undisturbed one does and ends with the same adapter.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from temper_trainer.data import EncodedExamples
 from temper_trainer.evaluate import measure_losses
 from temper_trainer.events import Events
+from temper_trainer.ranks import Ranks
 from temper_trainer.spec import InTrainingSpec
 
 # The weights of the best step, in a checkpoint of a later one.
@@ -41,16 +43,18 @@ class HeldOut:
     def is_due(self, step: int) -> bool:
         return step % self.spec.everySteps == 0 or step == self.total_steps
 
-    def measure(self, model, step: int, batch_tokens: int) -> float:
-        """Mean loss over the trained tokens of all held-out examples, after `step`. Draws nothing from the random state."""
+    def measure(self, model, step: int, batch_tokens: int, ranks: Ranks, check: Callable[[], None]) -> float:
+        """Mean loss over the trained tokens of all held-out examples, after `step`. Draws nothing from the random state. `check` may
+        raise, between two packs."""
         training = model.training
         model.eval()
         count = len(self.examples)
 
         def progress(done: int) -> None:
+            check()
             self.events.progress('evaluate', done, count)
 
-        losses = measure_losses(model, self.examples, batch_tokens, progress)
+        losses = measure_losses(model, self.examples, batch_tokens, progress, ranks)
         model.train(training)
         loss = float(losses.sums.sum() / losses.counts.sum())
         if self.best is None or loss < self.best.loss:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from temper_trainer.data import EncodedExamples
+from temper_trainer.head import FrozenHeadLoss, frozen_head
 
 
 @dataclass
@@ -46,5 +47,10 @@ def token_losses(model, pack: Pack) -> torch.Tensor:
     transformers keeps packed examples apart when positions restart, no attention mask is given and there is no cache: with its
     default `use_cache=True` they would see each other. The output layer runs on the kept positions alone.
     """
-    output = model(input_ids=pack.input_ids, position_ids=pack.position_ids, use_cache=False, logits_to_keep=pack.keep)
-    return torch.nn.functional.cross_entropy(output.logits[0].float(), pack.targets, reduction='none')
+    parts = frozen_head(model)
+    if parts is None:
+        output = model(input_ids=pack.input_ids, position_ids=pack.position_ids, use_cache=False, logits_to_keep=pack.keep)
+        return torch.nn.functional.cross_entropy(output.logits[0].float(), pack.targets, reduction='none')
+    decoder, head = parts
+    hidden = decoder(input_ids=pack.input_ids, position_ids=pack.position_ids, use_cache=False).last_hidden_state
+    return FrozenHeadLoss.apply(hidden[0, pack.keep], head.weight, head.bias, pack.targets)

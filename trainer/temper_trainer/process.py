@@ -12,6 +12,16 @@ from temper_trainer.failures import Interrupted
 PR_SET_PDEATHSIG = 1
 
 
+def local_rank() -> int:
+    """Of a process that torchrun started, its number on this machine; 0 of one that is alone."""
+    return int(os.environ.get('LOCAL_RANK', 0))
+
+
+def is_first() -> bool:
+    """True for the process that tells of the work and keeps its files."""
+    return os.environ.get('RANK', '0') == '0'
+
+
 def die_with_parent() -> None:
     """With TEMPER_PARENT_PID set, a SIGKILL follows the parent's death: a killed worker must not leave a trainer on the GPU."""
     expected = os.environ.get('TEMPER_PARENT_PID')
@@ -19,9 +29,21 @@ def die_with_parent() -> None:
         return
     if sys.platform == 'linux':
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # The parent may have died before the call above: then nobody will ever send the signal.
-    if str(os.getppid()) != expected:
+    # The parent may have died before the call above: then nobody will ever send the signal. A rank's parent is torchrun, whose
+    # parent is the worker.
+    parent = str(os.getppid())
+    if 'TORCHELASTIC_RUN_ID' in os.environ:
+        parent = parent_of(parent)
+    if parent != expected:
         os._exit(1)
+
+
+def parent_of(pid: str) -> str:
+    try:
+        with open(f'/proc/{pid}/stat', encoding='utf-8', errors='replace') as file:
+            return file.read().rsplit(')', 1)[1].split()[1]
+    except OSError:
+        return ''
 
 
 class StopRequest:
@@ -30,6 +52,7 @@ class StopRequest:
 
     def __init__(self):
         self.wanted = False
+        self.at_once = False
 
     def listen(self) -> None:
         signal.signal(signal.SIGTERM, self._ask)
@@ -37,6 +60,18 @@ class StopRequest:
 
     def _ask(self, _signal, _frame) -> None:
         self.wanted = True
+        if self.at_once:
+            raise Interrupted(0)
+
+    @contextmanager
+    def nothing_to_keep(self):
+        """Work that takes minutes and leaves nothing, such as loading a model, is left wherever it is."""
+        self.check()
+        self.at_once = True
+        try:
+            yield
+        finally:
+            self.at_once = False
 
     def check(self) -> None:
         if self.wanted:

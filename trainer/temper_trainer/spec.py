@@ -13,7 +13,7 @@ from temper_trainer.failures import TrainerFailure
 PROTOCOL_VERSION = 1
 
 KINDS = ('textCompletion', 'textClassification', 'conversation')
-QUANTIZATIONS = ('none', 'nf4')
+QUANTIZATIONS = ('none', 'nf4', 'auto')  # auto: nf4 where memory asks for it; for training only
 DTYPES = ('auto', 'float32', 'bfloat16')
 SCHEDULES = ('linear', 'cosine', 'constant')
 
@@ -53,6 +53,8 @@ class TrainingSpec:
     maxGradNorm: float
     seed: int
     microBatchTokens: int | None
+    recompute: bool  # activations are computed again in the backward pass even where they could be kept
+    sharded: bool  # the base model is split over the ranks even where each could hold it
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class TrainSpec:
     checkpoints: CheckpointsSpec
     evaluation: InTrainingSpec | None
     stopAfterSeconds: float | None
+    accelerators: int  # GPUs that must be there; 0: a CPU will do
     outputPath: str
 
 
@@ -156,6 +159,8 @@ def read_train(fields: 'Fields') -> TrainSpec:
             maxGradNorm=training.number('maxGradNorm', above=0),
             seed=training.integer('seed', 0, 2**32 - 1),
             microBatchTokens=training.integer('microBatchTokens', 8, nullable=True),
+            recompute=training.flag('recompute', optional=True),
+            sharded=training.flag('sharded', optional=True),
         ),
         checkpoints=CheckpointsSpec(
             directory=checkpoints.text('directory'),
@@ -166,6 +171,7 @@ def read_train(fields: 'Fields') -> TrainSpec:
         ),
         evaluation=read_in_training(fields),
         stopAfterSeconds=fields.number('stopAfterSeconds', least=0, optional=True),
+        accelerators=fields.integer('accelerators', 0, optional=True) or 0,
         outputPath=fields.text('outputPath'),
     )
     for group in (adapter, training, checkpoints):
@@ -269,7 +275,9 @@ class Fields:
         self._require(name, fits, 'a list of strings that is not empty' + (f', each matching {pattern}' if pattern else ''))
         return value
 
-    def flag(self, name: str) -> bool:
+    def flag(self, name: str, optional: bool = False) -> bool:
+        if self._absent(name, optional):
+            return False
         value = self._get(name)
         self._require(name, isinstance(value, bool), 'true or false')
         return value
@@ -279,7 +287,10 @@ class Fields:
         self._require(name, value in choices, 'one of ' + ', '.join(choices))
         return value
 
-    def integer(self, name: str, least: int | None = None, most: int | None = None, nullable: bool = False) -> int | None:
+    def integer(self, name: str, least: int | None = None, most: int | None = None, nullable: bool = False,
+                optional: bool = False) -> int | None:  # fmt: skip
+        if self._absent(name, optional):
+            return None
         value = self._get(name)
         if nullable and value is None:
             return None

@@ -60,24 +60,24 @@ def small_gpu() -> None:
     """No more than 100 tokens fit at once. A real GPU raises the same exception."""
     import torch
 
-    from temper_trainer import train
+    from temper_trainer import loop
 
-    token_losses = train.token_losses
+    token_losses = loop.token_losses
 
     def limited(model, pack):
         if pack.input_ids.shape[1] > 100:
             raise torch.OutOfMemoryError('CUDA out of memory.')
         return token_losses(model, pack)
 
-    train.token_losses = limited
+    loop.token_losses = limited
 
 
 def term_within_step_nine() -> None:
     """SIGTERM after the first pack of the ninth step has run backwards."""
-    from temper_trainer import train
+    from temper_trainer import loop
 
-    make_pack = train.make_pack
-    try_packs = train.PlannedTrainer.try_packs
+    make_pack = loop.make_pack
+    try_packs = loop.PlannedTrainer.try_packs
     packs_made = 0
 
     def counting(*args):
@@ -85,10 +85,10 @@ def term_within_step_nine() -> None:
         packs_made += 1
         return make_pack(*args)
 
-    def terminated(self, model, packs):
+    def terminated(self, model, packs, passes):
         nonlocal packs_made
         packs_made = 0
-        losses = train.token_losses
+        losses = loop.token_losses
         if self.state.global_step == 8:
             assert len(packs) > 1
 
@@ -97,11 +97,29 @@ def term_within_step_nine() -> None:
                     os.kill(os.getpid(), signal.SIGTERM)
                 return losses(model, pack)
 
-            train.token_losses = term_after_first
-        return try_packs(self, model, packs)
+            loop.token_losses = term_after_first
+        return try_packs(self, model, packs, passes)
 
-    train.make_pack = counting
-    train.PlannedTrainer.try_packs = terminated
+    loop.make_pack = counting
+    loop.PlannedTrainer.try_packs = terminated
+
+
+def term_within_second_evaluation() -> None:
+    from temper_trainer import evaluate, held_out
+
+    measure, losses, calls = held_out.measure_losses, evaluate.token_losses, 0
+
+    def counting(*arguments):
+        nonlocal calls
+        calls += 1
+        return measure(*arguments)
+
+    def term(model, pack):
+        if calls == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return losses(model, pack)
+
+    held_out.measure_losses, evaluate.token_losses = counting, term
 
 
 def break_evaluation() -> None:

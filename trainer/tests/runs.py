@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import random
 import subprocess
 import sys
 import time
@@ -49,10 +50,11 @@ def run_command(spec: dict, before: str | None = None, **environment: str) -> tu
 class Process:
     """The trainer's main program in a process of its own."""
 
-    def __init__(self, spec: dict, before: str = 'nothing'):
+    def __init__(self, spec: dict, before: str = 'nothing', rank: int = 0, **environment: str):
         path, self.stream = write_spec(spec)
+        self.stream = self.stream.with_suffix(f'.events{rank or ""}')
         self.stream.unlink(missing_ok=True)
-        self.process = forks.Process(target=main_program, args=(str(path), str(self.stream), before))
+        self.process = forks.Process(target=main_program, args=(str(path), str(self.stream), before, environment), daemon=True)
         self.process.start()
 
     def events(self, kind: str | None = None) -> list[dict]:
@@ -77,11 +79,21 @@ class Process:
         self.process.join()
 
 
-def main_program(spec: str, stream: str, before: str) -> None:
+def start_ranks(spec: dict, count: int = 2, befores: tuple[str, ...] = ()) -> list[Process]:
+    """Ranks as torchrun would start them, without its seconds of imports."""
+    # Outside the range from which systems give ports to whoever asks for any.
+    port = str(random.randint(20_000, 32_000))
+    shared = {'WORLD_SIZE': str(count), 'LOCAL_WORLD_SIZE': str(count), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
+    befores += ('nothing',) * count
+    return [Process(spec, befores[rank], rank, RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(count)]
+
+
+def main_program(spec: str, stream: str, before: str, environment: dict[str, str]) -> None:
     import faults
 
     from temper_trainer.__main__ import main
 
+    os.environ.update(environment)
     os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), 1)
     sys.argv = ['temper_trainer', spec]
     getattr(faults, before)()

@@ -5,10 +5,11 @@ import os
 import random
 import shutil
 import signal
+import time
 from pathlib import Path
 
 import pytest
-from conftest import completion_rows, train_spec
+from conftest import completion_rows, train_spec, write_lines
 from runs import Process
 
 from temper_trainer import checkpoints
@@ -59,18 +60,41 @@ def finish(spec: dict, seen: dict[int, dict], undisturbed) -> None:
     assert adapter_files(spec) == files
 
 
-@pytest.mark.parametrize('seed', range(5))
-def test_killed_at_random_moments(models, tmp_path, undisturbed, seed):
+def test_one_run_killed_at_ten_random_moments(models, tmp_path):
+    """While it loads, in a step, in a save, in an evaluation: its losses, the step that is kept, and the adapter stay the same."""
+    seed = int(os.environ.get('KILLS_SEED', '20'))
+    print(f'KILLS_SEED={seed}')
     dice = random.Random(seed)
-    spec = spec_for(tmp_path, models)
+
+    def spec_in(folder: Path) -> dict:
+        spec = spec_for(
+            folder, models, training={'epochs': 4.5, 'microBatchTokens': 64, 'learningRate': 5e-3}, checkpoints={'everySteps': 2}
+        )
+        held_out = write_lines(folder / 'eval.jsonl', completion_rows(12, seed=99))
+        spec['evaluation'] = {'path': str(held_out), 'everySteps': 3, 'maxExamples': None, 'patience': None}
+        return spec
+
+    calm = spec_in(tmp_path / 'calm')
+    process = Process(calm)
+    assert process.wait() == 0
+    spec = spec_in(tmp_path / 'killed')
     seen: dict[int, dict] = {}
-    for _ in range(2):
-        process = Process(resumed(spec))
-        process.wait_for('step', dice.randint(1, 7))
-        process.process.join(dice.random() * 0.05)
-        process.kill()
-        seen.update({event['step']: event for event in process.events('step')})
-    finish(spec, seen, undisturbed)
+    kills = []
+    for _ in range(10):
+        attempt = Process(resumed(spec))
+        if dice.random() < 0.2:
+            attempt.wait_for('started')
+        else:
+            attempt.wait_for('step', dice.randint(1, 5))
+        attempt.process.join(dice.random() * 0.1)
+        assert attempt.process.exitcode is None, f'the run was over before its {len(kills) + 1}th kill'
+        attempt.kill()
+        seen.update({event['step']: event for event in attempt.events('step')})
+        kills.append(max(seen, default=0))
+    print(f'killed at steps {kills}')
+    assert len(set(kills)) > 3
+    finish(spec, seen, (process.events('step'), adapter_files(calm)))
+    assert all('evaluationLoss' in seen[step] for step in range(3, 55, 3))
 
 
 @pytest.mark.parametrize('fault', ['die_inside_second_save', 'die_before_second_rename', 'die_while_removing'])
@@ -91,8 +115,10 @@ def test_a_request_to_stop_saves_and_leaves(models, tmp_path, undisturbed, sent)
     spec = spec_for(tmp_path, models)
     process = Process(spec)
     process.wait_for('step', 7)
+    asked = time.monotonic()
     os.kill(process.process.pid, sent)
     assert process.wait() == 75
+    assert time.monotonic() - asked < 10, 'one pack and a checkpoint take longer than ten seconds'
     last = process.events()[-1]
     assert last['event'] == 'interrupted'
     assert process.events('checkpoint')[-1]['step'] == last['step'] == process.events('step')[-1]['step']
@@ -106,6 +132,29 @@ def test_sigterm_within_a_step_leaves_between_two_packs(models, tmp_path, undist
     assert process.wait() == 75
     assert process.events()[-1] == {'event': 'interrupted', 'step': 8}
     finish(spec, {event['step']: event for event in process.events('step')}, undisturbed)
+
+
+def test_sigterm_while_evaluating_leaves_and_the_next_attempt_evaluates(models, tmp_path):
+    spec = spec_for(tmp_path / 'a', models)
+    held_out = write_lines(tmp_path / 'eval.jsonl', completion_rows(24, seed=99))
+    spec['evaluation'] = {'path': str(held_out), 'everySteps': 4, 'maxExamples': None, 'patience': None}
+    calm = {**spec, 'outputPath': str(tmp_path / 'b/adapter'), 'checkpoints': {**spec['checkpoints'], 'directory': str(tmp_path / 'b/c')}}
+    whole = Process(calm)
+    assert whole.wait() == 0
+    process = Process(spec, 'term_within_second_evaluation')
+    assert process.wait() == 75
+    assert process.events()[-1] == {'event': 'interrupted', 'step': 8}
+    assert process.events('step')[-1]['step'] == 7, 'the step whose loss was not measured is told by the next attempt'
+    finish(spec, {event['step']: event for event in process.events('step')}, (whole.events('step'), adapter_files(calm)))
+
+
+@pytest.mark.parametrize('kind', ['started', 'progress'])
+def test_sigterm_before_the_first_step_leaves_at_once(models, tmp_path, kind):
+    process = Process(spec_for(tmp_path, models))
+    process.wait_for(kind)
+    os.kill(process.process.pid, signal.SIGTERM)
+    assert process.wait() == 75
+    assert process.events()[-1] == {'event': 'interrupted', 'step': 0}
 
 
 def test_a_finished_run_can_be_finished_again(models, tmp_path, undisturbed):
