@@ -6,7 +6,7 @@ const only = (from, allowed, comment) => ({
   severity: 'error',
   from: { path: folder(from) },
   to: {
-    path: '^(api|cli|activities|bench|datasets|dev|estimates|jobs|models|preview|schemas|stores|templates|test|tokens|webhooks|workers|workflows)/',
+    path: '^(api|cli|activities|bench|datasets|dev|estimates|jobs|models|preview|schemas|stores|telemetry|templates|test|tokens|webhooks|workers|workflows)/',
     pathNot: [from, ...allowed].map(folder),
   },
 });
@@ -31,19 +31,20 @@ module.exports = {
       ['schemas', 'stores', 'datasets', 'templates', 'estimates', 'models'],
       'A request to a job’s settings and row: for the API and for activities.',
     ),
+    only('telemetry', ['schemas', 'stores'], 'Metrics, traces and log lines: what processes tell operators.'),
     only('webhooks', ['schemas'], 'Which addresses may be called, and the call.'),
     only(
       'activities',
-      ['schemas', 'stores', 'datasets', 'models', 'templates', 'tokens', 'jobs', 'webhooks'],
+      ['schemas', 'stores', 'datasets', 'models', 'templates', 'tokens', 'jobs', 'webhooks', 'telemetry'],
       'How a step is done; what happens when is the workflow’s.',
     ),
     only(
       'api',
-      ['schemas', 'stores', 'datasets', 'templates', 'tokens', 'estimates', 'preview', 'jobs', 'webhooks', 'workflows'],
+      ['schemas', 'stores', 'datasets', 'templates', 'tokens', 'estimates', 'preview', 'jobs', 'webhooks', 'workflows', 'telemetry'],
       'Starts and messages workflows; never runs a step itself.',
     ),
     only('cli', ['schemas', 'datasets', 'templates', 'tokens', 'estimates', 'preview'], 'Talks HTTP; works offline on files.'),
-    only('workers', ['schemas', 'stores', 'activities'], 'Composition roots.'),
+    only('workers', ['schemas', 'stores', 'activities', 'telemetry'], 'Composition roots.'),
     {
       name: 'api-imports-only-messages-of-workflows',
       comment: 'The workflows themselves run in workers.',
@@ -63,7 +64,7 @@ module.exports = {
       name: 'no-dev-dependencies-in-the-product',
       severity: 'error',
       from: {
-        path: '^(api|cli|activities|datasets|estimates|jobs|models|preview|schemas|stores|templates|tokens|webhooks|workers|workflows)/',
+        path: '^(api|cli|activities|datasets|estimates|jobs|models|preview|schemas|stores|telemetry|templates|tokens|webhooks|workers|workflows)/',
       },
       to: { dependencyTypes: ['npm-dev'] },
     },

@@ -15,6 +15,7 @@ import {
   webhookSecretId,
   type DeliveryPlan,
 } from '../stores/webhooks.js';
+import { webhookCalls } from '../telemetry/metrics.js';
 import { readNetworks } from '../webhooks/networks.js';
 import { postToWebhook } from '../webhooks/post.js';
 
@@ -44,9 +45,11 @@ export function makeDeliverWebhook({
       try {
         status = await postToWebhook(webhook.url, networks, message, Context.current().cancellationSignal);
       } catch (error) {
+        webhookCalls.inc({ outcome: 'unreachable' });
         if (error instanceof TemperError) await recordAttempt(database, id, { status: null, error: error.message });
         throw error;
       }
+      webhookCalls.inc({ outcome: status >= 200 && status < 300 ? 'delivered' : 'refused' });
       return conclude(database, plan, status);
     },
     async recordDeliveryEnd({ id, message }) {

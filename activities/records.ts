@@ -1,7 +1,7 @@
 /** Writing down what a workflow decided. Each is idempotent by a key of the workflow's, never the attempt's. */
 import { Context } from '@temporalio/activity';
 import { WorkflowNotFoundError } from '@temporalio/client';
-import type { ControlActivities } from '../schemas/activities.js';
+import type { ControlActivities, Transition } from '../schemas/activities.js';
 import { JOB_ENDED_SIGNAL } from '../schemas/retraining.js';
 import { isTerminal } from '../schemas/states.js';
 import type { Database } from '../stores/database.js';
@@ -10,6 +10,7 @@ import { appendEvent } from '../stores/events.js';
 import { applyTransition, endAttempt, findJobByUid } from '../stores/jobs.js';
 import { refuseModel } from '../stores/models.js';
 import type { ObjectStore } from '../stores/objects.js';
+import { attemptEnds, datasetBytes, jobEnds, queueWait, transitions, validatedDatasets } from '../telemetry/metrics.js';
 
 export type RecordActivities = Omit<ControlActivities, 'report' | 'claimRun' | 'deliverWebhook' | 'recordDeliveryEnd'>;
 
@@ -17,12 +18,14 @@ export function makeRecords({ database, objects }: { database: Database; objects
   return {
     async recordDatasetOutcome(input, outcome) {
       await recordOutcome(database, input.uid, input.uploadKey, outcome);
+      validatedDatasets.inc({ valid: String(outcome.valid) });
+      datasetBytes.inc(outcome.object?.sizeBytes ?? 0);
       // Deleted meanwhile: then nothing may stay of it.
       if (!(await findDatasetByUid(database, input.uid))) await objects.removePrefix(`datasets/${input.uid}/`);
       await objects.removePrefix(input.uploadKey);
     },
     async recordTransition(transition) {
-      await applyTransition(database, transition);
+      if (await applyTransition(database, transition)) await countTransition(database, transition);
       if (isTerminal(transition.to)) await tellWaitingRun(database, transition.uid);
     },
     async recordModelFailure({ uid, uploadId }, failure) {
@@ -36,6 +39,7 @@ export function makeRecords({ database, objects }: { database: Database; objects
     recordEvent: ({ uid, ...event }) => appendEvent(database, uid, event),
     async recordAttemptEnd({ uid, attempt, outcome, failure }) {
       const step = await endAttempt(database, uid, attempt, { outcome, failure });
+      attemptEnds.inc({ outcome, code: failure?.code ?? '' });
       const data = { attempt, outcome, step, ...(failure ? { failure } : {}) };
       await appendEvent(database, uid, {
         key: `attempt/${attempt}/ended`,
@@ -45,6 +49,15 @@ export function makeRecords({ database, objects }: { database: Database; objects
       });
     },
   };
+}
+
+async function countTransition(database: Database, { uid, from, to, failure }: Transition): Promise<void> {
+  if (from === to) return;
+  transitions.inc({ from, to });
+  if (isTerminal(to)) jobEnds.inc({ state: to, code: failure?.code ?? '' });
+  if (from !== 'PENDING' || to !== 'RUNNING') return;
+  const job = await findJobByUid(database, uid);
+  if (job?.started_time) queueWait.observe((job.started_time.getTime() - job.create_time.getTime()) / 1000);
 }
 
 /** A run of retraining goes on as soon as its job has ended: it need not wait for the job's report to a tracker. */

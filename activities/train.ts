@@ -44,6 +44,7 @@ import {
   type NewMetric,
 } from '../stores/jobs.js';
 import type { ObjectStore } from '../stores/objects.js';
+import { checkpointBytes, checkpoints, trainerSpeed, trainerSteps, trainerTokens } from '../telemetry/metrics.js';
 import { requireBaseModel } from './baseModels.js';
 import { toTemporalFailure } from './failures.js';
 import { withHeartbeats } from './heartbeat.js';
@@ -376,6 +377,10 @@ function makeRecorder(deps: TrainDependencies, recording: Recording) {
   async function onStep(event: StepEvent): Promise<void> {
     const first = latest === null;
     latest = event;
+    trainerSteps.inc();
+    trainerTokens.inc({ kind: 'all' }, event.tokens);
+    trainerTokens.inc({ kind: 'trained' }, event.trainedTokens);
+    trainerSpeed.set(event.tokensPerSecond);
     progress.step = event.step;
     totals = { tokens: totals.tokens + event.tokens, trainedTokens: totals.trainedTokens + event.trainedTokens, finalLoss: event.loss };
     unwritten.push({
@@ -454,6 +459,8 @@ function makeRecorder(deps: TrainDependencies, recording: Recording) {
     files.push({ name: 'manifest.json', key: `${key}/manifest.json`, ...own });
     const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
     await recordCheckpoint(database, uid, { step, attempt: input.attempt, key, manifestSha256, files, sizeBytes, loss });
+    checkpoints.inc();
+    checkpointBytes.inc(sizeBytes);
     progress.checkpointStep = Math.max(progress.checkpointStep, step);
     await rm(kept, { recursive: true, force: true });
     for (const old of (await listCheckpoints(database, uid)).slice(CHECKPOINTS_KEPT)) {
@@ -464,6 +471,7 @@ function makeRecorder(deps: TrainDependencies, recording: Recording) {
 
   /** Everything said so far is written and every checkpoint uploaded. */
   async function flush(): Promise<void> {
+    trainerSpeed.set(0);
     await writeSteps();
     await uploads;
   }

@@ -7,8 +7,10 @@ import { createWriteStream } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Span } from '@opentelemetry/api';
 import { isErrorCode, TemperError } from '../schemas/errors.js';
 import { EXIT_INTERRUPTED, type CompletedEvent, type TrainerEvent, type TrainerSpec } from '../schemas/trainerProtocol.js';
+import { traceEnvironment, withSpan } from '../telemetry/tracing.js';
 
 export interface TrainerSettings {
   /** The Python of the trainer's environment. */
@@ -46,7 +48,11 @@ const EXIT_GPU_BUSY = 76;
  * @throws TemperError what the trainer said went wrong, TRAINER_CRASHED, TRAINER_SILENT, GPU_BUSY, or TRAINER_INTERRUPTED once
  *   `signal` has stopped it (its last checkpoint was announced before)
  */
-export async function runTrainer(settings: TrainerSettings, run: TrainerRun): Promise<{ completed: CompletedEvent; seconds: number }> {
+export function runTrainer(settings: TrainerSettings, run: TrainerRun): Promise<{ completed: CompletedEvent; seconds: number }> {
+  return withSpan(`trainer ${run.spec.work}`, { 'temper.work': run.spec.work }, (span) => runProcess(settings, run, span));
+}
+
+async function runProcess(settings: TrainerSettings, run: TrainerRun, span: Span): Promise<{ completed: CompletedEvent; seconds: number }> {
   const folder = path.join(settings.scratch, run.name);
   await mkdir(folder, { recursive: true });
   const specFile = path.join(folder, `${run.spec.work}.json`);
@@ -70,6 +76,7 @@ export async function runTrainer(settings: TrainerSettings, run: TrainerRun): Pr
       const event = parseEvent(line);
       if (!event) continue;
       watch.heard(event);
+      tellSpan(span, event);
       last = event;
       watch.pause();
       await run.onEvent?.(event);
@@ -167,6 +174,7 @@ function trainerEnvironment(home: string, network: TrainerRun['network']): NodeJ
     HOME: home,
     PYTHONUNBUFFERED: '1',
     TEMPER_PARENT_PID: String(process.pid),
+    ...traceEnvironment(),
     ...(network ? {} : { HF_HUB_OFFLINE: '1' }),
   };
   for (const name of [...passed, ...forHub]) if (process.env[name] !== undefined) environment[name] = process.env[name];
@@ -175,6 +183,13 @@ function trainerEnvironment(home: string, network: TrainerRun['network']): NodeJ
     if (network.token) environment['HF_TOKEN'] = network.token;
   }
   return environment;
+}
+
+/** The trainer's own account of itself, in the trace: where its time goes before the first step, and its checkpoints. */
+function tellSpan(span: Span, event: TrainerEvent): void {
+  if (event.event === 'step' && event.step > 1 && event.step < event.totalSteps) return;
+  const { step } = event as { step?: number };
+  span.addEvent(event.event, step === undefined ? {} : { step });
 }
 
 function parseEvent(line: string): TrainerEvent | null {

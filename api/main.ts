@@ -2,6 +2,7 @@
 import { mkdir, readdir, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { Client, Connection } from '@temporalio/client';
+import { OpenTelemetryWorkflowClientInterceptor } from '@temporalio/interceptors-opentelemetry';
 import { RESUMABLE_UPLOAD_SECONDS } from '../schemas/limits.js';
 import { readGpuPrices } from '../schemas/prices.js';
 import { ADMIN, bootstrapAccount, createAccount, hasNoApiKeys } from '../stores/accounts.js';
@@ -13,6 +14,9 @@ import { openObjectStore } from '../stores/objects.js';
 import { readSecretKeys } from '../stores/secretKeys.js';
 import { reencryptSecrets } from '../stores/secrets.js';
 import { deleteOldEvents } from '../stores/webhooks.js';
+import { exposeFigures } from '../telemetry/figures.js';
+import { openOperatorPort } from '../telemetry/server.js';
+import { startTracing } from '../telemetry/tracing.js';
 import { readNetworks } from '../webhooks/networks.js';
 import { PATIENCE } from './connections.js';
 import { isDatabaseOutage } from './problems.js';
@@ -36,6 +40,8 @@ const STALE_UPLOAD_MS = 24 * 3600 * 1000;
 /** How often uploads in parts that nobody goes on with are looked for. */
 const GIVE_UP_EVERY_MS = 3600 * 1000;
 
+// Before anything that is to be traced.
+const tracing = startTracing('api');
 const namespace = process.env['TEMPORAL_NAMESPACE'] || 'default';
 const accountId = required('TEMPER_ACCOUNT_ID');
 const secretKeys = fromEnvironment(() => readSecretKeys(required('TEMPER_SECRET_KEY'), process.env['TEMPER_SECRET_KEYS']));
@@ -51,7 +57,11 @@ const objects = openObjectStore({
 });
 // Lazy: the API answers, and takes jobs, while Temporal is away.
 const connection = Connection.lazy({ address: required('TEMPORAL_ADDRESS') });
-const temporal = new Client({ connection, namespace });
+const temporal = new Client({
+  connection,
+  namespace,
+  interceptors: tracing ? { workflow: [new OpenTelemetryWorkflowClientInterceptor()] } : undefined,
+});
 
 await prepareDatabase(database);
 await removeStaleUploads(tmpFolder);
@@ -73,6 +83,7 @@ const server = await buildServer({
     patience: PATIENCE,
     modelAliases: fromEnvironment(() => readModelAliases(process.env['TEMPER_OPENAI_MODELS'] ?? '')),
     webhookNetworks: fromEnvironment(() => readNetworks(process.env['TEMPER_WEBHOOK_NETWORKS'] ?? '')),
+    isTraced: tracing !== null,
   },
 });
 await server.listen({ host: process.env['TEMPER_HOST'] || '127.0.0.1', port: Number(process.env['TEMPER_PORT'] || 8420) });
@@ -100,6 +111,14 @@ const rounds = [
     await objects.multipart.abortOlderThan(new Date(Date.now() - RESUMABLE_UPLOAD_SECONDS * 1000));
   }),
 ];
+const metricsPort = process.env['TEMPER_METRICS_PORT'];
+if (metricsPort) {
+  exposeFigures(database);
+  const notReady = async () => ((await server.inject('/readyz')).statusCode === 200 ? null : 'a server that it needs does not answer');
+  await openOperatorPort(process.env['TEMPER_METRICS_HOST'] || '127.0.0.1', Number(metricsPort), { notReady }).catch((error: Error) =>
+    server.log.warn({ cause: error.message }, 'no metrics: the port cannot be listened on'),
+  );
+}
 process.send?.({ ready: true });
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => void shutDown());
 
@@ -110,6 +129,7 @@ async function shutDown(): Promise<void> {
   await database.destroy();
   await connection.close();
   objects.close();
+  await tracing?.close();
   process.exit(0);
 }
 

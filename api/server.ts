@@ -32,6 +32,7 @@ import { jobRoutes } from './jobs.js';
 import { modelRoutes } from './models.js';
 import { modelUploadRoutes } from './modelUploads.js';
 import { answerOpenaiError } from './openai/errors.js';
+import { observeRequests } from './observe.js';
 import { openaiRoutes } from './openai/routes.js';
 import { previewRoutes } from './previews.js';
 import { describeError } from './problems.js';
@@ -70,6 +71,8 @@ export interface ApiConfig {
   modelAliases: Record<string, string>;
   /** Where webhooks may lie beside the public internet. */
   webhookNetworks: Networks;
+  /** Requests are part of traces. */
+  isTraced?: boolean;
 }
 
 export interface ApiDependencies {
@@ -117,18 +120,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   server.addHook('onSend', async (request, reply) => {
     void reply.header('x-request-id', request.id);
   });
-  server.addHook('onResponse', async (request, reply) => {
-    request.log.info(
-      {
-        method: request.method,
-        path: request.url.split('?')[0],
-        status: reply.statusCode,
-        ms: Math.round(reply.elapsedTime),
-        key: request.caller?.keyId,
-      },
-      'request',
-    );
-  });
+  observeRequests(server, config.isTraced ?? false);
   requireKeys(server, dependencies, await openRates(server, dependencies.database));
   recordRequests(server, dependencies);
   answerUnknownRoutes(server);

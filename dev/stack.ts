@@ -37,6 +37,10 @@
  *   TEMPER_OPENAI_MODELS    base models by names that OpenAI's clients use, NAME=BASE_MODEL parted by commas (none)
  *   TEMPER_WEBHOOK_NETWORKS networks that webhooks may lie in beside the public internet, ADDRESS/BITS parted by commas (this machine)
  *
+ *   TEMPER_METRICS_PORT     of each process: its port of /metrics, /healthz and /readyz (docs/operations.md); none without
+ *   TEMPER_METRICS_HOST     the address that it is on (127.0.0.1)
+ *   OTEL_EXPORTER_OTLP_ENDPOINT, and the other variables of OpenTelemetry: where traces go; without it there are none
+ *
  *   TEMPER_HOST, TEMPER_LOG_LEVEL and TEMPER_S3_PUBLIC_ENDPOINT (the S3 address that users reach, for signed URLs) are for deployments.
  *   WANDB_BASE_URL, HF_ENDPOINT, HF_TOKEN and the rest of the environment are passed on as they are.
  */
@@ -68,6 +72,8 @@ export interface DevFile {
   s3Endpoint: string;
   s3Bucket: string;
   databaseUrl: string;
+  /** For Prometheus, of each process. */
+  metricsUrls: Record<ProgramName, string>;
   pids: { api?: number; temporal?: number; s3?: number; database?: number; workers: number[] };
 }
 
@@ -128,7 +134,10 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const devPath = join(home, 'dev.json');
   rmSync(devPath, { force: true }); // of a run that was killed
   const processes: Stack['processes'] = {};
-  const dev = (): DevFile => describeStack(environment, processes);
+  const metricsUrls = Object.fromEntries(
+    Object.entries(metricsPorts).map(([name, port]) => [name, `http://127.0.0.1:${ports[port]}/metrics`]),
+  ) as DevFile['metricsUrls'];
+  const dev = (): DevFile => ({ ...describeStack(environment, processes), metricsUrls });
   let ready = false;
 
   const start = async (name: ServerName | ProgramName, spec: ProcessSpec): Promise<void> => {
@@ -181,7 +190,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       programs.map(
         ([name, entry]) =>
           () =>
-            start(name, describeProgram(name, entry, environment)),
+            start(name, describeProgram(name, entry, { ...environment, TEMPER_METRICS_PORT: String(ports[metricsPorts[name]]) })),
       ),
     );
     writeJson(devPath, dev());
@@ -210,7 +219,8 @@ interface Settings {
   s3: S3Location;
 }
 
-const portNames = ['api', 'temporal', 'temporalUi', 's3', 'postgres'] as const;
+const metricsPorts = { api: 'apiMetrics', control: 'controlMetrics', data: 'dataMetrics', gpu: 'gpuMetrics' } as const;
+const portNames = ['api', 'temporal', 'temporalUi', 's3', 'postgres', ...Object.values(metricsPorts)] as const;
 type PortName = (typeof portNames)[number];
 
 /** Every setting of the table above, from the environment where it is given there, else from the home. */
@@ -299,7 +309,7 @@ async function checkReady(port: string): Promise<void> {
   if (response.status !== 200) throw new Error(`HTTP status ${response.status}`);
 }
 
-function describeStack(environment: Environment, processes: Stack['processes']): DevFile {
+function describeStack(environment: Environment, processes: Stack['processes']): Omit<DevFile, 'metricsUrls'> {
   const { api, temporal, s3, postgres, control, data, gpu } = processes;
   return {
     apiUrl: `http://127.0.0.1:${environment.TEMPER_PORT}`,

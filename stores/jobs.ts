@@ -166,9 +166,9 @@ export function jobsWithoutWorkflow(database: Database, olderThanSeconds: number
     .execute();
 }
 
-/** Applies a transition and appends its event, in one transaction, once: a repeat or a late one changes nothing. */
-export async function applyTransition(database: Database, transition: Transition): Promise<void> {
-  await database.transaction().execute(async (transaction) => {
+/** Applies a transition and appends its event, in one transaction, once: a repeat or a late one changes nothing, and gives false. */
+export async function applyTransition(database: Database, transition: Transition): Promise<boolean> {
+  return database.transaction().execute(async (transaction) => {
     const failure = transition.failure;
     const updated = await transaction
       .updateTable('jobs')
@@ -186,7 +186,7 @@ export async function applyTransition(database: Database, transition: Transition
       .where('transition', '<', transition.sequence)
       .returning(['uid', 'account_id', 'id'])
       .executeTakeFirst();
-    if (!updated) return;
+    if (!updated) return false;
     await appendEventIn(transaction, transition.uid, {
       key: `transition/${transition.sequence}`,
       type: transition.from === transition.to ? 'stage' : 'state',
@@ -195,6 +195,7 @@ export async function applyTransition(database: Database, transition: Transition
       data: { from: transition.from, to: transition.to, stage: transition.stage, ...(failure ? { failure } : {}) },
     });
     if (transition.from !== transition.to) await tellJobState(transaction, updated, transition.to);
+    return true;
   });
 }
 

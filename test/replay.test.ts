@@ -19,12 +19,13 @@ const CASES: Record<string, string[]> = {
 const read = (type: string, name: string) =>
   JSON.parse(readFileSync(`${FOLDER}${type}/${name}`, 'utf8')) as { events: { eventType: string; [key: string]: unknown }[] };
 
+const pathOf = (file: string) => fileURLToPath(new URL(`../${file}`, import.meta.url));
+const bundle = (workflowInterceptorModules: string[] = []) =>
+  bundleWorkflowCode({ workflowsPath: pathOf('workflows/index.ts'), workflowInterceptorModules, logger: quiet() });
+
 let workflowBundle: WorkflowBundleWithSourceMap;
 beforeAll(async () => {
-  workflowBundle = await bundleWorkflowCode({
-    workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)),
-    logger: quiet(),
-  });
+  workflowBundle = await bundle();
 });
 
 function quiet() {
@@ -50,4 +51,9 @@ describe.each(Object.entries(CASES))('%s', (type, cases) => {
     (scheduled['activityTaskScheduledEventAttributes'] as { activityType: { name: string } }).activityType.name = 'somethingElse';
     await expect(replay(history)).rejects.toThrow();
   });
+});
+
+it('replays where a worker was started anew with traces on', async () => {
+  const traced = await bundle([pathOf('telemetry/workflowInterceptors.ts')]);
+  await Worker.runReplayHistory({ workflowBundle: traced }, read('FineTuningWorkflow', `${RELEASES[0]}-retried.json`), 'replayed');
 });

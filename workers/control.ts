@@ -13,7 +13,7 @@ import { runWorker } from './run.js';
 /** Activities at once. */
 const SLOTS = 40;
 
-const environment = await openEnvironment();
+const environment = await openEnvironment('control');
 const buildId = process.env['TEMPER_BUILD_ID'];
 const worker = await Worker.create({
   ...workerOptions(environment),

@@ -17,7 +17,7 @@ import { runWorker } from './run.js';
 /** Activities at once. */
 const SLOTS = Math.max(2, availableParallelism());
 
-const environment = await openEnvironment();
+const environment = await openEnvironment('data');
 const worker = await Worker.create({
   ...workerOptions(environment),
   taskQueue: DATA_QUEUE,

@@ -5,15 +5,17 @@ import { hostname } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NativeConnection, type WorkerOptions } from '@temporalio/worker';
-import { failureInterceptor } from '../activities/failures.js';
 import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
 import { readGpuPrices, type GpuPrices } from '../schemas/prices.js';
 import { loadBaseModelsFile } from '../stores/baseModelsFile.js';
 import { openDatabase, type Database } from '../stores/database.js';
+import type { WorkerKind } from '../schemas/worker.js';
 import { openObjectStore, type ObjectStore } from '../stores/objects.js';
 import { readSecretKeys, type SecretKeys } from '../stores/secretKeys.js';
+import { startTelemetry, traced, type Telemetry } from './telemetry.js';
 
 export interface Environment {
+  telemetry: Telemetry;
   connection: NativeConnection;
   namespace: string;
   database: Database;
@@ -38,7 +40,9 @@ export interface Environment {
 /** The 70B class takes 140 GB. */
 const DEFAULT_MODEL_CACHE_GB = 500;
 
-export async function openEnvironment(): Promise<Environment> {
+export async function openEnvironment(kind: WorkerKind): Promise<Environment> {
+  // Before the first connection, which would bring a runtime of its own.
+  const telemetry = await startTelemetry(kind);
   const home = required('TEMPER_HOME');
   loadBaseModelsFile(process.env['TEMPER_BASE_MODELS']);
   const cache = process.env['TEMPER_CACHE'] ?? path.join(home, 'cache');
@@ -46,6 +50,7 @@ export async function openEnvironment(): Promise<Environment> {
   for (const folder of [cache, scratch]) mkdirSync(folder, { recursive: true });
   await sweepScratch(scratch);
   return {
+    telemetry,
     home,
     cache,
     modelCacheBytes: Number(process.env['TEMPER_MODEL_CACHE_GB'] ?? DEFAULT_MODEL_CACHE_GB) * 1e9,
@@ -78,12 +83,15 @@ export function workerIdentity(): string {
 /** Options that every worker shares. */
 export function workerOptions(
   environment: Environment,
-): Pick<WorkerOptions, 'connection' | 'namespace' | 'identity' | 'interceptors' | 'maxHeartbeatThrottleInterval' | 'shutdownForceTime'> {
+): Pick<
+  WorkerOptions,
+  'connection' | 'namespace' | 'identity' | 'interceptors' | 'sinks' | 'maxHeartbeatThrottleInterval' | 'shutdownForceTime'
+> {
   return {
     connection: environment.connection,
     namespace: environment.namespace,
     identity: workerIdentity(),
-    interceptors: { activity: [() => ({ inbound: failureInterceptor })] },
+    ...traced(environment.telemetry),
     // Cancellations come back with heartbeats.
     maxHeartbeatThrottleInterval: '3s',
     shutdownForceTime: '90s',

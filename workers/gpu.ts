@@ -10,7 +10,7 @@ import { runWorker } from './run.js';
 /** Activities at once. */
 const SLOTS = 1;
 
-const environment = await openEnvironment();
+const environment = await openEnvironment('gpu');
 const trainer = { python: environment.python, scratch: environment.scratch, gpuLock: path.join(environment.home, 'gpu.lock') };
 const dependencies = { ...environment, trainer };
 const worker = await Worker.create({

@@ -16,9 +16,12 @@ export async function runWorker(
   const queue = worker.options.taskQueue;
   const running = worker.run();
   announceReady();
+  const { telemetry } = environment;
+  await telemetry.serve(async () => (worker.getState() === 'RUNNING' ? null : `the worker is ${worker.getState()}`));
   const busy = () => worker.getStatus().numInFlightActivities;
   const presence = await announcePresence(environment, { kind, queue, slots, busy });
   await running;
   await presence.leave();
+  await telemetry.close();
   process.exit(0);
 }
