@@ -4,12 +4,12 @@
  */
 import { mkdir, rm } from 'node:fs/promises';
 import path from 'node:path';
-import type { EvaluateInput, EvaluationResult, GpuActivities, PreparedSet } from '../schemas/activities.js';
+import type { EvaluateInput, EvaluationResult, GpuActivities, PreparedSet, Verification } from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
 import { MAX_EVALUATION_EXAMPLES } from '../schemas/limits.js';
 import { parseName } from '../schemas/names.js';
 import type { RetrainingGpuActivities } from '../schemas/retraining.js';
-import { PROTOCOL_VERSION, type EvaluatedEvent, type EvaluateSpec } from '../schemas/trainerProtocol.js';
+import { PROTOCOL_VERSION, type EvaluatedEvent, type EvaluateSpec, type TrainerEvent } from '../schemas/trainerProtocol.js';
 import { appendEvent } from '../stores/events.js';
 import { recordEvaluation, updateProgress, type JobRecord } from '../stores/jobs.js';
 import { findModel } from '../stores/models.js';
@@ -20,6 +20,7 @@ import { leaseModelFolder, type ModelLease } from './modelCache.js';
 import { ensurePart, readManifest } from './preparedSets.js';
 import type { TrainDependencies } from './train.js';
 import { runTrainer } from './trainerProcess.js';
+import { readVerification, tellVerified } from './verify.js';
 
 export function makeEvaluate(deps: TrainDependencies): Pick<GpuActivities, 'evaluate'> & RetrainingGpuActivities {
   return {
@@ -32,7 +33,8 @@ async function evaluate(deps: TrainDependencies, input: EvaluateInput, signal: A
   const { database, objects } = deps;
   const job = await requireJob(database, input.uid);
   const adapter = (await objects.list(`${input.adapterKey}/`)).map(({ key }) => ({ key, name: path.basename(key) }));
-  return score(deps, job, { prepared: input.prepared, base: job, adapter }, signal, async ({ base, tuned, seconds, report }) => {
+  const scoring = { prepared: input.prepared, base: job, adapter, verify: true };
+  return score(deps, job, scoring, signal, async ({ base, tuned, seconds, report, verification }) => {
     const reportKey = `jobs/${job.uid}/evaluation.json`;
     await objects.putFile(reportKey, report);
     const result: EvaluationResult = {
@@ -42,6 +44,7 @@ async function evaluate(deps: TrainDependencies, input: EvaluateInput, signal: A
       examples: tuned.examples,
       reportKey,
       trainerSeconds: seconds,
+      verification,
     };
     await recordEvaluation(database, job.uid, result);
     await updateProgress(database, job.uid, { trainerSeconds: (job.progress.trainerSeconds ?? 0) + seconds });
@@ -51,6 +54,7 @@ async function evaluate(deps: TrainDependencies, input: EvaluateInput, signal: A
       data: { base, tuned },
       message: `${tuned.metric} on ${tuned.examples} held-out examples: ${base.value.toFixed(4)} base, ${tuned.value.toFixed(4)} tuned.`,
     });
+    if (verification) await tellVerified(database, job, verification, 'gives the same as evaluated');
     return result;
   });
 }
@@ -75,11 +79,14 @@ interface Scoring {
   prepared: PreparedSet;
   base: Parameters<typeof requireBaseModel>[1];
   adapter: { name: string; key: string }[];
+  /** Before the adapter is published: it is loaded a second time, and must give the same. */
+  verify?: boolean;
 }
 interface Scores {
   base: EvaluatedEvent;
   tuned: EvaluatedEvent;
   seconds: number;
+  verification?: Verification;
   /** The trainer's own file with the result of every row; there until `use` is over. */
   report: string;
 }
@@ -88,7 +95,7 @@ interface Scores {
 async function score<T>(
   deps: TrainDependencies,
   job: JobRecord,
-  { prepared, base, adapter }: Scoring,
+  { prepared, base, adapter, verify }: Scoring,
   signal: AbortSignal,
   use: (scores: Scores) => Promise<T>,
 ): Promise<T> {
@@ -116,16 +123,19 @@ async function score<T>(
       },
       labels: manifest.labels ?? undefined,
       maxExamples: MAX_EVALUATION_EXAMPLES,
+      ...(verify ? { verify } : {}),
       outputPath: path.join(folder, 'evaluation.json'),
     };
     const scores: Partial<Record<'base' | 'tuned', EvaluatedEvent>> = {};
-    const { seconds } = await runTrainer(
-      { ...deps.trainer, scratch: folder },
-      { name: 'run', spec, signal, onEvent: (event) => void (event.event === 'evaluated' && (scores[event.target] = event)) },
-    );
+    let verification: Verification | undefined;
+    const onEvent = (event: TrainerEvent): void => {
+      if (event.event === 'evaluated') scores[event.target] = event;
+      verification = readVerification(event) ?? verification;
+    };
+    const { seconds } = await runTrainer({ ...deps.trainer, scratch: folder }, { name: 'run', spec, signal, onEvent });
     const { tuned } = scores;
     if (!scores.base || !tuned) throw new TemperError('TRAINER_CRASHED', 'The evaluation ended without a result; it is tried again.');
-    return await use({ base: scores.base, tuned, seconds, report: spec.outputPath });
+    return await use({ base: scores.base, tuned, seconds, verification, report: spec.outputPath });
   } finally {
     await model?.release();
     await rm(folder, { recursive: true, force: true });

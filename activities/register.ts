@@ -1,20 +1,23 @@
-/** Makes the model of a finished job: the adapter's files, a card, its lineage; published all at once, under the ID reserved at the job's creation. */
-import { createHash } from 'node:crypto';
+/**
+ * Makes the model of a finished job: the adapter's files, a card, its lineage. They lie where nobody can reach them until one
+ * statement makes the model READY with all of them, under the ID reserved at the job's creation; from then on nothing changes.
+ */
 import { mkdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { DataActivities, RegisterInput } from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
+import { compareReproduction, REPRODUCED_FILES, type Lineage, type Reproduction } from '../schemas/lineage.js';
 import { resourceName } from '../schemas/names.js';
 import type { Database, StoredFile } from '../stores/database.js';
 import { appendEvent } from '../stores/events.js';
-import { listAttempts, type JobRecord } from '../stores/jobs.js';
+import { recordReproduction } from '../stores/jobs.js';
+import { evaluationKey } from '../stores/modelFiles.js';
 import { findModel, publishModel, type ModelRecord } from '../stores/models.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { renderModelCard } from '../templates/modelCard.js';
-import { identifySource, requireBaseModel } from './baseModels.js';
 import { withHeartbeats } from './heartbeat.js';
-import { requireJob, requireReadyDataset } from './jobs.js';
-import { readManifest, type PreparedManifest } from './preparedSets.js';
+import { requireJob } from './jobs.js';
+import { describeLineage } from './lineage.js';
 import { publishResults } from './resultsFile.js';
 
 interface Dependencies {
@@ -35,7 +38,19 @@ async function registerModel(deps: Dependencies, input: RegisterInput, signal: A
   if (!model || model.job_uid !== job.uid)
     throw new TemperError('MODEL_NOT_FOUND', `The model ${modelName} was deleted while its job was running.`);
 
-  const manifest = await readManifest(objects, input.prepared.key);
+  const announce = (files: number) =>
+    appendEvent(database, job.uid, {
+      key: 'registered',
+      type: 'model',
+      message: `The model ${modelName} is registered with ${files} files.`,
+      data: { model: modelName },
+    });
+  // Published by an attempt whose worker died before it could say so: what is READY is not written again.
+  if (model.state === 'READY') {
+    await announce(model.files.length);
+    return { modelName };
+  }
+
   const folder = path.join(deps.scratch, `register-${process.pid}-${job.uid}`);
   try {
     await mkdir(folder, { recursive: true });
@@ -44,15 +59,15 @@ async function registerModel(deps: Dependencies, input: RegisterInput, signal: A
       r: number;
       target_modules: string[];
     };
-    const lineage = await describeLineage(deps, job, input, manifest, files);
+    const { lineage, template } = await describeLineage(deps, job, input, files);
     const card = renderModelCard({
       ...lineage,
+      settings: job.settings,
       modelName,
       displayName: job.display_name || job.model_id,
       targetModules: adapterConfig.target_modules,
     });
     const written: Record<string, string> = { 'README.md': card, 'lineage.json': `${JSON.stringify(lineage, null, 2)}\n` };
-    const template = manifest?.template?.text;
     // The reference's own file for a model that answers in a chat template.
     if (template)
       written['fireworks.json'] = `${JSON.stringify({ conversation_config: { style: 'jinja', args: { template } } }, null, 2)}\n`;
@@ -60,7 +75,10 @@ async function registerModel(deps: Dependencies, input: RegisterInput, signal: A
       const key = `models/${model.uid}/${name}`;
       files.push({ name, key, ...(await objects.putBytes(key, text)) });
     }
+    // For comparing models: the rows of the evaluation, which are no part of what is downloaded.
+    if (input.evaluation) await objects.copy(input.evaluation.reportKey, evaluationKey(model.uid));
     await publishResults(deps, job.uid, input.evaluation);
+    if (job.reproduction) await compareWithFirst(database, job.uid, job.reproduction, lineage);
     await publishModel(database, {
       accountId: job.account_id,
       id: job.model_id,
@@ -71,20 +89,30 @@ async function registerModel(deps: Dependencies, input: RegisterInput, signal: A
       files: files.sort((a, b) => (a.name < b.name ? -1 : 1)),
       contextLength: job.settings.cutoffLength,
       jobUid: job.uid,
+      lineage,
       metrics: input.evaluation
         ? { [input.evaluation.metric]: { base: input.evaluation.base, tuned: input.evaluation.tuned, examples: input.evaluation.examples } }
         : null,
     });
-    await appendEvent(database, job.uid, {
-      key: 'registered',
-      type: 'model',
-      message: `The model ${modelName} is registered with ${files.length} files.`,
-      data: { model: modelName },
-    });
+    await announce(files.length);
     return { modelName };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** Of a job that makes a model once more: whether it is the same. */
+async function compareWithFirst(database: Database, uid: string, { first }: Reproduction, lineage: Lineage): Promise<void> {
+  const outcome = compareReproduction(first, lineage);
+  await recordReproduction(database, uid, { first, outcome });
+  await appendEvent(database, uid, {
+    key: 'reproduced',
+    type: 'model',
+    message: outcome.equal
+      ? `${REPRODUCED_FILES.join(' and ')} have the same bytes as those of ${first.model}.`
+      : `${outcome.differingFiles.join(' and ')} differ from those of ${first.model}. ${outcome.reasons.join(' ')}`,
+    data: { ...outcome },
+  });
 }
 
 /** From the attempt's folder to the model's, each file checked against the hash the trainer gave it. */
@@ -104,52 +132,4 @@ async function copyAdapter(
     files.push({ name, key, sha256, sizeBytes });
   }
   return files;
-}
-
-/** Enough to make the same model again, and to say what it was made from. */
-async function describeLineage(
-  { database, objects }: Dependencies,
-  job: JobRecord,
-  input: RegisterInput,
-  manifest: PreparedManifest | null,
-  files: StoredFile[],
-) {
-  const dataset = await requireReadyDataset(database, job);
-  const attempts = await listAttempts(database, job.uid);
-  const base = await requireBaseModel(database, job);
-  return {
-    version: 1,
-    model: resourceName(job.account_id, 'models', job.model_id),
-    job: input.name,
-    baseModel: {
-      name: base.name,
-      // Where an account's own model came from says its record; here it is told by its content.
-      source: 'files' in base.source ? ({} as Record<string, never>) : base.source,
-      content: job.progress.baseModelContent ?? (await identifySource(base.source, objects)),
-    },
-    warmStartFrom: job.warm_start_from,
-    dataset: { name: job.dataset_name, sha256: dataset.sha256, examples: dataset.examples },
-    prepared: {
-      hash: input.prepared.hash,
-      trainExamples: input.prepared.trainExamples,
-      evalExamples: input.prepared.evalExamples,
-      labels: manifest?.labels?.length ?? null,
-    },
-    templateSha256: manifest?.template ? createHash('sha256').update(manifest.template.text).digest('hex') : null,
-    settings: job.settings,
-    settingOrigins: job.setting_origins,
-    training: {
-      steps: input.training.steps,
-      tokens: input.training.tokens,
-      trainedTokens: input.training.trainedTokens,
-      finalLoss: input.training.finalLoss,
-      ...(input.training.bestStep !== undefined ? { bestStep: input.training.bestStep, bestLoss: input.training.bestLoss } : {}),
-      attempts: attempts.length,
-      device: job.progress.device ?? null,
-    },
-    evaluation: input.evaluation
-      ? { metric: input.evaluation.metric, base: input.evaluation.base, tuned: input.evaluation.tuned, examples: input.evaluation.examples }
-      : null,
-    files: files.map(({ name, sha256: hash, sizeBytes }) => ({ name, sha256: hash, sizeBytes })),
-  };
 }

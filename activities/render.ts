@@ -78,7 +78,11 @@ async function resolveTemplate({ database, objects }: Dependencies, job: JobReco
   if (task.kind !== 'conversation') return taskTemplates(task);
   const model = await requireBaseModel(database, job);
   const files = await readTokenizerFiles(model.source, objects);
-  return taskTemplates(task, { ...files, family: model.chatFamily, now: job.create_time });
+  return taskTemplates(task, {
+    ...files,
+    family: model.chatFamily,
+    now: job.settings.renderTime ? new Date(job.settings.renderTime) : job.create_time,
+  });
 }
 
 /** Everything that the rendered bytes depend on. The time counts only for templates that print it. */

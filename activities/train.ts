@@ -325,7 +325,7 @@ function makeRecorder(deps: TrainDependencies, recording: Recording) {
     switch (event.event) {
       case 'started':
         await recordAttemptDevice(database, uid, input.attempt, event.device);
-        await updateProgress(database, uid, { device: event.device });
+        await updateProgress(database, uid, { device: event.device, versions: event.versions });
         return;
       case 'prepared':
         progress.totalSteps = event.totalSteps;

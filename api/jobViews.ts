@@ -82,6 +82,7 @@ function commonFields(job: JobRecord, collection: 'fineTuningJobs' | 'supervised
       : {}),
     settings: { ...settings },
     settingOrigins: { ...job.setting_origins },
+    ...(job.reproduction ? { reproduction: { model: job.reproduction.first.model, ...job.reproduction.outcome } } : {}),
     ...(cost ? { estimatedCost: { ...cost } } : {}),
     ...(wandb ? { wandbState: wandb.state ?? 'PENDING', wandbReason: wandb.reason ?? '' } : {}),
     outputModel: resourceName(job.account_id, 'models', job.model_id),

@@ -7,6 +7,7 @@ import type { Client } from '@temporalio/client';
 import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { TSchema } from 'typebox';
 import { TemperError } from '../schemas/errors.js';
+import { LINEAGE_SCHEMA, LINEAGE_SCHEMA_PATH } from '../schemas/lineage.js';
 import { MAX_JSON_BODY_BYTES } from '../schemas/limits.js';
 import type { GpuPrices } from '../schemas/prices.js';
 import { ErrorBody } from '../schemas/wire.js';
@@ -38,6 +39,7 @@ import { previewRoutes } from './previews.js';
 import { describeError } from './problems.js';
 import { quotaRoutes } from './quotas.js';
 import { openRates } from './rates.js';
+import { reproduceRoutes } from './reproduce.js';
 import { runRoutes } from './runs.js';
 import { scheduleRoutes } from './schedules.js';
 import { secretRoutes } from './secrets.js';
@@ -163,6 +165,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
     staticCSP: true,
   });
   server.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, async () => server.swagger());
+  server.get(LINEAGE_SCHEMA_PATH, { config: { access: 'public' }, schema: { hide: true } }, async () => LINEAGE_SCHEMA);
   healthRoutes(server, dependencies);
   doctorRoutes(server, dependencies);
   accountRoutes(server, dependencies);
@@ -180,6 +183,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   jobRecordRoutes(server, dependencies);
   modelRoutes(server, dependencies);
   modelUploadRoutes(server, dependencies);
+  reproduceRoutes(server, dependencies);
   aliasRoutes(server, dependencies);
   scheduleRoutes(server, dependencies);
   runRoutes(server, dependencies);

@@ -82,6 +82,7 @@ export function describeJob(job: Resource, attempts: Attempt[] = []): string {
     ['Warm start from', plainText(job.warmStartFrom)],
     ['Settings', describeSettings(job)],
     ['Evaluation', evaluation && describeEvaluation(evaluation)],
+    ['Reproduction', describeReproduction(job)],
     ['Weights & Biases', [job.wandbUrl, job.wandbState, job.wandbReason].map(plainText).filter(Boolean).join('  ')],
     ['Model', hasSucceeded(job) ? plainText(job.outputModel ?? job.modelId) : ''],
     ['Created', `${job.createTime ? formatTime(String(job.createTime)) : ''}${job.createdBy ? ` by ${plainText(job.createdBy)}` : ''}`],
@@ -93,6 +94,25 @@ export function describeJob(job: Resource, attempts: Attempt[] = []): string {
     ],
   ]);
   return attempts.length > 1 ? `${text}\n\n${describeAttempts(attempts)}` : text;
+}
+
+interface Reproduction {
+  model: string;
+  equal?: boolean;
+  differingFiles?: string[];
+  reasons?: string[];
+}
+
+export function isReproduced(job: Resource): boolean {
+  return (job.reproduction as Reproduction | undefined)?.equal === true;
+}
+
+/** What came of making a model once more; empty for any other job, and before its end. */
+export function describeReproduction(job: Resource): string {
+  const outcome = job.reproduction as Reproduction | undefined;
+  if (outcome?.equal === undefined) return '';
+  if (outcome.equal) return `Equal: the adapter has the same SHA-256 as that of ${outcome.model}.`;
+  return `Not equal to ${outcome.model}: ${(outcome.differingFiles ?? []).join(' and ')}. ${(outcome.reasons ?? []).join(' ')}`;
 }
 
 /** `accuracy 12.4 % → 91.0 % (base → tuned) on 300 held-out examples` */

@@ -38,6 +38,7 @@ import {
   WEBHOOK,
   type ResourceType,
 } from './resources.js';
+import { defineReproduce } from './reproduce.js';
 import { defineBackfill, defineCreateSchedule, defineRunVerb, defineScheduleVerb, defineUpdateSchedule } from './schedules.js';
 import { defineSignIn, defineSignOut } from './signIn.js';
 import { defineSteering, STEERING } from './steer.js';
@@ -143,6 +144,7 @@ function buildProgram(): Command {
       if (ofVerb === verb) define(group.command(verb === 'list' ? pluralOf(type) : type.noun).aliases(namesOf(type, verb === 'list')));
     }
   }
+  defineReproduce(program.command('reproduce'));
   defineValidate(program.command('validate'));
   definePreview(program.command('preview'));
   defineWhoami(program.command('whoami'));

@@ -2,9 +2,10 @@
 import { randomUUID } from 'node:crypto';
 import { findBaseModel } from '../schemas/baseModels.js';
 import { TemperError } from '../schemas/errors.js';
+import type { Lineage } from '../schemas/lineage.js';
 import { resourceName } from '../schemas/names.js';
 import type { GpuPrices } from '../schemas/prices.js';
-import type { OpenaiJobSettings, WandbSettings } from '../stores/database.js';
+import type { JobProgressData, OpenaiJobSettings, WandbSettings } from '../stores/database.js';
 import { appendEventIn } from '../stores/events.js';
 import { createJob, findJob, type JobRecord } from '../stores/jobs.js';
 import { requireWithinQuota } from '../stores/quotas.js';
@@ -12,6 +13,7 @@ import type { SecretKeys } from '../stores/secretKeys.js';
 import { putSecret } from '../stores/secrets.js';
 import { estimateNewJob } from './jobEstimate.js';
 import { withoutSecrets, type JobRequest } from './jobRequest.js';
+import { resolveReproduction } from './reproduce.js';
 import { resolveSettings, type ResolvedJob, type SettingsSources } from './resolveSettings.js';
 
 export interface JobSources extends SettingsSources {
@@ -35,13 +37,18 @@ export interface WantedJob {
   createdBy: string;
   /** The run of retraining that makes it. */
   run?: { name: string; workflowId: string };
+  /** The lineage of the model that it makes once more. */
+  reproduces?: Lineage;
 }
 
 /** Creates the job, or gives the one that has the ID by now: the caller compares `request_hash`. */
 export async function insertJob(sources: JobSources, wanted: WantedJob): Promise<JobRecord> {
   const { database, secretKeys } = sources;
   const { accountId, id, request } = wanted;
-  const resolved = await resolveSettings(sources, accountId, request);
+  const { reproduces } = wanted;
+  const resolved = reproduces
+    ? await resolveReproduction(sources, accountId, reproduces)
+    : await resolveSettings(sources, accountId, request);
   const estimate = await estimateNewJob(database, resolved, sources.prices);
   const modelId = request.modelId ?? id;
   refuseBaseModelId(accountId, modelId);
@@ -67,6 +74,7 @@ export async function insertJob(sources: JobSources, wanted: WantedJob): Promise
       createdBy: wanted.createdBy,
       estimate,
       run: wanted.run,
+      ...(reproduces ? { reproduction: { first: reproduces }, progress: pinnedContent(reproduces) } : {}),
     });
     if (job && wandb && request.wandb)
       await putSecret(transaction, secretKeys, {
@@ -89,6 +97,11 @@ export function refuseBaseModelId(accountId: string, modelId: string): void {
 }
 
 const DEFAULT_PRIORITY = 3;
+
+/** The base model's content that the job is to use, though its source moves on. */
+function pinnedContent({ baseModel }: Lineage): JobProgressData {
+  return baseModel.content ? { baseModelContent: baseModel.content } : {};
+}
 
 function wandbSettings({ wandb }: JobRequest, uid: string): WandbSettings | null {
   if (!wandb) return null;

@@ -176,6 +176,21 @@ export interface EvaluationResult {
   examples: number;
   reportKey: string;
   trainerSeconds: number;
+  /** Absent in evaluations of before there was such a step. */
+  verification?: Verification;
+}
+
+export interface VerifyInput {
+  uid: string;
+  name: string;
+  prepared: PreparedSet;
+  training: TrainResult;
+}
+/** What loading the adapter once more from its files has shown. */
+export interface Verification {
+  rows: number;
+  /** Between the evaluation's figures and those found again, of a mean loss a token; 0 without an evaluation. */
+  largestDifference: number;
 }
 
 export interface RegisterInput {
@@ -184,6 +199,8 @@ export interface RegisterInput {
   prepared: PreparedSet;
   training: TrainResult;
   evaluation: EvaluationResult | null;
+  /** Absent in jobs that began before there was such a step. */
+  verification?: Verification;
 }
 
 export interface CleanUpInput {
@@ -242,4 +259,5 @@ export interface DataActivities {
 export interface GpuActivities {
   train(input: TrainInput): Promise<TrainResult>;
   evaluate(input: EvaluateInput): Promise<EvaluationResult>;
+  verifyModel(input: VerifyInput): Promise<Verification>;
 }

@@ -96,6 +96,7 @@ const common = {
   progress: ReadOnly(OpenObject('Step, epoch, loss, learning rate, tokens per second and the like, as of the last step')),
   evaluationResult: ReadOnly(OpenObject('Metric of the base and of the tuned model on the same held-out examples')),
   settings: ReadOnly(OpenObject('Every setting as resolved at creation')),
+  reproduction: ReadOnly(OpenObject('Of a job that makes a model once more: which one, and in the end whether the bytes are equal')),
   estimatedCost: ReadOnly(
     OpenObject('Of its training time, where the deployment has prices: currencyCode, units and nanos, as google.type.Money'),
   ),

@@ -43,6 +43,7 @@ export type JobStage =
   | 'paused'
   | 'evaluating'
   | 'reporting'
+  | 'verifying'
   | 'registering'
   | 'cancelling'
   | 'done';

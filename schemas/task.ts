@@ -35,6 +35,8 @@ export interface JobSettings {
   evaluationDataset?: string;
   /** Steps between two evaluations while training. null: once an epoch, more often with `earlyStop`. Absent, as in jobs of before: none. */
   evaluationSteps?: number | null;
+  /** What a template that prints the date prints, where it is not the day of the job: of a model that is made once more. RFC 3339. */
+  renderTime?: string;
   /** Training ends when the loss on the evaluation set has stopped falling. */
   earlyStop?: boolean;
   /** Most seconds of all attempts together. Absent: no limit. */

@@ -128,10 +128,22 @@ export const EvaluateSpec = Type.Object({
   labels: Type.Optional(Type.Array(Type.String(), { minItems: 1 })),
   /** The first this many rows of the evaluation set (they are already in seeded order); null: all. */
   maxExamples: Type.Union([Type.Integer({ minimum: 1 }), Type.Null()]),
+  /** Load the adapter a second time at the end, and repeat a few rows one by one: they must give the same. */
+  verify: Type.Optional(Type.Boolean()),
   /** JSON file for the full report: the metrics, per-label counts, confusion pairs, samples. */
   outputPath: Type.String({ minLength: 1 }),
 });
 export type EvaluateSpec = Static<typeof EvaluateSpec>;
+
+/** Loads a finished adapter from its files and looks whether it gives finite losses, on a few rows of the training set. */
+export const VerifySpec = Type.Object({
+  version: Type.Literal(PROTOCOL_VERSION),
+  work: Type.Literal('verify'),
+  model: ModelSpec,
+  adapterPath: Type.String({ minLength: 1 }),
+  data: DataSpec,
+});
+export type VerifySpec = Static<typeof VerifySpec>;
 
 /** Brings a model from the Hugging Face hub into a folder. Weights come pickled (`.bin`) only where there are no others. */
 export const FetchSpec = Type.Object({
@@ -156,7 +168,7 @@ export const InspectSpec = Type.Object({
 });
 export type InspectSpec = Static<typeof InspectSpec>;
 
-export const TrainerSpec = Type.Union([TrainSpec, EvaluateSpec, FetchSpec, InspectSpec]);
+export const TrainerSpec = Type.Union([TrainSpec, EvaluateSpec, VerifySpec, FetchSpec, InspectSpec]);
 export type TrainerSpec = Static<typeof TrainerSpec>;
 
 const nullableNumber = Type.Union([Type.Number(), Type.Null()]);
@@ -168,7 +180,7 @@ export const StartedEvent = Type.Object({
   device: Type.String(),
   versions: Type.Record(Type.String(), Type.String()),
 });
-/** A stage that may be long and is otherwise silent: `loadModel`, `tokenize`, `download`, `convert`, `loadTokenizer`, `evaluate` (while training), `evaluateBase`, `evaluateTuned`. Also the sign of life. */
+/** A stage that may be long and is otherwise silent: `loadModel`, `tokenize`, `download`, `convert`, `loadTokenizer`, `evaluate` (while training), `evaluateBase`, `evaluateTuned`, `verify`. Also the sign of life. */
 export const ProgressEvent = Type.Object({
   event: Type.Literal('progress'),
   stage: Type.String(),
@@ -246,6 +258,12 @@ export const EvaluatedEvent = Type.Object({
   tokens: Type.Integer(),
   seconds: Type.Number(),
 });
+/** The adapter was loaded once more from its files, and `rows` rows repeated. The difference is of a mean loss a token. */
+export const VerifiedEvent = Type.Object({
+  event: Type.Literal('verified'),
+  rows: Type.Integer(),
+  largestDifference: Type.Number(),
+});
 /** The last event of work that cannot go on. `code` is one of the errors in errors.ts. */
 export const FailedEvent = Type.Object({
   event: Type.Literal('failed'),
@@ -284,6 +302,7 @@ export const TrainerEvent = Type.Union([
   AdaptedEvent,
   WarningEvent,
   EvaluatedEvent,
+  VerifiedEvent,
   FailedEvent,
   InterruptedEvent,
   CompletedEvent,

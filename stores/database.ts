@@ -4,6 +4,7 @@ import { Kysely, PostgresDialect, sql, type ColumnType, type Generated, type JSO
 import pg from 'pg';
 import type { EvaluationResult, Failure } from '../schemas/activities.js';
 import type { ErrorDetail } from '../schemas/errors.js';
+import type { Lineage, Reproduction } from '../schemas/lineage.js';
 import type { GpuPrices } from '../schemas/prices.js';
 import type { PromotionOutcome, RunJobResult } from '../schemas/retraining.js';
 import type { Retraining, RunState, Timing } from '../schemas/schedule.js';
@@ -143,6 +144,8 @@ export interface JobProgressData {
   device?: string;
   /** Which content of the base model it is trained on: the hub's commit, or a hash. */
   baseModelContent?: string;
+  /** Of the trainer and of the packages that have a say in the result. */
+  versions?: Record<string, string>;
   /** Seconds of the trainer's processes so far. */
   trainerSeconds?: number;
 }
@@ -191,6 +194,7 @@ export interface JobsTable {
   workflow_started: Generated<boolean>;
   estimate: ColumnType<JobEstimate | null, string | null | undefined, string | null>;
   is_running: Generated<boolean>;
+  reproduction: ColumnType<Reproduction | null, string | null | undefined, string | null>;
   /** Name of the run of retraining that made it, and the workflow ID of that run while it waits. */
   retraining_run: ColumnType<string | null, string | null | undefined, string | null>;
   awaited_by: ColumnType<string | null, string | null | undefined, string | null>;
@@ -323,6 +327,10 @@ export interface ModelsTable {
   /** `ft:BASE:ACCOUNT:SUFFIX:ID` of a model that was asked for with OpenAI's protocol. */
   openai_name: ColumnType<string | null, string | null | undefined, string | null>;
   metrics: ColumnType<Record<string, unknown> | null, string | null | undefined, string | null>;
+  lineage: ColumnType<Lineage | null, string | null | undefined, string | null>;
+  /** `support-bot` and 3 of `support-bot-v3`; null for a first version and for models without further ones. */
+  version_of: ColumnType<string | null, string | null | undefined, string | null>;
+  version: ColumnType<number | null, number | null | undefined, number | null>;
   request_hash: string | null;
   upload: ColumnType<ModelUpload | null, string | null | undefined, string | null>;
   import: ColumnType<ModelImport | null, string | null | undefined, string | null>;

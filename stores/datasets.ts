@@ -15,6 +15,19 @@ export function findDatasetByUid(database: Database, uid: string): Promise<Datas
   return database.selectFrom('datasets').selectAll().where('uid', '=', uid).executeTakeFirst();
 }
 
+/** The newest READY dataset of the account with that SHA-256. */
+export function findDatasetByContent(database: Database, accountId: string, sha256: string): Promise<DatasetRecord | undefined> {
+  return database
+    .selectFrom('datasets')
+    .selectAll()
+    .where('account_id', '=', accountId)
+    .where('state', '=', 'READY')
+    .where('sha256', '=', sha256)
+    .orderBy('create_time', 'desc')
+    .limit(1)
+    .executeTakeFirst();
+}
+
 export interface NewDataset {
   uid: string;
   accountId: string;

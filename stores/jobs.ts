@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { sql, type Selectable, type Transaction } from 'kysely';
 import type { EvaluationResult, Failure, Transition } from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
+import type { Reproduction } from '../schemas/lineage.js';
 import { resourceName } from '../schemas/names.js';
 import { isTerminal, TERMINAL_JOB_STATES } from '../schemas/states.js';
 import type { JobSettings, SettingOrigins } from '../schemas/task.js';
@@ -49,6 +50,10 @@ export interface NewJob {
   estimate: JobEstimate;
   /** Of a job that a run of retraining makes: it starts the job's workflow itself, and waits for its end. */
   run?: { name: string; workflowId: string };
+  /** Of a job that makes a model once more. */
+  reproduction?: Reproduction;
+  /** What is known of its course before it begins. */
+  progress?: JobProgressData;
 }
 
 export function findJob(database: Database, accountId: string, id: string): Promise<JobRecord | undefined> {
@@ -87,6 +92,8 @@ export async function createJob(transaction: Transaction<Tables>, job: NewJob): 
       openai: job.openai ? JSON.stringify(job.openai) : null,
       created_by: job.createdBy,
       estimate: JSON.stringify(job.estimate),
+      ...(job.reproduction ? { reproduction: JSON.stringify(job.reproduction) } : {}),
+      ...(job.progress ? { progress: JSON.stringify(job.progress) } : {}),
       ...(job.run ? { retraining_run: job.run.name, awaited_by: job.run.workflowId, workflow_started: true } : {}),
     })
     .onConflict((conflict) => conflict.columns(['account_id', 'id']).doNothing())
@@ -220,6 +227,14 @@ export async function recordResults(database: Database, uid: string, results: St
   await database
     .updateTable('jobs')
     .set({ results: JSON.stringify(results) })
+    .where('uid', '=', uid)
+    .execute();
+}
+
+export async function recordReproduction(database: Database, uid: string, reproduction: Reproduction): Promise<void> {
+  await database
+    .updateTable('jobs')
+    .set({ reproduction: JSON.stringify(reproduction) })
     .where('uid', '=', uid)
     .execute();
 }

@@ -5,6 +5,11 @@ import type { ModelFile, ModelSource } from '../schemas/baseModels.js';
 import { readHubFile } from './hub.js';
 import type { ObjectStore } from './objects.js';
 
+/** Where the evaluation of a registered model lies: metrics and samples of its job. */
+export function evaluationKey(modelUid: string): string {
+  return `models/${modelUid}/evaluation.json`;
+}
+
 /** The files that say how a model's text is made; absent ones are null. */
 export interface TokenizerFiles {
   tokenizerConfig: Record<string, unknown> | null;

@@ -1,6 +1,7 @@
 /** Model records: tuned models registered by jobs, and models that users upload. The catalogue's base models are data, not rows. */
 import { sql, type Selectable } from 'kysely';
 import type { ErrorDetail } from '../schemas/errors.js';
+import type { Lineage } from '../schemas/lineage.js';
 import type { BaseModelDetails, Database, ModelFacts, ModelImport, ModelsTable, ModelUpload, PeftDetails, StoredFile } from './database.js';
 import { requireWithinQuota } from './quotas.js';
 
@@ -36,6 +37,7 @@ export interface TunedModel {
   contextLength: number;
   jobUid: string;
   metrics: Record<string, unknown> | null;
+  lineage: Lineage;
 }
 
 /** Reserves a job's model ID at the job's creation, so that two jobs cannot end in one name. False when it is taken by another. */
@@ -78,6 +80,7 @@ export async function publishModel(database: Database, model: TunedModel): Promi
       files: JSON.stringify(model.files),
       context_length: model.contextLength,
       metrics: model.metrics ? JSON.stringify(model.metrics) : null,
+      lineage: JSON.stringify(model.lineage),
       update_time: sql`now()`,
     })
     .where('account_id', '=', model.accountId)

@@ -39,9 +39,9 @@ output += "))";
 ;
 }
 output += " |";
-if(runtime.contextOrFrameLookup(context, frame, "warmStartFrom")) {
+if(runtime.contextOrFrameLookup(context, frame, "warmStart")) {
 output += "\n| Tuned on from | `";
-output += runtime.suppressValue(runtime.contextOrFrameLookup(context, frame, "warmStartFrom"), env.opts.autoescape);
+output += runtime.suppressValue(runtime.memberLookup((runtime.contextOrFrameLookup(context, frame, "warmStart")),"name"), env.opts.autoescape);
 output += "` |";
 ;
 }

@@ -1,6 +1,5 @@
 /** The `README.md` of a tuned model: what it is, how good, how to load it, what went into it. */
 import nunjucks from 'nunjucks';
-import type { ModelSource } from '../schemas/baseModels.js';
 import type { JobSettings } from '../schemas/task.js';
 import compiled from './modelCard.compiled.js';
 import { addFilters } from './modelCardFilters.js';
@@ -10,8 +9,8 @@ export type ModelCard = {
   modelName: string;
   displayName: string;
   job: string;
-  baseModel: { name: string; source: ModelSource | Record<string, never> };
-  warmStartFrom: string | null;
+  baseModel: { name: string; source: object };
+  warmStart: { name: string } | null;
   dataset: { name: string; sha256: string | null; examples: number | null };
   prepared: { trainExamples: number; evalExamples: number; labels: number | null };
   settings: JobSettings;
@@ -34,7 +33,7 @@ const environment = addFilters(new nunjucks.Environment(loader, { autoescape: fa
 export function renderModelCard(card: ModelCard): string {
   const { task, ...rest } = card.settings;
   const settingRows = Object.entries({ ...task, ...rest })
-    .filter(([name, value]) => value !== undefined && value !== null && name !== 'baseModel' && name !== 'jinjaTemplate')
+    .filter(([name, value]) => value !== undefined && value !== null && !['baseModel', 'jinjaTemplate', 'renderTime'].includes(name))
     .map(([name, value]) => ({ name, value, origin: card.settingOrigins[name] ?? '' }));
   return environment.render('modelCard.njk', {
     ...card,

@@ -10,7 +10,7 @@ const RELEASES = ['0.1.0'];
 /** What each release must have a history of. */
 const CASES: Record<string, string[]> = {
   DatasetWorkflow: ['ready', 'refused'],
-  FineTuningWorkflow: ['completed', 'retried', 'paused', 'cancelled', 'deleted', 'failed', 'turn', 'deadline'],
+  FineTuningWorkflow: ['completed', 'retried', 'paused', 'cancelled', 'deleted', 'failed', 'turn', 'deadline', 'verified'],
   RetrainingWorkflow: ['completed', 'promoted', 'skipped', 'failed', 'cancelled'],
   WebhookWorkflow: ['delivered'],
   ModelWorkflow: ['ready', 'refused'],

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { Worker } from '@temporalio/worker';
 import { makeEvaluate } from '../activities/evaluate.js';
 import { makeTrain } from '../activities/train.js';
+import { makeVerify } from '../activities/verify.js';
 import { gpuQueue } from '../schemas/taskQueues.js';
 import { openEnvironment, workerOptions } from './environment.js';
 import { runWorker } from './run.js';
@@ -16,7 +17,7 @@ const dependencies = { ...environment, trainer };
 const worker = await Worker.create({
   ...workerOptions(environment),
   taskQueue: gpuQueue(process.env['TEMPER_GPU_CLASS']),
-  activities: { ...makeTrain(dependencies), ...makeEvaluate(dependencies) },
+  activities: { ...makeTrain(dependencies), ...makeEvaluate(dependencies), ...makeVerify(dependencies) },
   maxConcurrentActivityTaskExecutions: SLOTS,
   // A cancelled trainer gets its checkpoint out before the worker goes.
   shutdownGraceTime: 0,

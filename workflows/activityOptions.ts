@@ -108,6 +108,10 @@ export function evaluateActivity(place: GpuPlace, summary: string) {
   return proxyActivities<Pick<GpuActivities, 'evaluate'>>({ ...gpuOptions(place), retry: EVALUATE_RETRY, summary });
 }
 
+export function verifyActivity(place: GpuPlace, summary: string) {
+  return proxyActivities<Pick<GpuActivities, 'verifyModel'>>({ ...gpuOptions(place), retry: EVALUATE_RETRY, summary });
+}
+
 export function retrainingRecords(summary: string) {
   return proxyActivities<RetrainingRecordActivities>({ ...RECORD, summary });
 }

@@ -16,7 +16,7 @@ import {
   setHandler,
   sleep,
 } from '@temporalio/workflow';
-import type { EvaluationResult, Failure, JobInput, PreparedSet, TrainResult } from '../schemas/activities.js';
+import type { EvaluationResult, Failure, JobInput, PreparedSet, TrainResult, Verification, VerifyInput } from '../schemas/activities.js';
 import { MAX_ATTEMPTS_WITHOUT_PROGRESS } from '../schemas/limits.js';
 import type { JobState } from '../schemas/states.js';
 import {
@@ -27,6 +27,7 @@ import {
   reportActivities,
   trainActivity,
   turnActivity,
+  verifyActivity,
 } from './activityOptions.js';
 import { failureOf, progressOf } from './failures.js';
 import { Job } from './job.js';
@@ -72,9 +73,10 @@ async function untilTerminal(job: Job, input: JobInput): Promise<{ wandb: boolea
 
     const evaluation = checked.evaluation ? await evaluate(job, input, prepared, training) : null;
 
+    const results = { uid: input.uid, name: input.name, prepared, training, evaluation };
+    const verification = evaluation?.verification ?? (patched('verified-registration') ? await verify(job, input, results) : undefined);
     await job.move('WRITING_RESULTS', 'registering', 'Registering the model.');
-    const register = () =>
-      dataActivities('register the model').registerModel({ uid: input.uid, name: input.name, prepared, training, evaluation });
+    const register = () => dataActivities('register the model').registerModel({ ...results, verification });
     await job.interruptible(register);
     await cleanUp(input, { removeModel: false, removeJob: false });
     const ended = training.endedBy ? ` Training ended at step ${training.steps}: ${ENDED_BY[training.endedBy]}.` : '';
@@ -191,6 +193,13 @@ async function evaluate(job: Job, input: JobInput, prepared: PreparedSet, traini
       adapterKey: training.adapterKey,
     }),
   );
+}
+
+/** Whether what is to be published loads, and gives again what the evaluation found. */
+async function verify(job: Job, input: JobInput, results: VerifyInput): Promise<Verification> {
+  await job.move('WRITING_RESULTS', 'verifying', 'Loading the adapter again from its files.');
+  const place = { accountId: input.accountId, priority: job.priority };
+  return job.interruptible(() => verifyActivity(place, 'load the adapter again').verifyModel(results));
 }
 
 /** Waits, holding no GPU, until someone resumes or ends the job. */

@@ -7,7 +7,7 @@ import traceback
 from temper_trainer.events import Events, claim_stdout
 from temper_trainer.failures import Interrupted, explain
 from temper_trainer.process import StopRequest, Stopwatch, die_with_parent, local_rank
-from temper_trainer.spec import FetchSpec, InspectSpec, Spec, TrainSpec, read_spec
+from temper_trainer.spec import FetchSpec, InspectSpec, Spec, TrainSpec, VerifySpec, read_spec
 from temper_trainer.versions import versions
 
 EXIT_COMPLETED = 0
@@ -65,6 +65,8 @@ def run(spec: Spec, events: Events, stop: StopRequest) -> dict:
         events.send('started', pid=os.getpid(), device=device, versions=versions())
         if isinstance(spec, TrainSpec):
             from temper_trainer.train import train as work
+        elif isinstance(spec, VerifySpec):
+            from temper_trainer.verify import verify as work
         else:
             from temper_trainer.evaluate import evaluate as work
     stop.check()

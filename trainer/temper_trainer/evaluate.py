@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -23,6 +24,7 @@ from temper_trainer.process import StopRequest, Stopwatch
 from temper_trainer.ranks import Ranks
 from temper_trainer.spec import EvaluateSpec
 from temper_trainer.tokens import Encoder
+from temper_trainer.verify import EVALUATED_ROWS, Row, load_again
 
 CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 8192
@@ -86,9 +88,28 @@ def evaluate(spec: EvaluateSpec, events: Events, stop: StopRequest, watch: Stopw
         report = classification_report(questions, results)
     else:
         report = perplexity_report(spec, encoded, results)
+    if spec.verify:
+        lines = {sample['line'] for sample in report['samples'][:EVALUATED_ROWS]}
+        rows = answered_rows(questions, results) if spec.data.kind == 'textClassification' else measured_rows(encoded, results)
+        with watch.part('verify'):
+            load_again(model.unload(), spec.adapterPath, [row for row in rows if row.line in lines], events)
     with watch.part('save'):
         write_report(spec.outputPath, {'version': REPORT_VERSION, 'kind': spec.data.kind, 'examples': examples, 'tokens': tokens, **report})
     return {'step': 0, 'files': [{'name': os.path.basename(spec.outputPath), **describe_file(Path(spec.outputPath))}]}
+
+
+def answered_rows(questions: 'Questions', results: dict) -> Iterator[Row]:
+    for line, prompt, label, base, tuned in zip(
+        questions.lines, questions.prompts, questions.expected, results['base'], results['tuned'], strict=True
+    ):
+        answer = [questions.tree.nodes[node].token for node in questions.tree.paths[label]]
+        trained = np.repeat([False, True], [len(prompt), len(answer)])
+        yield Row(line, np.array(prompt + answer), trained, -base.expected_log_likelihood, -tuned.expected_log_likelihood)
+
+
+def measured_rows(examples, results: dict) -> Iterator[Row]:
+    for number, line in enumerate(examples.lines.tolist()):
+        yield Row(line, *examples.example(number), float(results['base'].sums[number]), float(results['tuned'].sums[number]))
 
 
 # --- classification ---

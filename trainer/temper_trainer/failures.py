@@ -7,6 +7,7 @@ RETRYABLE = {
     'NO_TRAINABLE_TOKENS': False,
     'MODEL_FILES_MISSING': False,
     'MODEL_FILES_INVALID': False,
+    'MODEL_NOT_VERIFIED': False,
     'MODEL_ARCHITECTURE_UNSUPPORTED': False,
     'WARM_START_MISMATCH': False,
     'CHECKPOINT_CORRUPT': True,  # with the checkpoint before it

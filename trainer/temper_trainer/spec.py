@@ -96,7 +96,15 @@ class EvaluateSpec:
     data: DataSpec
     labels: list[str] | None
     maxExamples: int | None
+    verify: bool  # the adapter is loaded a second time, and must give the same
     outputPath: str
+
+
+@dataclass(frozen=True)
+class VerifySpec:
+    model: ModelSpec
+    adapterPath: str
+    data: DataSpec
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ class InspectSpec:
     outputPath: str
 
 
-Spec = TrainSpec | EvaluateSpec | FetchSpec | InspectSpec
+Spec = TrainSpec | EvaluateSpec | VerifySpec | FetchSpec | InspectSpec
 
 
 def read_spec(path: str) -> Spec:
@@ -129,8 +137,8 @@ def read_spec(path: str) -> Spec:
     version = fields.integer('version')
     if version != PROTOCOL_VERSION:
         raise TrainerFailure('SPEC_INVALID', f'version: this trainer speaks version {PROTOCOL_VERSION}, the spec says {version}.')
-    work = fields.choice('work', ('train', 'evaluate', 'fetch', 'inspect'))
-    spec = {'train': read_train, 'evaluate': read_evaluate, 'fetch': read_fetch, 'inspect': read_inspect}[work](fields)
+    readers = {'train': read_train, 'evaluate': read_evaluate, 'verify': read_verify, 'fetch': read_fetch, 'inspect': read_inspect}
+    spec = readers[fields.choice('work', tuple(readers))](fields)
     fields.end()
     return spec
 
@@ -200,11 +208,20 @@ def read_evaluate(fields: 'Fields') -> EvaluateSpec:
         data=read_data(fields),
         labels=fields.texts('labels', optional=True),
         maxExamples=fields.integer('maxExamples', 1, nullable=True),
+        verify=fields.flag('verify', optional=True),
         outputPath=fields.text('outputPath'),
     )
     if spec.data.kind == 'textClassification' and not spec.labels:
         raise TrainerFailure('SPEC_INVALID', 'labels: missing; textClassification needs the list of all labels.')
     return spec
+
+
+def read_verify(fields: 'Fields') -> VerifySpec:
+    return VerifySpec(
+        model=read_model(fields),
+        adapterPath=fields.text('adapterPath'),
+        data=read_data(fields),
+    )
 
 
 def read_fetch(fields: 'Fields') -> FetchSpec:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from temper_trainer.events import Events
 from temper_trainer.process import StopRequest, Stopwatch
-from temper_trainer.spec import TrainSpec, read_spec
+from temper_trainer.spec import TrainSpec, VerifySpec, read_spec
 
 forks = multiprocessing.get_context('forkserver')
 forks.set_forkserver_preload(['preloaded'])
@@ -22,13 +22,15 @@ def run_here(spec: dict) -> list[dict]:
     """The events. Failures are raised."""
     from temper_trainer.evaluate import evaluate
     from temper_trainer.train import train
+    from temper_trainer.verify import verify
 
     path, stream = write_spec(spec)
     checked = read_spec(str(path))
     descriptor = os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         events = Events(descriptor)
-        completed = (train if isinstance(checked, TrainSpec) else evaluate)(checked, events, StopRequest(), Stopwatch())
+        work = {TrainSpec: train, VerifySpec: verify}.get(type(checked), evaluate)
+        completed = work(checked, events, StopRequest(), Stopwatch())
         events.send('completed', **completed)
     finally:
         os.close(descriptor)
@@ -102,7 +104,7 @@ def main_program(spec: str, stream: str, before: str, environment: dict[str, str
 
 
 def write_spec(spec: dict) -> tuple[Path, Path]:
-    folder = Path(spec['outputPath']).parent
+    folder = Path(spec.get('outputPath') or spec['adapterPath']).parent
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{spec["work"]}.json'
     path.write_text(json.dumps(spec))

@@ -15,7 +15,9 @@ from test_loss import prepare
 from tinymodels import FAMILIES, WORDS, write_lines
 
 from temper_trainer.evaluate import Losses, accuracy_interval, perplexity_interval
+from temper_trainer.failures import TrainerFailure
 from temper_trainer.labels import LabelTree, Verdict, classify
+from temper_trainer.model import load_adapter
 
 
 def naive_scores(model, prompt: list[int], sequences: list[list[int]]) -> list[float]:
@@ -109,8 +111,12 @@ def test_classification_end_to_end(models, tmp_path):
     )
     run_here(train)
     rows = classification_rows(60, seed=9)
-    spec = evaluate_spec(train, rows, labels=LABELS)
-    events = {event['target']: event for event in run_here(spec) if event['event'] == 'evaluated'}
+    spec = evaluate_spec(train, rows, labels=LABELS, verify=True)
+    told = run_here(spec)
+    events = {event['target']: event for event in told if event['event'] == 'evaluated'}
+    verified = next(event for event in told if event['event'] == 'verified')
+    assert verified['rows'] == 8
+    assert 0 < verified['largestDifference'] < 1e-4
     assert events['tuned']['value'] > events['base']['value'] + 0.2
     assert events['tuned']['value'] == with_plain_peft(spec)
     report = json.loads(Path(spec['outputPath']).read_text())
@@ -138,6 +144,29 @@ def test_perplexity_end_to_end(models, tmp_path):
     assert report['tuned']['value'] == events['tuned']['value']
     assert len(report['samples']) == 30
     assert all(sample['text'].split()[0] in WORDS for sample in report['samples'])
+
+
+@pytest.mark.parametrize('quantization', ['none', 'nf4'])
+def test_an_adapter_that_gives_something_else_when_it_is_loaded_again_is_refused(models, tmp_path, quantization, monkeypatch):
+    train = train_spec(tmp_path, models(), completion_rows(16), model={'quantization': quantization})
+    run_here(train)
+    spec = evaluate_spec(train, completion_rows(12), verify=True)
+    assert next(event for event in run_here(spec) if event['event'] == 'verified')['rows'] == 8
+
+    def load_damaged(base, path):
+        model = load_adapter(base, path)
+        for name, parameter in model.named_parameters():
+            if 'lora_B' in name:
+                parameter.data *= -20
+        return model
+
+    monkeypatch.setattr('temper_trainer.verify.load_adapter', load_damaged)
+    with pytest.raises(TrainerFailure) as refused:
+        run_here(spec)
+    assert refused.value.code == 'MODEL_NOT_VERIFIED'
+    kept = ('version', 'model', 'adapterPath', 'data')
+    monkeypatch.undo()
+    assert run_here({**{name: spec[name] for name in kept}, 'work': 'verify'})[-2]['rows'] == 4
 
 
 def test_only_the_first_rows_count_when_there_are_more(models, tmp_path):

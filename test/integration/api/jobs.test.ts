@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TINY_MODEL_NAME } from '../../../schemas/baseModels.js';
+import type { Lineage } from '../../../schemas/lineage.js';
 import { openDatabase, type Database } from '../../../stores/database.js';
 import { publishModel, reserveModel } from '../../../stores/models.js';
 import { call, events, freshId, jobState, ok, stack, toJsonl, until, uploadDataset, type Json } from '../../temper.js';
@@ -61,6 +62,7 @@ beforeAll(async () => {
       contextLength: 512,
       jobUid,
       metrics: null,
+      lineage: {} as Lineage,
     });
   }
 });

@@ -10,7 +10,7 @@ const card: ModelCard = {
   displayName: 'Intents | *v2*\n# not a heading',
   job: 'accounts/a/fineTuningJobs/j',
   baseModel: { name: 'accounts/fireworks/models/llama-v3p1-8b-instruct', source: { hub: 'meta-llama/Meta-Llama-3.1-8B-Instruct' } },
-  warmStartFrom: null,
+  warmStart: null,
   dataset: { name: 'accounts/a/datasets/d', sha256: 'abc', examples: 100 },
   prepared: { trainExamples: 85, evalExamples: 15, labels: null },
   settings: {
