@@ -5,10 +5,12 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Span } from '@opentelemetry/api';
 import { isErrorCode, TemperError } from '../schemas/errors.js';
+import { SILENCE_LIMITS, watchSilence, type SilenceLimits, type Stall } from './silence.js';
 import { EXIT_INTERRUPTED, type CompletedEvent, type TrainerEvent, type TrainerSpec } from '../schemas/trainerProtocol.js';
 import { traceEnvironment, withSpan } from '../telemetry/tracing.js';
 
@@ -19,6 +21,9 @@ export interface TrainerSettings {
   scratch: string;
   /** Locked for as long as the process lives, so that two trainers never share one GPU, whichever worker started them. Not given: no GPU is used. */
   gpuLock?: string;
+  /** GPUs of this machine; 0: it trains on its CPUs. */
+  accelerators?: number;
+  silence?: SilenceLimits;
 }
 
 export interface TrainerRun {
@@ -28,16 +33,16 @@ export interface TrainerRun {
   signal: AbortSignal;
   /** Sees each event in order; the process is not read further until it returns. */
   onEvent?: (event: TrainerEvent) => void | Promise<void>;
+  /** Processes that work on it together, each on a GPU of its own: torchrun starts them. */
+  ranks?: number;
+  /** Nothing was heard for much longer than a step usually takes. */
+  onStall?: (stall: Stall) => void;
   /** Only the hub download has a network to use: with the deployment's own token, or with the one given, or none. */
   network?: 'deployment' | { token: string | null };
   /** Files of strangers are looked into: where the system allows it, in a namespace that has no network at all. */
   isolated?: boolean;
 }
 
-/** Silence before the process is killed: loading a 70B model is long, a step is not. */
-const START_SILENCE_MS = 15 * 60_000;
-const STEP_SILENCE_MS = 120_000;
-const SILENCE_PER_STEP = 30;
 /** From SIGTERM to SIGKILL: long enough for one step and a checkpoint. */
 const GRACE_MS = 60_000;
 const GPU_WAIT_SECONDS = 30;
@@ -65,7 +70,8 @@ async function runProcess(settings: TrainerSettings, run: TrainerRun, span: Span
     child.on('error', reject);
     child.on('exit', (code, signal) => resolve({ code, signal }));
   });
-  const watch = watchSilence(child);
+  const oomKillsBefore = await countOomKills();
+  const watch = watchSilence(settings.silence ?? SILENCE_LIMITS, { stalled: run.onStall, stuck: () => child.kill('SIGKILL') });
   const stop = () => stopGently(child);
   run.signal.addEventListener('abort', stop, { once: true });
   if (run.signal.aborted) stop();
@@ -77,14 +83,15 @@ async function runProcess(settings: TrainerSettings, run: TrainerRun, span: Span
       if (!event) continue;
       watch.heard(event);
       tellSpan(span, event);
-      last = event;
+      // Of several ranks the first that fails says why; the others only miss it.
+      if (last?.event !== 'failed') last = event;
       watch.pause();
       await run.onEvent?.(event);
       watch.resume();
     }
     const { code, signal } = await exit;
     return {
-      completed: await verdict({ last, code, signal, silent: watch.fired(), logFile }),
+      completed: await verdict({ last, code, signal, silent: watch.fired(), logFile, oomKilled: (await countOomKills()) > oomKillsBefore }),
       seconds: (performance.now() - startedAt) / 1000,
     };
   } catch (error) {
@@ -102,6 +109,8 @@ async function verdict(end: {
   signal: string | null;
   silent: boolean;
   logFile: string;
+  /** The kernel has killed a process for lack of memory while it ran. */
+  oomKilled: boolean;
 }): Promise<CompletedEvent> {
   const { last, code, signal } = end;
   if (last?.event === 'completed') return last;
@@ -112,6 +121,12 @@ async function verdict(end: {
     throw new TemperError('TRAINER_INTERRUPTED', 'The trainer was stopped after a checkpoint.');
   if (code === EXIT_GPU_BUSY)
     throw new TemperError('GPU_BUSY', 'Another trainer still holds the GPU of this worker; the step is tried again.');
+  if (end.oomKilled && (signal === 'SIGKILL' || code === 1 || code === 137))
+    throw new TemperError(
+      'TRAINER_OOM_HOST',
+      "The machine's memory was too small: the kernel killed the trainer. It goes on from its last checkpoint; if that happens again, " +
+        'lower the cutoff length or the rank, or use a worker with more memory.',
+    );
   const how = signal ? `was killed (${signal})` : `ended with exit code ${code}`;
   const said = (await lastLines(end.logFile)).trim();
   throw new TemperError(
@@ -121,13 +136,44 @@ async function verdict(end: {
 }
 
 function start(settings: TrainerSettings, specFile: string, logFile: string, run: TrainerRun): ChildProcess {
-  const command = [...guards(settings.gpuLock), ...(run.isolated ? isolation() : []), settings.python, '-m', 'temper_trainer', specFile];
+  const launch = run.ranks && run.ranks > 1 ? torchrun(run.ranks) : [];
+  const command = [
+    ...guards(settings.gpuLock),
+    ...(run.isolated ? isolation() : []),
+    settings.python,
+    ...launch,
+    '-m',
+    'temper_trainer',
+    specFile,
+  ];
   const child = spawn(command[0]!, command.slice(1), {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: trainerEnvironment(path.dirname(specFile), run.network),
+    env: trainerEnvironment(path.dirname(specFile), run),
   });
   child.stderr!.pipe(createWriteStream(logFile, { flags: 'a' }));
   return child;
+}
+
+/** A rank that dies ends the others. Retries are the workflow's: torchrun makes none. */
+function torchrun(ranks: number): string[] {
+  const seconds = String(GRACE_MS / 1000 - 5);
+  return [
+    '-m',
+    'torch.distributed.run',
+    '--standalone',
+    '--nproc-per-node',
+    String(ranks),
+    '--max-restarts',
+    '0',
+    '--shutdown-timeout',
+    seconds,
+  ];
+}
+
+/** Since the machine started, in all of it: a kill by the kernel looks like any other SIGKILL. 0 where there is no such count. */
+async function countOomKills(): Promise<number> {
+  const counters = await readFile('/proc/vmstat', 'utf8').catch(() => '');
+  return Number(/^oom_kill (\d+)$/m.exec(counters)?.[1] ?? 0);
 }
 
 const found = new Map<string, boolean>();
@@ -157,7 +203,7 @@ function available(command: string): boolean {
 }
 
 /** Only what training needs: no keys of the database, the object store or anyone. */
-function trainerEnvironment(home: string, network: TrainerRun['network']): NodeJS.ProcessEnv {
+function trainerEnvironment(home: string, { network, ranks = 1 }: TrainerRun): NodeJS.ProcessEnv {
   const passed = [
     'PATH',
     'LANG',
@@ -176,6 +222,7 @@ function trainerEnvironment(home: string, network: TrainerRun['network']): NodeJ
     TEMPER_PARENT_PID: String(process.pid),
     ...traceEnvironment(),
     ...(network ? {} : { HF_HUB_OFFLINE: '1' }),
+    ...(ranks > 1 ? { OMP_NUM_THREADS: String(Math.max(1, Math.floor(availableParallelism() / ranks))) } : {}),
   };
   for (const name of [...passed, ...forHub]) if (process.env[name] !== undefined) environment[name] = process.env[name];
   if (typeof network === 'object') {
@@ -198,33 +245,6 @@ function parseEvent(line: string): TrainerEvent | null {
   } catch {
     return null;
   }
-}
-
-function watchSilence(child: ChildProcess) {
-  let limitMs = START_SILENCE_MS;
-  let timer: NodeJS.Timeout | undefined;
-  let fired = false;
-  let lastStepAt: number | null = null;
-  const resume = () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      fired = true;
-      child.kill('SIGKILL');
-    }, limitMs);
-  };
-  resume();
-  return {
-    heard(event: TrainerEvent) {
-      if (event.event !== 'step') return;
-      const now = performance.now();
-      if (lastStepAt !== null) limitMs = Math.max(STEP_SILENCE_MS, SILENCE_PER_STEP * (now - lastStepAt));
-      lastStepAt = now;
-    },
-    pause: () => clearTimeout(timer),
-    resume,
-    stop: () => clearTimeout(timer),
-    fired: () => fired,
-  };
 }
 
 function stopGently(child: ChildProcess): void {

@@ -93,6 +93,7 @@ function commonFields(job: JobRecord, collection: 'fineTuningJobs' | 'supervised
     learningRate: settings.learningRate,
     loraRank: settings.loraRank,
     quantization: settings.quantization,
+    ...(settings.acceleratorCount !== undefined ? { acceleratorCount: settings.acceleratorCount } : {}),
     seed: settings.seed,
     priority: job.priority,
     ...(settings.evaluationSteps != null ? { evaluationSteps: settings.evaluationSteps } : {}),

@@ -151,6 +151,8 @@ function describeSettings(job: Resource): string {
 function stateAndStage(job: Resource): string {
   const state = shownState(job);
   const stage = plainText(job.stage);
+  const stalledSince = (job.progress as Resource | undefined)?.stalledSince;
+  if (state === 'RUNNING' && stalledSince) return `${state} (no step since ${plainText(stalledSince)}: stalled, and about to be recovered)`;
   return stage && !['done', state.toLowerCase()].includes(stage) ? `${state} (${stage})` : state;
 }
 

@@ -29,6 +29,7 @@ export interface JobRequest {
   weightDecay?: number;
   maxContextLength?: number;
   quantization?: 'none' | 'nf4' | 'auto';
+  acceleratorCount?: number;
   seed?: number;
   evaluationSteps?: number;
   earlyStop?: boolean;
@@ -98,6 +99,7 @@ function sharedFields(body: FineTuningJob | SupervisedFineTuningJob) {
     epochs,
     learningRate,
     loraRank,
+    acceleratorCount,
     seed,
     priority,
     evaluationDataset,
@@ -116,6 +118,7 @@ function sharedFields(body: FineTuningJob | SupervisedFineTuningJob) {
     learningRate,
     loraRank,
     quantization,
+    acceleratorCount,
     seed,
     priority,
     evaluationDataset,

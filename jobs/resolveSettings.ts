@@ -22,6 +22,7 @@ import { findDataset, type DatasetRecord } from '../stores/datasets.js';
 import { findModel } from '../stores/models.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { readQuota, type QuotaRecord } from '../stores/quotas.js';
+import { isSilent, listWorkers } from '../stores/workers.js';
 import { checkTaskAgainstDataset } from './checkTask.js';
 import type { JobRequest } from './jobRequest.js';
 import { resolveModelName } from './modelNames.js';
@@ -64,6 +65,7 @@ export async function resolveSettings(sources: SettingsSources, accountId: strin
     loraAlpha: loraRank * ALPHA_PER_RANK,
     loraDropout: DEFAULT_LORA_DROPOUT,
     quantization: pick('quantization', request.quantization, model.quantization, 'baseModel'),
+    ...(await resolveAccelerators(sources.database, request, origins)),
     warmupSteps: pick('warmupSteps', request.warmupSteps, null, 'default'),
     schedule: 'cosine',
     weightDecay: pick('weightDecay', request.weightDecay, DEFAULT_WEIGHT_DECAY, 'default'),
@@ -248,6 +250,25 @@ async function resolveEvaluation(
     evaluation ? 'evaluation' : 'evaluationSplit',
     'The dataset has one example: there is nothing to hold back for evaluation. Add examples, or set evaluation to false.',
   );
+}
+
+/** @throws TemperError when no living worker has as many. Where none is known, the job waits for one. */
+async function resolveAccelerators(
+  database: Database,
+  { acceleratorCount }: JobRequest,
+  origins: SettingOrigins,
+): Promise<Pick<JobSettings, 'acceleratorCount'>> {
+  if (acceleratorCount === undefined) return {};
+  origins['acceleratorCount'] = 'given';
+  const workers = (await listWorkers(database)).filter((worker) => worker.kind === 'gpu' && !isSilent(worker));
+  const most = Math.max(1, ...workers.map(({ report }) => report.trainer?.gpus.length ?? 0));
+  if (workers.length > 0 && acceleratorCount > most)
+    throw fieldError(
+      'ACCELERATORS_UNAVAILABLE',
+      'acceleratorCount',
+      `acceleratorCount: the job asks for ${acceleratorCount} GPUs of one machine, and no worker has more than ${most}. Ask for fewer, or add a worker.`,
+    );
+  return { acceleratorCount };
 }
 
 /** Needs rows to look at: asked for without an evaluation, it is a wish that cannot be met. */

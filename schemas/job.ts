@@ -3,7 +3,7 @@
  * `supervisedFineTuningJobs` (the published client). Both are views of one job; fields of Temper's own are the same in both.
  */
 import { Type, type Static } from 'typebox';
-import { MAX_BATCH_SIZE, MAX_LEARNING_RATE, MAX_LORA_RANK, MAX_TEMPLATE_BYTES } from './limits.js';
+import { MAX_ACCELERATORS, MAX_BATCH_SIZE, MAX_LEARNING_RATE, MAX_LORA_RANK, MAX_TEMPLATE_BYTES } from './limits.js';
 import { DisplayName, Id, Ignored, Int64, PlainText, ReadOnly, ResourceName, Status, Time } from './wire.js';
 
 const OpenObject = (description: string) => Type.Object({}, { additionalProperties: true, description });
@@ -52,6 +52,13 @@ const ownSettings = {
     Type.String({
       enum: ['none', 'nf4', 'auto'],
       description: 'none: LoRA. nf4: QLoRA. auto: LoRA, or QLoRA where memory is too small for it. By default as the base model needs it',
+    }),
+  ),
+  acceleratorCount: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: MAX_ACCELERATORS,
+      description: 'GPUs of one machine that train together; 1 when absent. The batch stays',
     }),
   ),
   seed: Type.Optional(Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 })),

@@ -53,6 +53,9 @@ export const MAX_TEMPLATE_BYTES = 64 * 1024;
 /** An attempt that brings no new checkpoint and no new step counts; after this many in a row the job fails. */
 export const MAX_ATTEMPTS_WITHOUT_PROGRESS = 4;
 
+/** GPUs of one job. One machine has no more. */
+export const MAX_ACCELERATORS = 16;
+
 // Retraining
 /** Jobs of one run or sweep. A job costs the run's history about 20 events of the 10,240 at which Temporal warns. */
 export const MAX_RUN_JOBS = 64;

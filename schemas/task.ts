@@ -16,6 +16,8 @@ export interface JobSettings {
   learningRate: number;
   /** Examples of one optimizer step over all GPUs: the global batch. */
   batchSize: number;
+  /** GPUs of one machine that the job trains on together. Absent: one. */
+  acceleratorCount?: number;
   loraRank: number;
   loraAlpha: number;
   loraDropout: number;

@@ -141,6 +141,8 @@ export interface JobProgressData {
   quantization?: 'none' | 'nf4';
   /** Memory was too small for what was planned: later attempts begin with what is above. */
   adapted?: boolean;
+  /** When the trainer was last heard of, while that is too long ago. */
+  stalledSince?: string | null;
   device?: string;
   /** Which content of the base model it is trained on: the hub's commit, or a hash. */
   baseModelContent?: string;

@@ -6,13 +6,19 @@ import { makeTrain } from '../activities/train.js';
 import { makeVerify } from '../activities/verify.js';
 import { gpuQueue } from '../schemas/taskQueues.js';
 import { openEnvironment, workerOptions } from './environment.js';
+import { countAccelerators } from './presence.js';
 import { runWorker } from './run.js';
 
 /** Activities at once. */
 const SLOTS = 1;
 
 const environment = await openEnvironment('gpu');
-const trainer = { python: environment.python, scratch: environment.scratch, gpuLock: path.join(environment.home, 'gpu.lock') };
+const trainer = {
+  python: environment.python,
+  scratch: environment.scratch,
+  gpuLock: path.join(environment.home, 'gpu.lock'),
+  accelerators: await countAccelerators(),
+};
 const dependencies = { ...environment, trainer };
 const worker = await Worker.create({
   ...workerOptions(environment),

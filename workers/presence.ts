@@ -73,6 +73,13 @@ async function inspectTrainer(python: string): Promise<TrainerReport> {
   }
 }
 
+/** The GPUs that a process of this worker may use. */
+export async function countAccelerators(): Promise<number> {
+  const visible = process.env['CUDA_VISIBLE_DEVICES'];
+  const gpus = (await listGpus()).length;
+  return visible === undefined ? gpus : Math.min(gpus, visible.split(',').filter(Boolean).length);
+}
+
 async function listGpus(): Promise<TrainerReport['gpus']> {
   const query = ['--query-gpu=name,memory.total,driver_version', '--format=csv,noheader,nounits'];
   const { stdout } = await run('nvidia-smi', query, { timeout: INSPECT_TIMEOUT_MS }).catch(() => ({ stdout: '' }));
