@@ -20,7 +20,7 @@ ADAPTER_BYTES = 16
 # Saved for the backward pass, a token, layer and value of `hidden_size`: under autocast, and with everything in float32.
 ACTIVATION_BYTES = {torch.bfloat16: 53.5, torch.float32: 72.25}
 LOGIT_BYTES = 10
-FIXED_BYTES = {'cuda': int(1.5 * GIB), 'cpu': GIB // 2}
+FIXED_BYTES = {'cuda': int(1.5 * GIB), 'cpu': GIB * 3 // 4}
 FRAGMENTATION = 1.1
 # Of the memory that is free when the process starts.
 USABLE_SHARE = 0.95

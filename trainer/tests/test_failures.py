@@ -13,6 +13,7 @@ from runs import Process, run_here
 from safetensors.torch import load_file, save_file
 from tinymodels import make_model
 
+from temper_trainer import loop
 from temper_trainer.failures import TrainerFailure, explain
 
 
@@ -182,8 +183,24 @@ def test_a_full_disk(models, tmp_path):
         (MemoryError(), 'TRAINER_OOM_HOST'),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), 'TRAINER_OOM_HOST'),
         (OSError(28, 'No space left on device'), 'NO_SPACE'),
+        (RuntimeError('CUDA error: uncorrectable ECC error encountered'), 'GPU_LOST'),
+        (RuntimeError('std::bad_alloc'), 'TRAINER_OOM_HOST'),
         (ValueError('odd'), 'TRAINER_CRASHED'),
     ],
 )
 def test_every_exception_has_a_code(error, code):
     assert explain(error).code == code
+
+
+def test_a_loss_that_explodes_stops_the_run(models, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, 'DIVERGED_FACTOR', 0.1)  # what a tiny model can reach
+    spec = train_spec(tmp_path, models(), completion_rows(400), training={'learningRate': 1, 'maxGradNorm': 1e30, 'warmupSteps': 0})
+    found = failure(spec)
+    assert found.code == 'LOSS_DIVERGED' and 'Lower the learning rate' in str(found) and not found.retryable
+
+
+def test_a_gpu_that_should_be_there_is_missed(models, tmp_path):
+    spec = train_spec(tmp_path, models(), completion_rows(8))
+    spec['accelerators'] = 1
+    found = failure(spec)
+    assert found.code == 'GPU_MISSING' and found.retryable
