@@ -16,7 +16,12 @@ export function makeCheckJob({ database, objects }: { database: Database; object
         throw new TemperError('OBJECT_MISSING', `The content of ${job.dataset_name} is gone from the object store.`);
       await checkModelFiles(await requireBaseModel(database, job), objects);
       if (job.settings.warmStartFrom) await requireWarmStartFiles(database, job);
-      return { evaluation: job.settings.evaluation, wandb: job.wandb !== null, examples: dataset.examples };
+      return {
+        evaluation: job.settings.evaluation,
+        wandb: job.wandb !== null,
+        examples: dataset.examples,
+        approval: job.settings.requireApproval,
+      };
     },
   };
 }

@@ -100,6 +100,7 @@ function commonFields(job: JobRecord, collection: 'fineTuningJobs' | 'supervised
     earlyStop: settings.earlyStop ?? false,
     ...(settings.maxGpuSeconds !== undefined ? { maxGpuSeconds: settings.maxGpuSeconds } : {}),
     ...(settings.deadline !== undefined ? { deadline: settings.deadline } : {}),
+    ...(settings.requireApproval !== undefined ? { requireApproval: settings.requireApproval } : {}),
   };
 }
 

@@ -4,15 +4,25 @@ import type { FastifyInstance } from 'fastify';
 import { Type, type Static } from 'typebox';
 import { notFound, TemperError } from '../schemas/errors.js';
 import { isTerminal, type JobState } from '../schemas/states.js';
+import { Decision } from '../schemas/schedule.js';
 import { DisplayName, Empty, GetQuery, Id, listReply, ListQuery } from '../schemas/wire.js';
 import type { Database } from '../stores/database.js';
 import { deleteJob, findJob, findJobByUid, updateJobFields, type JobRecord } from '../stores/jobs.js';
 import { deleteModel, findModel } from '../stores/models.js';
 import { deleteSecret } from '../stores/secrets.js';
-import { cancelUpdate, deleteUpdate, pauseUpdate, resumeUpdate, setPriorityUpdate } from '../workflows/messages.js';
+import {
+  approveUpdate,
+  cancelUpdate,
+  deleteUpdate,
+  pauseUpdate,
+  rejectUpdate,
+  resumeUpdate,
+  setPriorityUpdate,
+} from '../workflows/messages.js';
 import { answerCreateJob } from './createJob.js';
 import { JOB_FAMILIES, type JobFamily } from './jobFamilies.js';
 import { answerList } from './listRequest.js';
+import { viewQueuePlace } from './queuePlace.js';
 import { compileReadMask } from './readMask.js';
 import type { ApiDependencies } from './server.js';
 import { startJob, updateJob } from './temporal.js';
@@ -60,7 +70,8 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
     { config: access, schema: { params: JobPath, querystring: GetQuery, response: { 200: family.schema } } },
     async (request) => {
       const mask = compileReadMask((request.query as Static<typeof GetQuery>).readMask, family.schema);
-      return mask(family.view(await requireJob(database, family, request.params)));
+      const job = await requireJob(database, family, request.params);
+      return mask({ ...family.view(job), ...(await viewQueuePlace(database, job)) });
     },
   );
 
@@ -98,6 +109,22 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
       async (request) => {
         const job = await requireJob(database, family, request.params);
         await ask(dependencies, job, done, update, { by: request.caller.email });
+        return family.view((await findJobByUid(database, job.uid)) ?? job);
+      },
+    );
+  }
+
+  for (const [verb, done, update] of [
+    ['approve', 'approved', approveUpdate],
+    ['reject', 'rejected', rejectUpdate],
+  ] as const) {
+    server.post(
+      `${one}::${verb}`,
+      { config: access, schema: { params: JobPath, body: Decision, response: { 200: family.schema } } },
+      async (request) => {
+        const job = await requireJob(database, family, request.params);
+        const { note = '' } = request.body as Static<typeof Decision>;
+        await ask(dependencies, job, done, update, { by: request.caller.email, note });
         return family.view((await findJobByUid(database, job.uid)) ?? job);
       },
     );

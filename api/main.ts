@@ -24,7 +24,7 @@ import { removeExpired } from './openai/expiry.js';
 import { readModelAliases } from './openai/modelNames.js';
 import { buildServer } from './server.js';
 import { readSignInSettings } from './signIn.js';
-import { startPendingDeliveries, startPendingWorkflows } from './temporal.js';
+import { preempt, startPendingDeliveries, startPendingWorkflows } from './temporal.js';
 import { applyPendingSchedules } from './temporalSchedules.js';
 
 /** How often jobs whose workflow was not started are looked for, and how old they must be: their creator may be about to. */
@@ -32,6 +32,8 @@ const RECONCILE_EVERY_MS = 2_000;
 const RECONCILE_OLDER_THAN_SECONDS = 2;
 /** How often events that a webhook is to be told of are looked for. */
 const DELIVER_EVERY_MS = 1_000;
+/** How often a more urgent job that waits is looked for. */
+const PREEMPT_EVERY_MS = 5_000;
 const KEEP_WEBHOOK_EVENTS_DAYS = 30;
 /** How often files whose time is over are looked for. */
 const REMOVE_EXPIRED_EVERY_MS = 60_000;
@@ -103,6 +105,7 @@ const rounds = [
       server.log.warn({ delivery: id, cause: (error as Error).message }, 'delivery not started yet'),
     ),
   ),
+  repeat('looking for a job to step aside', PREEMPT_EVERY_MS, () => preempt(temporal, database)),
   repeat('removing what has expired', REMOVE_EXPIRED_EVERY_MS, async () => {
     await removeExpired({ database, objects, temporal });
     await deleteOldEvents(database, KEEP_WEBHOOK_EVENTS_DAYS);

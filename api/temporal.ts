@@ -21,8 +21,9 @@ import { CONTROL_QUEUE } from '../schemas/taskQueues.js';
 import type { Database } from '../stores/database.js';
 import type { ModelRecord } from '../stores/models.js';
 import { jobsWithoutWorkflow, markWorkflowStarted, type JobRecord } from '../stores/jobs.js';
+import { findPreemption } from '../stores/queue.js';
 import { deliveriesWithoutWorkflow, markDeliveryStarted } from '../stores/webhooks.js';
-import { DATASET_WORKFLOW, FINE_TUNING_WORKFLOW, MODEL_WORKFLOW, WEBHOOK_WORKFLOW } from '../workflows/messages.js';
+import { DATASET_WORKFLOW, FINE_TUNING_WORKFLOW, MODEL_WORKFLOW, stepAsideUpdate, WEBHOOK_WORKFLOW } from '../workflows/messages.js';
 
 /** A start is a few milliseconds; one that takes this long has found no server. */
 const START_TIMEOUT_MS = 3_000;
@@ -176,6 +177,16 @@ export async function updateJob<Result, Request>(
       throw new TemperError('ILLEGAL_STATE', error.cause.message);
     throw error;
   }
+}
+
+/** Has a job make way for a more urgent one, where there is one that should. It may have ended or been paused meanwhile: then nothing is done. */
+export async function preempt(client: Client, database: Database): Promise<void> {
+  const found = await findPreemption(database);
+  if (!found) return;
+  const { id, priority } = found.waiting;
+  await updateJob(client, found.running, stepAsideUpdate, { for: `job ${id} of priority ${priority}` }).catch((error: unknown) => {
+    if (!(error instanceof TemperError)) throw error;
+  });
 }
 
 type StartOptions = Omit<WorkflowStartOptions, 'taskQueue' | 'workflowId'>;

@@ -58,6 +58,7 @@ export const SETTINGS: readonly Setting[] = [
   setting('early_stop', 'boolean', 'end training when the loss on the held-out examples has stopped falling'),
   setting('max_gpu_seconds', 'integer', 'most seconds that training may hold the GPU; then the best so far becomes the model'),
   setting('deadline', 'text', 'when training ends at the latest, such as 2027-01-31T18:00:00Z; then the best so far becomes the model'),
+  setting('require_approval', 'boolean', 'wait, checked and rendered, until someone approves or rejects the job'),
   setting('quantization', 'text', 'none (LoRA), nf4 (QLoRA), or auto: QLoRA where memory asks for it; default: what suits the base model'),
   setting('accelerator_count', 'integer', 'GPUs of one machine to train on together (default: 1)'),
   setting('seed', 'integer', 'seed of the split, the order and the adapter'),

@@ -73,6 +73,7 @@ export function describeJob(job: Resource, attempts: Attempt[] = []): string {
     ['Name', plainText(job.name)],
     ['Display name', plainText(job.displayName)],
     ['State', stateAndStage(job)],
+    ['Queue', describeQueue(job)],
     ['Problem', statusMessage(job)],
     ['Cause', describeCause(job)],
     ['Progress', progressOf(job).totalSteps ? describeProgress(job).slice(stateAndStage(job).length).trim() : ''],
@@ -113,6 +114,11 @@ export function describeReproduction(job: Resource): string {
   if (outcome?.equal === undefined) return '';
   if (outcome.equal) return `Equal: the adapter has the same SHA-256 as that of ${outcome.model}.`;
   return `Not equal to ${outcome.model}: ${(outcome.differingFiles ?? []).join(' and ')}. ${(outcome.reasons ?? []).join(' ')}`;
+}
+
+function describeQueue({ queuePosition, expectedStartTime }: Resource): string {
+  if (queuePosition === undefined) return '';
+  return `number ${formatCount(Number(queuePosition))}${expectedStartTime ? `, expected to start at ${formatTime(String(expectedStartTime))}` : ''}`;
 }
 
 /** `accuracy 12.4 % → 91.0 % (base → tuned) on 300 held-out examples` */

@@ -9,17 +9,19 @@ export const STEERING = {
   cancel: { description: 'Cancel a fine-tuning job: it ends without a model', done: 'Cancelling' },
   pause: { description: 'Pause a fine-tuning job: it keeps a checkpoint and frees its GPU', done: 'Pausing' },
   resume: { description: 'Let a paused fine-tuning job go on from its checkpoint', done: 'Resuming' },
+  approve: { description: 'Approve a fine-tuning job that waits for it: it trains', done: 'Approved' },
+  reject: { description: 'Reject a fine-tuning job that waits for approval: it ends without a model', done: 'Rejected' },
 } as const;
 
 export function defineSteering(command: Command, verb: keyof typeof STEERING): void {
+  command.description(STEERING[verb].description).argument('<name>', 'ID or full name of the job');
+  if (verb === 'approve' || verb === 'reject') command.option('--note <text>', 'why, for people');
   command
-    .description(STEERING[verb].description)
-    .argument('<name>', 'ID or full name of the job')
     .addHelpText('after', `\nExample:\n  temper ${verb} fine-tuning-job my-job`)
-    .action(async (name: string, _: unknown, self: Command) => {
+    .action(async (name: string, { note }: { note?: string }, self: Command) => {
       const session = openSession(self);
       const path = await resourcePath(session, JOB, name);
-      const request: ApiRequest = { method: 'POST', path: `${path}:${verb}`, body: {} };
+      const request: ApiRequest = { method: 'POST', path: `${path}:${verb}`, body: note === undefined ? {} : { note } };
       if (session.dryRun) return printRequest(session, request);
       const job = await callApi(session.connection, request);
       printResource(

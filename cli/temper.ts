@@ -63,8 +63,8 @@ const VERBS = {
   unpause: 'Let a schedule run again',
   trigger: 'Run a schedule now',
   backfill: 'Run a schedule for a time that has passed',
-  approve: 'Approve a promotion',
-  reject: 'Reject a promotion',
+  approve: 'Approve a job or a promotion',
+  reject: 'Reject a job or a promotion',
   rollback: 'Point an alias back at the model before',
   'export-metrics': 'Write metrics to a file',
 };

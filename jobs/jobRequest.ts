@@ -36,6 +36,7 @@ export interface JobRequest {
   maxGpuSeconds?: number;
   /** ISO 8601. */
   deadline?: string;
+  requireApproval?: boolean;
   priority?: number;
   evaluation?: boolean;
   evaluationSplit?: number;
@@ -107,6 +108,7 @@ function sharedFields(body: FineTuningJob | SupervisedFineTuningJob) {
     earlyStop,
     maxGpuSeconds,
     deadline,
+    requireApproval,
   } = body;
   const quantization = body.quantization as JobRequest['quantization'];
   return {
@@ -126,6 +128,7 @@ function sharedFields(body: FineTuningJob | SupervisedFineTuningJob) {
     earlyStop,
     maxGpuSeconds,
     deadline,
+    requireApproval,
   };
 }
 

@@ -75,6 +75,9 @@ export async function resolveSettings(sources: SettingsSources, accountId: strin
     ...evaluation,
     ...resolveInTraining(request, evaluation.evaluation, pick),
     ...resolveTimeLimits(request, origins),
+    ...(request.requireApproval === undefined
+      ? {}
+      : { requireApproval: pick('requireApproval', request.requireApproval, false, 'default') }),
   };
   Object.assign(origins, {
     task: 'given',

@@ -99,6 +99,8 @@ export interface JobPlan {
   /** The job asked for a Weights & Biases run. */
   wandb: boolean;
   examples: number;
+  /** Someone must approve before it trains. */
+  approval?: boolean;
 }
 
 /** A rendered set in the object store: `KEY/train.jsonl`, `KEY/eval.jsonl` and `KEY/manifest.json`, made once per content. */

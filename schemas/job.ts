@@ -83,6 +83,9 @@ const ownSettings = {
       description: 'When training ends at the latest. The best so far becomes the model; without any step by then the job fails',
     }),
   ),
+  requireApproval: Type.Optional(
+    Type.Boolean({ description: 'Wait, checked and rendered and holding no GPU, until someone approves or rejects the job' }),
+  ),
   priority: Type.Optional(Type.Integer({ minimum: 1, maximum: 5, 'x-expected': 'a whole number from 1 (first) to 5; 3 when absent' })),
 };
 
@@ -99,6 +102,12 @@ const common = {
   kind: ReadOnly(Type.String({ description: 'textCompletion, textClassification or conversation' })),
   stage: ReadOnly(Type.String({ description: 'What the job is doing inside its state' })),
   attempt: ReadOnly(Type.Integer({ description: 'Training attempts so far' })),
+  queuePosition: ReadOnly(
+    Type.Integer({
+      description: 'Of a job that waits for a GPU, where it is read by itself: 1 is next, as far as fair turns between accounts tell',
+    }),
+  ),
+  expectedStartTime: ReadOnly(Time({ description: 'By the times left of the jobs that train, and those expected of the ones before it' })),
   failure: ReadOnly(OpenObject('Of a failed job: code, message, domain (whose it is), retryable, details')),
   progress: ReadOnly(OpenObject('Step, epoch, loss, learning rate, tokens per second and the like, as of the last step')),
   evaluationResult: ReadOnly(OpenObject('Metric of the base and of the tuned model on the same held-out examples')),

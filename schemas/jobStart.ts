@@ -16,6 +16,7 @@ export function jobStartOptions(input: JobInput, createdBy: string) {
     staticSummary: `${input.kind} on ${input.baseModel.split('/').at(-1)}`,
     staticDetails: [
       `**Fine-tuning job** \`${input.name}\``,
+      '',
       `- dataset \`${input.datasetName}\``,
       `- base model \`${input.baseModel}\``,
       `- model \`${input.modelName}\``,

@@ -36,6 +36,7 @@ export type JobStage =
   | 'created'
   | 'checking'
   | 'rendering'
+  | 'approval'
   | 'queued'
   | 'starting'
   | 'training'

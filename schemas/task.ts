@@ -45,5 +45,7 @@ export interface JobSettings {
   maxGpuSeconds?: number;
   /** When training ends at the latest: ISO 8601. Absent: no limit. */
   deadline?: string;
+  /** Someone must approve before it trains. */
+  requireApproval?: boolean;
 }
 export type SettingOrigins = Record<string, SettingOrigin>;

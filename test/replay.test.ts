@@ -10,7 +10,9 @@ const RELEASES = ['0.1.0'];
 /** What each release must have a history of. */
 const CASES: Record<string, string[]> = {
   DatasetWorkflow: ['ready', 'refused'],
-  FineTuningWorkflow: ['completed', 'retried', 'paused', 'cancelled', 'deleted', 'failed', 'turn', 'deadline', 'verified'],
+  FineTuningWorkflow: [
+    ...['completed', 'retried', 'paused', 'cancelled', 'deleted', 'failed', 'turn', 'deadline', 'verified', 'approved', 'preempted'],
+  ],
   RetrainingWorkflow: ['completed', 'promoted', 'skipped', 'failed', 'cancelled'],
   WebhookWorkflow: ['delivered'],
   ModelWorkflow: ['ready', 'refused'],

@@ -13,12 +13,10 @@ import {
   condition,
   isCancellation,
   patched,
-  setHandler,
   sleep,
 } from '@temporalio/workflow';
 import type { EvaluationResult, Failure, JobInput, PreparedSet, TrainResult, Verification, VerifyInput } from '../schemas/activities.js';
 import { MAX_ATTEMPTS_WITHOUT_PROGRESS } from '../schemas/limits.js';
-import type { JobState } from '../schemas/states.js';
 import {
   cleanUpActivity,
   dataActivities,
@@ -31,19 +29,8 @@ import {
 } from './activityOptions.js';
 import { failureOf, progressOf } from './failures.js';
 import { Job } from './job.js';
-import {
-  cancelUpdate,
-  deleteUpdate,
-  milestoneSignal,
-  pauseUpdate,
-  progressQuery,
-  resumeUpdate,
-  setPriorityUpdate,
-  type JobProgress,
-} from './messages.js';
-
-/** How long an update's caller waits for the state it asked for; the wish stands in any case. */
-const SETTLE_TIMEOUT = '20s';
+import { handleMessages } from './jobMessages.js';
+import type { JobProgress } from './messages.js';
 
 export async function FineTuningWorkflow(input: JobInput): Promise<JobProgress> {
   const job = new Job(input);
@@ -69,6 +56,7 @@ async function untilTerminal(job: Job, input: JobInput): Promise<{ wandb: boolea
     await job.move('VALIDATING', 'rendering', `Rendering ${checked.examples} examples.`);
     const prepared = await job.interruptible(() => dataActivities(`render ${checked.examples} examples`).renderJob(input));
 
+    if (checked.approval) await waitForApproval(job, checked.examples);
     const training = await train(job, input, prepared);
 
     const evaluation = checked.evaluation ? await evaluate(job, input, prepared, training) : null;
@@ -135,6 +123,7 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
       await job.move('PENDING', 'queued', job.state === 'PAUSED' ? `Resumed by ${job.wishedBy}; waiting for a GPU.` : 'Waiting for a GPU.');
     if (job.state === 'PENDING' && patched('running-jobs-quota') && !(await takeTurn(job, input))) continue;
     job.attempt += 1;
+    job.aside = null;
     const { attempt } = job;
     const place = { accountId: input.accountId, priority: job.priority };
     try {
@@ -148,10 +137,14 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
     } catch (error) {
       const reached = progressOf(error)?.checkpointStep ?? 0;
       if (isCancellation(error)) {
-        await recordEnd(input, attempt, job.ending || job.overdue ? 'cancelled' : 'paused');
+        const { aside } = job;
+        await recordEnd(input, attempt, job.ending || job.overdue ? 'cancelled' : aside ? 'preempted' : 'paused');
         if (job.ending || (job.overdue && !job.begun)) throw error;
-        if (job.wish !== 'pause') await job.move('RE_QUEUEING', 'requeued', 'Resumed while it was being paused.');
-        reason = 'resumed';
+        const requeued = aside
+          ? `Stepped aside for ${aside}, which goes first; it goes on from its checkpoint.`
+          : 'Resumed while it was being paused.';
+        if (job.wish !== 'pause') await job.move('RE_QUEUEING', 'requeued', requeued);
+        reason = aside ? 'preempted' : 'resumed';
         continue;
       }
       const failure = failureOf(error);
@@ -169,6 +162,15 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
       reason = failure.code;
     }
   }
+}
+
+/** Everything is checked and rendered, nothing is spent: waits, holding no GPU, until someone says yes or no. */
+async function waitForApproval(job: Job, examples: number): Promise<void> {
+  const cause = `Waits for approval: the settings are checked and ${examples} examples rendered, and no GPU is used. Approve or reject it.`;
+  await job.move('PAUSED', 'approval', cause);
+  await job.interruptible(() => condition(() => job.decision !== null));
+  const { by, note } = job.decision!;
+  await job.move('PENDING', 'queued', `Approved by ${by}${note ? ` (${note})` : ''}; waiting for a GPU.`);
 }
 
 /** Waits until the account may run one more job; false when a pause came first. */
@@ -258,87 +260,6 @@ async function cleanUp(input: JobInput, what: { removeModel: boolean; removeJob:
 function recordEnd(input: JobInput, attempt: number, outcome: string, failure?: Failure): Promise<void> {
   return CancellationScope.nonCancellable(() =>
     recordActivities(`attempt ${attempt} ${outcome}`).recordAttemptEnd({ uid: input.uid, attempt, outcome, failure }),
-  );
-}
-
-function handleMessages(job: Job): void {
-  const settled = async (reached: () => boolean): Promise<JobState> => {
-    await condition(() => reached() || job.terminal, SETTLE_TIMEOUT);
-    await job.written();
-    return job.state;
-  };
-  const refuse = (message: string): never => {
-    throw ApplicationFailure.nonRetryable(message, 'ILLEGAL_STATE');
-  };
-  const refuseIfOver = (verb: string) => {
-    if (job.terminal || job.state === 'DELETING') refuse(`The job is ${job.state}: it cannot be ${verb} any more.`);
-    if (job.ending) refuse(`The job is being cancelled: it cannot be ${verb}.`);
-  };
-
-  setHandler(progressQuery, () => job.progress());
-  setHandler(milestoneSignal, async (milestone) => {
-    if (milestone.attempt !== job.attempt) return;
-    job.reached(milestone);
-    if (milestone.kind === 'began' && (job.state === 'PENDING' || job.state === 'RE_QUEUEING'))
-      await job.move(
-        job.state,
-        'starting',
-        `Attempt ${milestone.attempt} began on ${milestone.worker}${milestone.resumedFrom ? `, from the checkpoint of step ${milestone.step}` : ''}.`,
-      );
-    if (milestone.kind === 'firstStep' && (job.state === 'PENDING' || job.state === 'RE_QUEUEING'))
-      await job.move('RUNNING', 'training', `Training: step ${milestone.step} of ${milestone.totalSteps}.`);
-  });
-  setHandler(
-    pauseUpdate,
-    ({ by }) => {
-      job.wishFor('pause', by);
-      return settled(() => job.state === 'PAUSED');
-    },
-    {
-      validator: (_request) => {
-        refuseIfOver('paused');
-        if (job.overdue) refuse('The deadline of the job has come: training is ending.');
-        if (job.state === 'WRITING_RESULTS' || job.stage === 'evaluating') refuse('Training is over: there is nothing left to pause.');
-      },
-    },
-  );
-  setHandler(
-    resumeUpdate,
-    ({ by }) => {
-      job.resumeBy(by);
-      return settled(() => job.state !== 'PAUSED');
-    },
-    {
-      validator: (_request) => {
-        refuseIfOver('resumed');
-        if (job.wish !== 'pause') refuse(`The job is ${job.state}, not paused.`);
-      },
-    },
-  );
-  setHandler(
-    cancelUpdate,
-    ({ by }) => {
-      job.wishFor('cancel', by);
-      return settled(() => job.state === 'CANCELLING');
-    },
-    { validator: (_request) => refuseIfOver('cancelled') },
-  );
-  setHandler(deleteUpdate, ({ by }) => {
-    job.wishFor('delete', by);
-    return settled(() => job.state === 'CANCELLING' || job.state === 'DELETING');
-  });
-  setHandler(
-    setPriorityUpdate,
-    ({ priority }) => {
-      job.priority = priority;
-      return priority;
-    },
-    {
-      validator: ({ priority }) => {
-        refuseIfOver('moved in the queue');
-        if (!Number.isInteger(priority) || priority < 1 || priority > 5) refuse('priority must be a whole number from 1 (first) to 5.');
-      },
-    },
   );
 }
 

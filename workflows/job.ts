@@ -18,6 +18,10 @@ export class Job {
   wish: Wish | null = null;
   /** Who asked last. */
   wishedBy = 'an operator';
+  /** What someone said to a job that asks before it trains. */
+  decision: { approved: boolean; by: string; note: string } | null = null;
+  /** The job that this one's attempt makes way for. */
+  aside: string | null = null;
   /** The deadline has come. */
   overdue = false;
   private cause = 'The job was accepted.';
@@ -89,6 +93,17 @@ export class Job {
     const strength: Wish[] = ['pause', 'cancel', 'delete'];
     if (this.wish === null || strength.indexOf(wish) > strength.indexOf(this.wish)) this.wish = wish;
     if (this.work && (wish !== 'pause' || this.work.pausable)) this.work.scope.cancel();
+  }
+
+  /** Ends the attempt that runs, with a checkpoint; the next waits in the queue. */
+  stepAside(forJob: string): void {
+    this.aside = forJob;
+    this.work?.scope.cancel();
+  }
+
+  /** An attempt runs, and nobody has asked it to end. */
+  get interruptibleByOthers(): boolean {
+    return this.stage === 'training' && this.work?.pausable === true && this.wish === null && this.aside === null && !this.overdue;
   }
 
   /** The deadline: what has not begun will not, what was paused goes on to its end, and a trainer that runs ends by itself. */

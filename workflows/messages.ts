@@ -10,6 +10,8 @@ export const resumeUpdate = defineUpdate<JobState, [{ by: string }]>('resume');
 export const cancelUpdate = defineUpdate<JobState, [{ by: string }]>('cancel');
 /** 1 (first) to 5; decides the place in the GPU queue from the next attempt on. */
 export const setPriorityUpdate = defineUpdate<number, [{ priority: number; by: string }]>('setPriority');
+/** A job that trains checkpoints, frees its GPU and goes to the queue again, behind the one that it is told of. */
+export const stepAsideUpdate = defineUpdate<JobState, [{ for: string }]>('stepAside');
 /** Cancels if need be, then removes everything of the job but its model, the record last. */
 export const deleteUpdate = defineUpdate<JobState, [{ by: string }]>('delete');
 
@@ -29,7 +31,7 @@ export interface JobProgress {
 }
 export const progressQuery = defineQuery<JobProgress>('progress');
 
-/** To a run of retraining that waits for somebody's word; each answers with the decision. */
+/** To a run of retraining, or a job, that waits for somebody's word; each answers with the decision. */
 export const approveUpdate = defineUpdate<string, [{ by: string; note: string }]>('approve');
 export const rejectUpdate = defineUpdate<string, [{ by: string; note: string }]>('reject');
 

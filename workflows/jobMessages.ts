@@ -1,0 +1,135 @@
+/** What a job's workflow is asked, by the API, by an operator in the Temporal UI or by a GPU worker: each refused where it makes no sense now. */
+import { ApplicationFailure, condition, setHandler } from '@temporalio/workflow';
+import type { JobState } from '../schemas/states.js';
+import type { Job } from './job.js';
+import {
+  approveUpdate,
+  cancelUpdate,
+  deleteUpdate,
+  milestoneSignal,
+  pauseUpdate,
+  progressQuery,
+  rejectUpdate,
+  resumeUpdate,
+  setPriorityUpdate,
+  stepAsideUpdate,
+} from './messages.js';
+
+/** How long an update's caller waits for the state it asked for; the wish stands in any case. */
+const SETTLE_TIMEOUT = '20s';
+
+export function handleMessages(job: Job): void {
+  const settled = async (reached: () => boolean): Promise<JobState> => {
+    await condition(() => reached() || job.terminal, SETTLE_TIMEOUT);
+    await job.written();
+    return job.state;
+  };
+  const refuse = (message: string): never => {
+    throw ApplicationFailure.nonRetryable(message, 'ILLEGAL_STATE');
+  };
+  const refuseIfOver = (verb: string) => {
+    if (job.terminal || job.state === 'DELETING') refuse(`The job is ${job.state}: it cannot be ${verb} any more.`);
+    if (job.ending) refuse(`The job is being cancelled: it cannot be ${verb}.`);
+  };
+
+  setHandler(progressQuery, () => job.progress());
+  setHandler(milestoneSignal, async (milestone) => {
+    if (milestone.attempt !== job.attempt) return;
+    job.reached(milestone);
+    if (milestone.kind === 'began' && (job.state === 'PENDING' || job.state === 'RE_QUEUEING'))
+      await job.move(
+        job.state,
+        'starting',
+        `Attempt ${milestone.attempt} began on ${milestone.worker}${milestone.resumedFrom ? `, from the checkpoint of step ${milestone.step}` : ''}.`,
+      );
+    if (milestone.kind === 'firstStep' && (job.state === 'PENDING' || job.state === 'RE_QUEUEING'))
+      await job.move('RUNNING', 'training', `Training: step ${milestone.step} of ${milestone.totalSteps}.`);
+  });
+  setHandler(
+    pauseUpdate,
+    ({ by }) => {
+      job.wishFor('pause', by);
+      return settled(() => job.state === 'PAUSED');
+    },
+    {
+      validator: (_request) => {
+        refuseIfOver('paused');
+        if (job.overdue) refuse('The deadline of the job has come: training is ending.');
+        if (job.state === 'WRITING_RESULTS' || job.stage === 'evaluating') refuse('Training is over: there is nothing left to pause.');
+      },
+    },
+  );
+  setHandler(
+    resumeUpdate,
+    ({ by }) => {
+      job.resumeBy(by);
+      return settled(() => job.state !== 'PAUSED');
+    },
+    {
+      validator: (_request) => {
+        refuseIfOver('resumed');
+        if (job.wish !== 'pause') refuse(`The job is ${job.state}, not paused.`);
+      },
+    },
+  );
+  setHandler(
+    cancelUpdate,
+    ({ by }) => {
+      job.wishFor('cancel', by);
+      return settled(() => job.state === 'CANCELLING');
+    },
+    { validator: (_request) => refuseIfOver('cancelled') },
+  );
+  const awaitsDecision = () => {
+    refuseIfOver('decided on');
+    if (job.stage !== 'approval' || job.decision) refuse(`The job is ${job.state} and waits for no approval.`);
+  };
+  setHandler(
+    approveUpdate,
+    async ({ by, note = '' }) => {
+      job.decision = { approved: true, by, note };
+      await settled(() => job.state !== 'PAUSED');
+      return 'approved';
+    },
+    { validator: (_request) => awaitsDecision() },
+  );
+  setHandler(
+    rejectUpdate,
+    async ({ by, note = '' }) => {
+      job.wishFor('cancel', `${by}, who rejected it${note ? ` (${note})` : ''}`);
+      await settled(() => job.state === 'CANCELLING');
+      return 'rejected';
+    },
+    { validator: (_request) => awaitsDecision() },
+  );
+  setHandler(
+    stepAsideUpdate,
+    (request) => {
+      job.stepAside(request.for);
+      return settled(() => job.state === 'RE_QUEUEING');
+    },
+    {
+      validator: (_request) => {
+        refuseIfOver('preempted');
+        if (!job.interruptibleByOthers) refuse('Only a job that trains can step aside.');
+      },
+    },
+  );
+  setHandler(deleteUpdate, ({ by }) => {
+    job.wishFor('delete', by);
+    return settled(() => job.state === 'CANCELLING' || job.state === 'DELETING');
+  });
+  setHandler(
+    setPriorityUpdate,
+    ({ priority }) => {
+      job.priority = priority;
+      return priority;
+    },
+    {
+      validator: ({ priority }) => {
+        refuseIfOver('moved in the queue');
+        if (!Number.isInteger(priority) || priority < 1 || priority > 5) refuse('priority must be a whole number from 1 (first) to 5.');
+      },
+    },
+  );
+}
