@@ -13,8 +13,9 @@ const NF4_BYTES = 0.516;
 const ADAPTER_BYTES = 16;
 /** Saved for the backward pass, a token and layer, in values of `hidden_size` bytes: float32 adapters under autocast, without recomputation. */
 const ACTIVATION_BYTES = 53.5;
-/** A trained token and vocabulary entry: logits in bfloat16, and twice in float32. */
+/** Of the rows of logits that exist at once (trainer/temper_trainer/head.py), a vocabulary entry: in bfloat16, and twice in float32. */
 const LOGIT_BYTES = 10;
+const LOGIT_ROWS = 1024;
 /** CUDA's context, kernels' workspaces. */
 const FIXED_BYTES = 1.5 * GIB;
 /** What the allocator loses to fragments. */
@@ -57,7 +58,7 @@ export function estimateMemory(
   const usualTokens = Math.max(longestExample, Math.min(MICRO_BATCH_TOKENS, batchTokens));
   const gib = (method: Method, tokens: number): number => {
     const activations = tokens * layout.layers * hiddenSize * ACTIVATION_BYTES;
-    const logits = tokens * trainedShare * layout.vocabularySize * LOGIT_BYTES;
+    const logits = Math.min(tokens * trainedShare, LOGIT_ROWS) * layout.vocabularySize * LOGIT_BYTES;
     const bytes = weightBytes(counts, method) + counts.lora * ADAPTER_BYTES + activations + logits + FIXED_BYTES;
     return (bytes * FRAGMENTATION) / GIB;
   };
