@@ -9,6 +9,8 @@ RETRYABLE = {
     'MODEL_FILES_INVALID': False,
     'MODEL_NOT_VERIFIED': False,
     'MODEL_ARCHITECTURE_UNSUPPORTED': False,
+    'MODEL_ALREADY_QUANTIZED': False,
+    'QUANTIZATION_UNSUPPORTED': False,
     'WARM_START_MISMATCH': False,
     'CHECKPOINT_CORRUPT': True,  # with the checkpoint before it
     'CHECKPOINT_MISMATCH': True,  # without it

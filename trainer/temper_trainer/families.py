@@ -16,3 +16,6 @@ TARGET_MODULES: dict[str, list[str]] = {
     # Attention with a compressed cache; which of the query's layers exist depends on the size of the model.
     'deepseek_v2': ['q_proj', 'q_a_proj', 'q_b_proj', 'kv_a_proj_with_mqa', 'kv_b_proj', 'o_proj'],
 }
+
+# The experts of these are one fused tensor a block, which bitsandbytes leaves in 16 bits: NF4 would save next to nothing.
+WITH_FUSED_EXPERTS = {'mixtral', 'deepseek_v2'}

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 
 from temper_trainer.events import Events
 from temper_trainer.failures import TrainerFailure
-from temper_trainer.families import TARGET_MODULES
+from temper_trainer.families import TARGET_MODULES, WITH_FUSED_EXPERTS
 from temper_trainer.modelfiles import TOKENIZER_FILES
 from temper_trainer.spec import AdapterSpec, ModelSpec
 
@@ -97,11 +97,17 @@ def load_base(spec: ModelSpec, device: torch.device):
             'MODEL_ARCHITECTURE_UNSUPPORTED',
             f'The base model is of the family {family!r}; this trainer tunes {", ".join(TARGET_MODULES)}.',
         )
-    if raw.get('quantization_config'):
-        method = raw['quantization_config'].get('quant_method', 'unknown')
+    quantized = raw.get('quantization_config') or raw.get('compression_config')
+    if quantized:
+        method = quantized.get('quant_method', 'unknown') if isinstance(quantized, dict) else 'unknown'
         raise TrainerFailure(
-            'MODEL_ARCHITECTURE_UNSUPPORTED',
+            'MODEL_ALREADY_QUANTIZED',
             f'The base model is already quantized ({method}) and cannot be tuned; give the unquantized weights, and "nf4" for QLoRA.',
+        )
+    if spec.quantization == 'nf4' and family in WITH_FUSED_EXPERTS:
+        raise TrainerFailure(
+            'QUANTIZATION_UNSUPPORTED',
+            f'model.quantization: nf4 leaves the experts of {family} in 16 bits, so it would save no memory. Use "none" (LoRA).',
         )
     dtype = compute_dtype(spec, device)
     quantization = None

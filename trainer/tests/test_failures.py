@@ -80,13 +80,24 @@ def test_a_missing_tensor_is_not_replaced_by_random_numbers(models, tmp_path):
     assert found.code == 'MODEL_FILES_MISSING' and 'layers.1.mlp.up_proj' in str(found)
 
 
-@pytest.mark.parametrize('change', [{'model_type': 'mamba'}, {'quantization_config': {'quant_method': 'gptq', 'bits': 4}}])
-def test_what_cannot_be_tuned_is_refused(models, tmp_path, change):
-    shutil.copytree(models(), tmp_path / 'model')
-    config = tmp_path / 'model' / 'config.json'
+def changed_model(models, folder: Path, change: dict) -> Path:
+    shutil.copytree(models(), folder)
+    config = folder / 'config.json'
     config.write_text(json.dumps({**json.loads(config.read_text()), **change}))
-    found = failure(train_spec(tmp_path, tmp_path / 'model', completion_rows(8)))
-    assert found.code == 'MODEL_ARCHITECTURE_UNSUPPORTED'
+    return folder
+
+
+def test_an_unknown_architecture_is_refused_with_the_list(models, tmp_path):
+    found = failure(train_spec(tmp_path, changed_model(models, tmp_path / 'model', {'model_type': 'mamba'}), completion_rows(8)))
+    assert found.code == 'MODEL_ARCHITECTURE_UNSUPPORTED' and "'mamba'" in str(found) and 'llama, mistral, mixtral' in str(found)
+
+
+@pytest.mark.parametrize('method', ['gptq', 'awq', 'fp8', 'compressed-tensors', 'bitsandbytes', 'mxfp4'])
+@pytest.mark.parametrize('quantization', ['none', 'nf4'])
+def test_a_base_model_that_is_already_quantized_is_refused(models, tmp_path, method, quantization):
+    model = changed_model(models, tmp_path / 'model', {'quantization_config': {'quant_method': method}})
+    found = failure(train_spec(tmp_path, model, completion_rows(8), model={'quantization': quantization}))
+    assert found.code == 'MODEL_ALREADY_QUANTIZED' and method in str(found)
 
 
 def test_an_unknown_target_module_is_named(models, tmp_path):
