@@ -67,7 +67,7 @@ export function viewBaseModel(model: BaseModel): Model {
     baseModelDetails: {
       parameterCount: String(model.parameters),
       checkpointFormat: 'HUGGINGFACE',
-      moe: model.name.includes('mixtral'),
+      moe: model.mixtureOfExperts ?? false,
       tunable: true,
       worldSize: 1,
     },

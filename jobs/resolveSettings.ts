@@ -64,7 +64,7 @@ export async function resolveSettings(sources: SettingsSources, accountId: strin
     loraRank,
     loraAlpha: loraRank * ALPHA_PER_RANK,
     loraDropout: DEFAULT_LORA_DROPOUT,
-    quantization: pick('quantization', request.quantization, model.quantization, 'baseModel'),
+    quantization: pick('quantization', resolveQuantization(model, request), model.quantization, 'baseModel'),
     ...(await resolveAccelerators(sources.database, request, origins)),
     warmupSteps: pick('warmupSteps', request.warmupSteps, null, 'default'),
     schedule: 'cosine',
@@ -186,6 +186,12 @@ function resolveLearningRate(model: BaseModel, { learningRate, learningRateMulti
   if (rate <= MAX_LEARNING_RATE) return rate;
   const message = `${learningRateMultiplier} times the rate of ${model.name}, ${model.learningRate}, is more than ${MAX_LEARNING_RATE}.`;
   throw fieldError('LEARNING_RATE_OUT_OF_RANGE', 'learningRate', message);
+}
+
+function resolveQuantization(model: BaseModel, { quantization }: JobRequest): JobRequest['quantization'] {
+  if (quantization !== 'nf4' || !model.mixtureOfExperts) return quantization;
+  const message = `${model.name} is a mixture of experts, which nf4 leaves in 16 bits: it would save no memory. Leave quantization out, or say none.`;
+  throw fieldError('QUANTIZATION_UNSUPPORTED', 'quantization', message);
 }
 
 function resolveRank({ model, rank, warmStartFrom }: Start, { loraRank }: JobRequest): number {

@@ -30,6 +30,8 @@ export interface BaseModel {
   conversationRecommended: boolean;
   chatFamily: ChatFamily;
   parameters: number;
+  /** Its experts stay in 16 bits: it cannot be trained quantized. */
+  mixtureOfExperts?: boolean;
   /** The reference trains its 70B class with QLoRA, all others with LoRA. */
   quantization: 'none' | 'nf4';
 }
@@ -72,10 +74,11 @@ const REFERENCE_ROWS: Row[] = [
   ['qwen2-72b-instruct', 'Qwen/Qwen2-72B-Instruct', 72.7, 8, 8, 3e-4, 16384, 'chatml'],
 ];
 
-/** From this size on the reference calls a model "70B class" and trains it quantized; Mixtral's experts cannot be (bitsandbytes keeps them in bfloat16). */
+/** From this size on the reference calls a model "70B class" and trains it quantized; experts cannot be (bitsandbytes keeps them in bfloat16). */
 const QUANTIZED_FROM_BILLIONS = 70;
 
 function referenceModel([id, hub, billions, batchSize, loraRank, learningRate, cutoffLength, chatFamily]: Row): BaseModel {
+  const mixtureOfExperts = id.startsWith('mixtral') || id.startsWith('deepseek-coder-v2');
   return {
     name: `accounts/fireworks/models/${id}`,
     displayName: hub.slice(hub.indexOf('/') + 1),
@@ -88,7 +91,8 @@ function referenceModel([id, hub, billions, batchSize, loraRank, learningRate, c
     chatFamily,
     conversationRecommended: chatFamily !== null,
     parameters: Math.round(billions * 1e9),
-    quantization: billions >= QUANTIZED_FROM_BILLIONS && !id.startsWith('mixtral') ? 'nf4' : 'none',
+    mixtureOfExperts,
+    quantization: billions >= QUANTIZED_FROM_BILLIONS && !mixtureOfExperts ? 'nf4' : 'none',
   };
 }
 

@@ -34,5 +34,6 @@ export function asBaseModel(row: ModelRecord): BaseModel | undefined {
     conversationRecommended: false,
     chatFamily: null,
     parameters,
+    mixtureOfExperts,
   };
 }

@@ -100,6 +100,7 @@ describe('a request that cannot become a job', () => {
       'did you mean accounts/fireworks/models/llama-v3p1-8b-instruct',
     ],
     [{ baseModel: adapter }, 400, 'BASE_MODEL_NOT_TUNABLE', 'warmStartFrom'],
+    [{ baseModel: 'accounts/fireworks/models/mixtral-8x7b', quantization: 'nf4' }, 400, 'QUANTIZATION_UNSUPPORTED', 'mixture of experts'],
     [{ baseModel: undefined, warmStartFrom: 'absent' }, 404, 'WARM_START_NOT_FOUND', 'not found'],
     [{ baseModel: undefined, warmStartFrom: unready }, 400, 'WARM_START_NOT_READY', 'UPLOADING'],
     [{ baseModel: undefined, warmStartFrom: TINY_MODEL_NAME }, 400, 'WARM_START_NOT_READY', 'base model'],
