@@ -145,6 +145,21 @@ export const VerifySpec = Type.Object({
 });
 export type VerifySpec = Static<typeof VerifySpec>;
 
+/** Makes one model of a base model and an adapter: bfloat16 safetensors, checked by the logits of both on the texts. */
+export const MergeSpec = Type.Object({
+  version: Type.Literal(PROTOCOL_VERSION),
+  work: Type.Literal('merge'),
+  /** `quantization`: how the base was loaded in training; it is merged unquantized, with a warning when it was not. */
+  model: ModelSpec,
+  adapterPath: Type.String({ minLength: 1 }),
+  texts: Type.Array(Type.String(), { minItems: 1 }),
+  /** Of each weight file, at most, and about the memory it takes; null: 4 GiB. */
+  shardBytes: Type.Union([Type.Integer({ minimum: 1 }), Type.Null()]),
+  /** Folder for the model: weights (with an index when there are several files), configuration, tokenizer. */
+  outputPath: Type.String({ minLength: 1 }),
+});
+export type MergeSpec = Static<typeof MergeSpec>;
+
 /** Brings a model from the Hugging Face hub into a folder. Weights come pickled (`.bin`) only where there are no others. */
 export const FetchSpec = Type.Object({
   version: Type.Literal(PROTOCOL_VERSION),
@@ -168,7 +183,7 @@ export const InspectSpec = Type.Object({
 });
 export type InspectSpec = Static<typeof InspectSpec>;
 
-export const TrainerSpec = Type.Union([TrainSpec, EvaluateSpec, VerifySpec, FetchSpec, InspectSpec]);
+export const TrainerSpec = Type.Union([TrainSpec, EvaluateSpec, VerifySpec, MergeSpec, FetchSpec, InspectSpec]);
 export type TrainerSpec = Static<typeof TrainerSpec>;
 
 const nullableNumber = Type.Union([Type.Number(), Type.Null()]);
@@ -180,7 +195,7 @@ export const StartedEvent = Type.Object({
   device: Type.String(),
   versions: Type.Record(Type.String(), Type.String()),
 });
-/** A stage that may be long and is otherwise silent: `loadModel`, `tokenize`, `download`, `convert`, `loadTokenizer`, `evaluate` (while training), `evaluateBase`, `evaluateTuned`, `verify`. Also the sign of life. */
+/** A stage that may be long and is otherwise silent: `loadModel`, `tokenize`, `download`, `convert`, `loadTokenizer`, `evaluate` (while training), `evaluateBase`, `evaluateTuned`, `verify`, `merge`, `checkAdapter`, `checkBase`, `checkMerged`. Also the sign of life. */
 export const ProgressEvent = Type.Object({
   event: Type.Literal('progress'),
   stage: Type.String(),
@@ -284,6 +299,11 @@ export const CompletedEvent = Type.Object({
   /** Train with evaluation: the step whose weights the adapter has, and its loss on the held-out examples. */
   bestStep: Type.Optional(Type.Integer()),
   bestLoss: Type.Optional(Type.Number()),
+  /** Merge: root mean square of the differences of logits from base and adapter, as a share of the logits' spread; `effect` is
+   * that of the base model without the adapter. */
+  merged: Type.Optional(
+    Type.Object({ difference: Type.Number(), effect: Type.Number(), tolerance: Type.Number(), tokens: Type.Integer() }),
+  ),
   /** Fetch: the commit that was brought. */
   commit: Type.Optional(Type.String()),
   /** Inspect: the tokenizer's highest ID and one. */

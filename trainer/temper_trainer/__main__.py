@@ -7,7 +7,7 @@ import traceback
 from temper_trainer.events import Events, claim_stdout
 from temper_trainer.failures import Interrupted, explain
 from temper_trainer.process import StopRequest, Stopwatch, die_with_parent, local_rank
-from temper_trainer.spec import FetchSpec, InspectSpec, Spec, TrainSpec, VerifySpec, read_spec
+from temper_trainer.spec import FetchSpec, InspectSpec, MergeSpec, Spec, TrainSpec, VerifySpec, read_spec
 from temper_trainer.versions import versions
 
 EXIT_COMPLETED = 0
@@ -56,7 +56,7 @@ def run(spec: Spec, events: Events, stop: StopRequest) -> dict:
         with watch.part('imports'):
             from temper_trainer.inspection import inspect_model
         return {**inspect_model(spec, events, stop, watch), 'seconds': watch.rounded()}
-    set_environment(spec.model.quantization)
+    set_environment('none' if isinstance(spec, MergeSpec) else spec.model.quantization)
     with watch.part('imports'):
         import torch
 
@@ -67,6 +67,8 @@ def run(spec: Spec, events: Events, stop: StopRequest) -> dict:
             from temper_trainer.train import train as work
         elif isinstance(spec, VerifySpec):
             from temper_trainer.verify import verify as work
+        elif isinstance(spec, MergeSpec):
+            from temper_trainer.merge import merge as work
         else:
             from temper_trainer.evaluate import evaluate as work
     stop.check()

@@ -12,6 +12,7 @@ RETRYABLE = {
     'MODEL_ALREADY_QUANTIZED': False,
     'QUANTIZATION_UNSUPPORTED': False,
     'WARM_START_MISMATCH': False,
+    'MERGE_DIFFERS': False,
     'CHECKPOINT_CORRUPT': True,  # with the checkpoint before it
     'CHECKPOINT_MISMATCH': True,  # without it
     'LOSS_NOT_FINITE': False,

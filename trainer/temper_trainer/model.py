@@ -217,11 +217,7 @@ def read_adapter(path: str) -> SavedAdapter:
 def check_warm_start(warm: SavedAdapter, spec: AdapterSpec, linear: set[str]) -> list[str]:
     """The warm start's target modules. Raises WARM_START_MISMATCH when it is no plain LoRA adapter with the job's rank and targets."""
     config = warm.config
-    if config.get('peft_type') != 'LORA':
-        raise TrainerFailure('WARM_START_MISMATCH', f'The adapter is {config.get("peft_type")}, expected LORA.')
-    used = [name for name in UNTRAINED_VARIANTS if config.get(name)]
-    if used or config.get('bias', 'none') != 'none':
-        raise TrainerFailure('WARM_START_MISMATCH', f'The adapter uses {", ".join(used) or "bias"}, which this trainer does not train.')
+    check_plain_lora(warm)
     if config.get('r') != spec.rank:
         raise TrainerFailure('WARM_START_MISMATCH', f'adapter.rank: the adapter has rank {config.get("r")}, the job asks for {spec.rank}.')
     targets = config.get('target_modules')
@@ -234,6 +230,15 @@ def check_warm_start(warm: SavedAdapter, spec: AdapterSpec, linear: set[str]) ->
             f'adapter.targetModules: the adapter has {", ".join(sorted(targets))}, the job {", ".join(spec.targetModules)}.',
         )
     return sorted(targets)
+
+
+def check_plain_lora(adapter: SavedAdapter) -> None:
+    config = adapter.config
+    if config.get('peft_type') != 'LORA':
+        raise TrainerFailure('WARM_START_MISMATCH', f'The adapter is {config.get("peft_type")}, expected LORA.')
+    used = [name for name in UNTRAINED_VARIANTS if config.get(name)]
+    if used or config.get('bias', 'none') != 'none':
+        raise TrainerFailure('WARM_START_MISMATCH', f'The adapter uses {", ".join(used) or "bias"}, which this trainer does not train.')
 
 
 def check_same_tensors(warm: SavedAdapter, expected: dict[str, torch.Tensor]) -> None:

@@ -108,6 +108,15 @@ class VerifySpec:
 
 
 @dataclass(frozen=True)
+class MergeSpec:
+    model: ModelSpec
+    adapterPath: str
+    texts: list[str]  # that the merged model is compared on
+    shardBytes: int | None  # of each weight file, at most; None: 4 GiB
+    outputPath: str
+
+
+@dataclass(frozen=True)
 class FetchSpec:
     repository: str
     revision: str | None
@@ -123,7 +132,7 @@ class InspectSpec:
     outputPath: str
 
 
-Spec = TrainSpec | EvaluateSpec | VerifySpec | FetchSpec | InspectSpec
+Spec = TrainSpec | EvaluateSpec | VerifySpec | MergeSpec | FetchSpec | InspectSpec
 
 
 def read_spec(path: str) -> Spec:
@@ -137,7 +146,14 @@ def read_spec(path: str) -> Spec:
     version = fields.integer('version')
     if version != PROTOCOL_VERSION:
         raise TrainerFailure('SPEC_INVALID', f'version: this trainer speaks version {PROTOCOL_VERSION}, the spec says {version}.')
-    readers = {'train': read_train, 'evaluate': read_evaluate, 'verify': read_verify, 'fetch': read_fetch, 'inspect': read_inspect}
+    readers = {
+        'train': read_train,
+        'evaluate': read_evaluate,
+        'verify': read_verify,
+        'merge': read_merge,
+        'fetch': read_fetch,
+        'inspect': read_inspect,
+    }
     spec = readers[fields.choice('work', tuple(readers))](fields)
     fields.end()
     return spec
@@ -221,6 +237,16 @@ def read_verify(fields: 'Fields') -> VerifySpec:
         model=read_model(fields),
         adapterPath=fields.text('adapterPath'),
         data=read_data(fields),
+    )
+
+
+def read_merge(fields: 'Fields') -> MergeSpec:
+    return MergeSpec(
+        model=read_model(fields),
+        adapterPath=fields.text('adapterPath'),
+        texts=fields.texts('texts'),
+        shardBytes=fields.integer('shardBytes', 1, nullable=True),
+        outputPath=fields.text('outputPath'),
     )
 
 

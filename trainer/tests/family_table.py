@@ -39,20 +39,23 @@ def main() -> None:
         subprocess.run([sys.executable, '-m', 'pytest', 'tests/test_families.py', f'--junitxml={report}'], cwd=TRAINER, check=True)
         seen = {case.get('name'): read_properties(case) for case in xml.parse(report).iter('testcase')}
     lines = [
-        '| `model_type` | models | LoRA on | method | loss trained | from TRL’s curve | perplexity base → tuned | plain PEFT | resumed |',
-        '| --- | --- | --- | --- | --- | --- | --- | --- | --- |',
+        '| `model_type` | models | LoRA on | method | loss trained | from TRL’s curve | perplexity base → tuned | plain PEFT | resumed '
+        '| merged |',
+        '| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |',
     ]
     for family in FAMILIES:
         for method, name in METHODS.items():
             found = seen.get(f'test_a_family_from_training_to_evaluation[{family}-{method}]')
             if not found:
-                lines.append(f'| `{family}` | | | {name} | refused: `QUANTIZATION_UNSUPPORTED` | | | | |')
+                lines.append(f'| `{family}` | | | {name} | refused: `QUANTIZATION_UNSUPPORTED` | | | | | |')
                 assert f'test_experts_that_cannot_be_quantized_are_refused[{family}]' in seen
                 continue
-            cells = [found[key] for key in ('trained', 'trl', 'evaluated', 'loaded', 'resumed')]
+            cells = [found.get(key, '') for key in ('trained', 'trl', 'evaluated', 'loaded', 'resumed', 'merged')]
             first = [MODELS[family], found['saved'].replace('_proj', '')] if method == 'none' else ['', '']
             lines.append('| ' + ' | '.join([f'`{family}`', *first, name, *cells]) + ' |')
-    used = ', '.join(f'{name} {version}' for name, version in versions().items() if name in ('torch', 'transformers', 'peft', 'bitsandbytes'))
+    used = ', '.join(
+        f'{name} {version}' for name, version in versions().items() if name in ('torch', 'transformers', 'peft', 'bitsandbytes')
+    )
     readme = TRAINER / 'README.md'
     text = readme.read_text()
     table = '\n'.join(lines)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from temper_trainer.events import Events
 from temper_trainer.process import StopRequest, Stopwatch
-from temper_trainer.spec import TrainSpec, VerifySpec, read_spec
+from temper_trainer.spec import EvaluateSpec, MergeSpec, TrainSpec, VerifySpec, read_spec
 
 forks = multiprocessing.get_context('forkserver')
 forks.set_forkserver_preload(['preloaded'])
@@ -21,6 +21,7 @@ DEADLINE_SECONDS = 120
 def run_here(spec: dict) -> list[dict]:
     """The events. Failures are raised."""
     from temper_trainer.evaluate import evaluate
+    from temper_trainer.merge import merge
     from temper_trainer.train import train
     from temper_trainer.verify import verify
 
@@ -29,7 +30,7 @@ def run_here(spec: dict) -> list[dict]:
     descriptor = os.open(stream, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         events = Events(descriptor)
-        work = {TrainSpec: train, VerifySpec: verify}.get(type(checked), evaluate)
+        work = {TrainSpec: train, EvaluateSpec: evaluate, VerifySpec: verify, MergeSpec: merge}[type(checked)]
         completed = work(checked, events, StopRequest(), Stopwatch())
         events.send('completed', **completed)
     finally:

@@ -17,6 +17,7 @@ from test_loss import CPU, Quiet
 from tinymodels import FAMILIES
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from temper_trainer import merge as merging
 from temper_trainer.data import encode_file, make_plan
 from temper_trainer.failures import TrainerFailure
 from temper_trainer.families import TARGET_MODULES, WITH_FUSED_EXPERTS
@@ -93,6 +94,18 @@ def test_a_family_from_training_to_evaluation(models, tmp_path, family, quantiza
     assert perplexity == pytest.approx(evaluated['tuned'], rel=1e-5 if quantization == 'none' else 1e-4)
     record_property('loaded', f'{abs(perplexity / evaluated["tuned"] - 1):.0e}')
 
+    if quantization == 'none':
+        merged = merge_spec(spec, [row['segments'][0][0] for row in rows], shardBytes=1 << 17)
+        completed = run_here(merged)[-1]['merged']
+        assert completed['difference'] < completed['tolerance'] < completed['effect']
+        model = AutoModelForCausalLM.from_pretrained(merged['outputPath'])
+        assert model.dtype == torch.bfloat16
+        weights = json.loads((Path(merged['outputPath']) / 'model.safetensors.index.json').read_text())['weight_map']
+        assert len(set(weights.values())) > 1
+        found = plain_perplexity(model.float(), AutoTokenizer.from_pretrained(merged['outputPath']), rows)
+        assert found == pytest.approx(perplexity, rel=0.01)
+        record_property('merged', f'{completed["difference"]:.4f} of {completed["effect"]:.2f}')
+
     again = tmp_path / 'again'
     checkpoint = again / 'checkpoints' / 'step-4'
     shutil.copytree(tmp_path / 'checkpoints' / 'step-4', checkpoint)
@@ -105,6 +118,28 @@ def test_a_family_from_training_to_evaluation(models, tmp_path, family, quantiza
     for name in ('adapter_model.safetensors', 'adapter_config.json'):
         assert (again / 'adapter' / name).read_bytes() == (adapter / name).read_bytes()
     record_property('resumed', 'same bytes')
+
+
+def merge_spec(train: dict, texts: list[str], **changes) -> dict:
+    return {
+        'version': 1,
+        'work': 'merge',
+        'model': train['model'],
+        'adapterPath': train['outputPath'],
+        'texts': texts,
+        'shardBytes': None,
+        'outputPath': str(Path(train['outputPath']).parent / 'merged'),
+        **changes,
+    }
+
+
+def test_a_merge_that_differs_is_refused(models, tmp_path, monkeypatch):
+    spec = train_spec(tmp_path, models(), completion_rows(32))
+    run_here(spec)
+    monkeypatch.setattr(merging, 'add_delta', lambda name, weight, pair, adapter: weight)
+    with pytest.raises(TrainerFailure) as refused:
+        run_here(merge_spec(spec, ['the quick brown fox']))
+    assert refused.value.code == 'MERGE_DIFFERS' and not (tmp_path / 'merged').exists()
 
 
 def trl_curve(folder: Path, base: Path, spec: dict) -> list[dict]:

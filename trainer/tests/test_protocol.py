@@ -13,6 +13,7 @@ import pytest
 from conftest import LABELS, classification_rows, train_spec
 from runs import run_command
 from test_evaluate import evaluate_spec
+from test_families import merge_spec
 from test_spec import REPOSITORY
 
 CHECK_EVENTS = """
@@ -50,11 +51,16 @@ def test_train_and_evaluate_by_command(models, tmp_path):
     assert code == 0
     assert [event['target'] for event in more if event['event'] == 'evaluated'] == ['base', 'tuned']
 
+    merge = merge_spec(train, ['the quick brown fox'])
+    code, merged = run_command(merge)
+    assert code == 0 and {'model.safetensors', 'config.json', 'tokenizer.json'} <= {file['name'] for file in merged[-1]['files']}
+    more += merged
+
     if (REPOSITORY / 'node_modules').is_dir() and shutil.which('node'):
         command = ['node', '--import', 'tsx', '--input-type=module', '-e', CHECK_EVENTS]
-        sent = json.dumps({'specs': [train, evaluate], 'events': events + more})
+        sent = json.dumps({'specs': [train, evaluate, merge], 'events': events + more})
         checked = json.loads(subprocess.run(command, cwd=REPOSITORY, input=sent, capture_output=True, text=True, check=True).stdout)
-        assert checked == {'checked': len(events) + len(more) + 2, 'bad': []}
+        assert checked == {'checked': len(events) + len(more) + 3, 'bad': []}
 
 
 def test_a_failure_is_an_event_and_exit_code_three(models, tmp_path):
