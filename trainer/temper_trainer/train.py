@@ -11,6 +11,7 @@ from temper_trainer import checkpoints
 from temper_trainer.data import EncodedExamples, encode_file, make_plan
 from temper_trainer.events import Events
 from temper_trainer.failures import Interrupted, TrainerFailure
+from temper_trainer.families import WITH_FUSED_EXPERTS
 from temper_trainer.held_out import HeldOut
 from temper_trainer.loop import PlannedTrainer, Run, StopWanted
 from temper_trainer.memory import GIB, Way, choose_way, read_shape
@@ -27,6 +28,7 @@ from temper_trainer.model import (
     find_device,
     load_base,
     load_tokenizer,
+    read_json,
     save_adapter,
 )
 from temper_trainer.process import StopRequest, Stopwatch, TimeLimit
@@ -137,7 +139,10 @@ def fit(spec: TrainSpec, examples: EncodedExamples, held_out: EncodedExamples | 
     """How to train within the memory that is free, the same for all ranks. Raises MEMORY_TOO_SMALL."""
     check_model_files(spec.model.path)
     dtype = compute_dtype(spec.model, device.device)
-    quantizations = ['none', 'nf4'] if spec.model.quantization == 'auto' else [spec.model.quantization]
+    quantizations = [spec.model.quantization]
+    if spec.model.quantization == 'auto':
+        family = read_json(Path(spec.model.path) / 'config.json').get('model_type')
+        quantizations = ['none'] if family in WITH_FUSED_EXPERTS else ['none', 'nf4']
     longest = int(max(examples.lengths.max(), held_out.lengths.max() if held_out else 0))
     usual = CPU_MICRO_BATCH_TOKENS if device.device.type == 'cpu' else GPU_MICRO_BATCH_TOKENS
     ways = []
