@@ -6,7 +6,7 @@ const only = (from, allowed, comment) => ({
   severity: 'error',
   from: { path: folder(from) },
   to: {
-    path: '^(api|cli|activities|bench|datasets|dev|estimates|jobs|models|preview|schemas|stores|telemetry|templates|test|tokens|webhooks|workers|workflows)/',
+    path: '^(api|chaos|cli|activities|bench|datasets|dev|estimates|jobs|models|preview|schemas|stores|telemetry|templates|test|tokens|webhooks|workers|workflows)/',
     pathNot: [from, ...allowed].map(folder),
   },
 });

@@ -4,6 +4,7 @@ import { ApplicationFailure, CancelledFailure, CompleteAsyncError, TemporalFailu
 import type { ActivityExecuteInput, ActivityInboundCallsInterceptor, Next } from '@temporalio/worker';
 import type { Failure, TrainProgress } from '../schemas/activities.js';
 import { errorRow, TemperError, type ErrorCode } from '../schemas/errors.js';
+import { isDatabaseOutage } from '../stores/outages.js';
 
 export const failureInterceptor: ActivityInboundCallsInterceptor = {
   async execute(input: ActivityExecuteInput, next: Next<ActivityInboundCallsInterceptor, 'execute'>): Promise<unknown> {
@@ -50,12 +51,12 @@ export function describeFailure(error: unknown): Failure {
 const SYSTEM_MESSAGES: Partial<Record<ErrorCode, string>> = {
   NO_SPACE: 'The disk of the worker is full; the step is tried again. Free space on it or point TEMPER_HOME to a larger disk.',
   DATABASE_UNAVAILABLE: 'The database does not answer; the step is tried again.',
+  OBJECT_STORE_UNAVAILABLE: 'The object store does not answer; the step is tried again.',
 };
 
 function codeOfSystemError(error: unknown): ErrorCode {
-  const code = (error as { code?: string } | null)?.code;
+  const { code, message, $metadata } = (error ?? {}) as { code?: unknown; message?: string; $metadata?: unknown };
   if (code === 'ENOSPC') return 'NO_SPACE';
-  // Postgres: class 08 and 57P are lost connections and a server that stops; ECONN… come from the socket.
-  if (code && (/^(08|57P)/.test(code) || ['ECONNREFUSED', 'ECONNRESET', 'EPIPE'].includes(code))) return 'DATABASE_UNAVAILABLE';
-  return 'INTERNAL';
+  if ($metadata !== undefined) return 'OBJECT_STORE_UNAVAILABLE';
+  return isDatabaseOutage(code, message) ? 'DATABASE_UNAVAILABLE' : 'INTERNAL';
 }

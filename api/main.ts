@@ -11,6 +11,7 @@ import { loadBaseModelsFile } from '../stores/baseModelsFile.js';
 import { migrate, openDatabase, type Database } from '../stores/database.js';
 import { openEventFeed } from '../stores/eventFeed.js';
 import { openObjectStore } from '../stores/objects.js';
+import { isDatabaseOutage } from '../stores/outages.js';
 import { readSecretKeys } from '../stores/secretKeys.js';
 import { reencryptSecrets } from '../stores/secrets.js';
 import { deleteOldEvents } from '../stores/webhooks.js';
@@ -19,7 +20,7 @@ import { openOperatorPort } from '../telemetry/server.js';
 import { startTracing } from '../telemetry/tracing.js';
 import { readNetworks } from '../webhooks/networks.js';
 import { PATIENCE } from './connections.js';
-import { isDatabaseOutage } from './problems.js';
+import { ensureJanitorSchedule } from './janitorReports.js';
 import { removeExpired } from './openai/expiry.js';
 import { readModelAliases } from './openai/modelNames.js';
 import { buildServer } from './server.js';
@@ -90,6 +91,7 @@ const server = await buildServer({
 });
 await server.listen({ host: process.env['TEMPER_HOST'] || '127.0.0.1', port: Number(process.env['TEMPER_PORT'] || 8420) });
 const rounds = [
+  repeat('making the schedule of the janitor', REMOVE_EXPIRED_EVERY_MS, () => ensureJanitorSchedule(temporal, accountId)),
   repeat('looking for workflows to start', RECONCILE_EVERY_MS, () =>
     startPendingWorkflows(temporal, database, RECONCILE_OLDER_THAN_SECONDS, (error, job) =>
       server.log.warn({ job: job.id, cause: (error as Error).message }, 'workflow not started yet'),

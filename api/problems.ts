@@ -1,6 +1,7 @@
 /** Every error as the one body that clients see, `{ code, message, details: [{ reason, field?, line?, message? }] }`, and its HTTP status. */
 import { isGrpcServiceError, ServiceError } from '@temporalio/client';
 import { errorRow, GRPC_STATUS, TemperError, type ErrorCode, type ErrorDetail } from '../schemas/errors.js';
+import { isDatabaseOutage } from '../stores/outages.js';
 
 export interface Problem {
   code: ErrorCode;
@@ -84,27 +85,6 @@ const FRAMEWORK_ERRORS: Record<string, [ErrorCode, string]> = {
   FST_FIELDS_LIMIT: ['INVALID_UPLOAD', 'The form has too many fields.'],
   FST_PROTO_VIOLATION: ['INVALID_UPLOAD', 'The form has a field with a forbidden name.'],
 };
-
-const CONNECTION_CODES = new Set([
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'EPIPE',
-  'ETIMEDOUT',
-  'ENOTFOUND',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'EAI_AGAIN',
-]);
-/** Postgres: shutting down, starting up, crashed, out of connections. Class 08 is a broken connection. */
-const DATABASE_CODES = new Set(['57P01', '57P02', '57P03', '53300', '08000', '08001', '08003', '08004', '08006']);
-
-/** Of the driver itself, which has no codes. */
-const DATABASE_MESSAGES = /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/;
-
-export function isDatabaseOutage(code: unknown, message = ''): boolean {
-  if (typeof code === 'string' && (DATABASE_CODES.has(code) || CONNECTION_CODES.has(code))) return true;
-  return DATABASE_MESSAGES.test(message);
-}
 
 /** gRPC: DEADLINE_EXCEEDED, UNAVAILABLE, and the two that a restarting server answers with. */
 const TEMPORAL_CODES = new Set([4, 14, 1, 8]);

@@ -27,6 +27,7 @@ import { datasetRoutes } from './datasets.js';
 import { datasetUploadRoutes } from './datasetUploads.js';
 import { doctorRoutes } from './doctor/route.js';
 import { healthRoutes } from './health.js';
+import { janitorRoutes } from './janitorReports.js';
 import { jobEventRoutes } from './jobEvents.js';
 import { jobRecordRoutes } from './jobRecords.js';
 import { jobRoutes } from './jobs.js';
@@ -188,6 +189,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   scheduleRoutes(server, dependencies);
   runRoutes(server, dependencies);
   webhookRoutes(server, dependencies);
+  janitorRoutes(server, dependencies);
   await openaiRoutes(server, dependencies, forms);
   return server;
 }

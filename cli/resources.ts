@@ -242,6 +242,34 @@ export const AUDIT_EVENT: ResourceType = {
   ],
 };
 
+export const JANITOR_REPORT: ResourceType = {
+  noun: 'janitor-report',
+  aliases: ['janitor-reports'],
+  collection: 'janitorReports',
+  columns: [
+    ['ID', id],
+    ['TIME', time('createTime')],
+    ['REMOVED', (report) => count(report.removedCount)],
+    ['BYTES', (report) => formatSize(Number(report.removedBytes))],
+    ['LEFT ALONE', (report) => count(report.keptCount)],
+  ],
+  fields: (report) => [
+    ['Name', text('name')(report)],
+    ['Time', time('createTime')(report)],
+    ['Removed', `${count(report.removedCount)} (${formatSize(Number(report.removedBytes))})`],
+    ['Left alone', count(report.keptCount)],
+    [
+      'Orphans',
+      (report.orphans as Resource[] | undefined)
+        ?.map(
+          ({ kind, orphan, reason, removed }) =>
+            `${removed ? 'removed' : 'left   '}  ${plainText(kind)}  ${plainText(orphan)}  ${plainText(reason)}`,
+        )
+        .join('\n'),
+    ],
+  ],
+};
+
 export const ACCOUNT: ResourceType = {
   noun: 'account',
   aliases: ['accounts'],

@@ -26,6 +26,7 @@ import {
   API_KEY,
   AUDIT_EVENT,
   DATASET,
+  JANITOR_REPORT,
   JOB,
   MODEL,
   pluralOf,
@@ -45,9 +46,25 @@ import { defineSteering, STEERING } from './steer.js';
 import { defineUpdate, UPDATABLE } from './update.js';
 import { defineValidate } from './validate.js';
 
-const TYPES = [DATASET, JOB, MODEL, USER, API_KEY, SECRET, WEBHOOK, QUOTA, AUDIT_EVENT, ACCOUNT, SCHEDULE, RUN, SWEEP, ALIAS];
+const TYPES = [
+  DATASET,
+  JOB,
+  MODEL,
+  USER,
+  API_KEY,
+  SECRET,
+  WEBHOOK,
+  QUOTA,
+  AUDIT_EVENT,
+  JANITOR_REPORT,
+  ACCOUNT,
+  SCHEDULE,
+  RUN,
+  SWEEP,
+  ALIAS,
+];
 /** Always there, or history: not made and removed one by one from here. */
-const LASTING = [QUOTA, AUDIT_EVENT, ACCOUNT, RUN, SWEEP];
+const LASTING = [QUOTA, AUDIT_EVENT, JANITOR_REPORT, ACCOUNT, RUN, SWEEP];
 
 const VERBS = {
   create: 'Create a resource',

@@ -138,6 +138,7 @@ function existingFolders(): string[] {
     'estimates',
     'preview',
     'dev',
+    'chaos',
   ];
   return folders.filter((folder) => existsSync(join(rootFolder, folder)));
 }

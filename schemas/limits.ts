@@ -52,6 +52,8 @@ export const EARLY_STOP_PATIENCE = 3;
 export const MAX_TEMPLATE_BYTES = 64 * 1024;
 /** An attempt that brings no new checkpoint and no new step counts; after this many in a row the job fails. */
 export const MAX_ATTEMPTS_WITHOUT_PROGRESS = 4;
+/** The same where workers were lost or servers away, which says nothing of the job, unless it happens every time. */
+export const MAX_LOST_ATTEMPTS_WITHOUT_PROGRESS = 20;
 
 /** GPUs of one job. One machine has no more. */
 export const MAX_ACCELERATORS = 16;

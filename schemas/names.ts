@@ -15,6 +15,7 @@ export type Collection =
   | 'secrets'
   | 'quotas'
   | 'auditEvents'
+  | 'janitorReports'
   | 'schedules'
   | 'sweeps'
   | 'aliases'

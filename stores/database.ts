@@ -5,6 +5,7 @@ import pg from 'pg';
 import type { EvaluationResult, Failure } from '../schemas/activities.js';
 import type { ErrorDetail } from '../schemas/errors.js';
 import type { Lineage, Reproduction } from '../schemas/lineage.js';
+import type { Orphan } from '../schemas/janitor.js';
 import type { GpuPrices } from '../schemas/prices.js';
 import type { PromotionOutcome, RunJobResult } from '../schemas/retraining.js';
 import type { Retraining, RunState, Timing } from '../schemas/schedule.js';
@@ -526,6 +527,16 @@ export interface WorkersTable {
   report: Json<WorkerReport>;
 }
 
+export interface JanitorReportsTable {
+  account_id: string;
+  id: string;
+  orphans: Json<(Orphan & { removed: boolean })[]>;
+  removed: number;
+  kept: number;
+  size_bytes: number;
+  create_time: Time;
+}
+
 export interface Tables {
   accounts: AccountsTable;
   users: UsersTable;
@@ -547,6 +558,7 @@ export interface Tables {
   audit_events: AuditEventsTable;
   uploads: UploadsTable;
   upload_parts: UploadPartsTable;
+  janitor_reports: JanitorReportsTable;
   webhooks: WebhooksTable;
   webhook_events: WebhookEventsTable;
   webhook_deliveries: WebhookDeliveriesTable;

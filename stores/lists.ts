@@ -17,6 +17,7 @@ export type ListedTable =
   | 'schedules'
   | 'retraining_runs'
   | 'aliases'
+  | 'janitor_reports'
   | 'webhooks';
 
 export interface OrderTerm {

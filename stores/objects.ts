@@ -43,6 +43,7 @@ export interface ListedObject {
   key: string;
   sizeBytes: number;
   etag: string;
+  modifiedTime: Date;
 }
 export type ObjectStore = ReturnType<typeof openObjectStore>;
 
@@ -50,10 +51,19 @@ export type ObjectStore = ReturnType<typeof openObjectStore>;
 const MAX_PUT_BYTES = 5 * 1024 ** 3;
 /** Of a multipart upload: all that is held in memory. S3 wants 5 MiB at least and 10,000 parts at most. */
 const PART_BYTES = 32 * 1024 ** 2;
+const CONNECTION_TIMEOUT_MS = 5_000;
+/** A server that says nothing for this long hangs: putting together a large object takes less. */
+const SILENCE_TIMEOUT_MS = 120_000;
 
 export function openObjectStore(settings: ObjectStoreSettings) {
   const { bucket } = settings;
-  const client = new S3Client({ region: settings.region, endpoint: settings.endpoint, forcePathStyle: true, maxAttempts: 5 });
+  const client = new S3Client({
+    region: settings.region,
+    endpoint: settings.endpoint,
+    forcePathStyle: true,
+    maxAttempts: 5,
+    requestHandler: { connectionTimeout: CONNECTION_TIMEOUT_MS, socketTimeout: SILENCE_TIMEOUT_MS },
+  });
   // A presigned URL must not carry the checksum of the empty body that the default settings would sign into it.
   const signer = new S3Client({
     region: settings.region,
@@ -203,7 +213,8 @@ export function openObjectStore(settings: ObjectStoreSettings) {
     let token: string | undefined;
     do {
       const page = await client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix, ContinuationToken: token }));
-      for (const item of page.Contents ?? []) if (item.Key) found.push({ key: item.Key, sizeBytes: item.Size ?? 0, etag: item.ETag ?? '' });
+      for (const { Key: key, Size, ETag, LastModified } of page.Contents ?? [])
+        if (key) found.push({ key, sizeBytes: Size ?? 0, etag: ETag ?? '', modifiedTime: LastModified ?? new Date() });
       token = page.NextContinuationToken;
     } while (token);
     return found;

@@ -171,6 +171,26 @@ export function killProcess(pid: number): void {
   process.kill(pid, 'SIGKILL');
 }
 
+/** A server that is there and answers nothing, with all of its processes, until the function that this gives is called. */
+export function freeze(pid: number): () => void {
+  const parents = new Map(
+    childProcesses().map((child) => [child.pid, Number(readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ')[1])]),
+  );
+  const isOf = (child: number | undefined): boolean => child === pid || (child !== undefined && child > 1 && isOf(parents.get(child)));
+  const frozen = [...parents.keys()].filter(isOf);
+  const signal = (name: NodeJS.Signals) => frozen.forEach((child) => void trySignal(child, name));
+  signal('SIGSTOP');
+  return () => signal('SIGCONT');
+}
+
+function trySignal(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // ended meanwhile
+  }
+}
+
 let counter = 0;
 /** A resource ID that no other test uses. */
 export function freshId(prefix: string): string {

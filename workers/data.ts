@@ -4,6 +4,7 @@ import { Worker } from '@temporalio/worker';
 import { makeCheckJob } from '../activities/checkJob.js';
 import { makeCleanUp } from '../activities/cleanup.js';
 import { makeImportModel } from '../activities/importModel.js';
+import { makeJanitor } from '../activities/janitor.js';
 import { makeRegister } from '../activities/register.js';
 import { makeRender } from '../activities/render.js';
 import { makeRetrainingData } from '../activities/retrainingData.js';
@@ -31,6 +32,7 @@ const worker = await Worker.create({
     ...makeCleanUp(environment),
     ...makeRetrainingData(environment),
     ...makeRetrainingJobs(environment),
+    ...makeJanitor(environment),
   },
   maxConcurrentActivityTaskExecutions: SLOTS,
 });

@@ -7,6 +7,7 @@
  */
 import { proxyActivities, type ActivityOptions } from '@temporalio/workflow';
 import type { ControlActivities, DataActivities, GpuActivities } from '../schemas/activities.js';
+import type { JanitorActivities } from '../schemas/janitor.js';
 import type { RetrainingDataActivities, RetrainingGpuActivities, RetrainingRecordActivities } from '../schemas/retraining.js';
 import { CONTROL_QUEUE, DATA_QUEUE, gpuQueue } from '../schemas/taskQueues.js';
 
@@ -118,6 +119,10 @@ export function retrainingRecords(summary: string) {
 
 export function retrainingData(summary: string) {
   return proxyActivities<RetrainingDataActivities>({ ...STREAM, summary });
+}
+
+export function janitorActivity(summary: string) {
+  return proxyActivities<JanitorActivities>({ ...STREAM, summary });
 }
 
 export function evaluateModelActivity(place: GpuPlace, summary: string) {

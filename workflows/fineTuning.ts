@@ -16,7 +16,7 @@ import {
   sleep,
 } from '@temporalio/workflow';
 import type { EvaluationResult, Failure, JobInput, PreparedSet, TrainResult, Verification, VerifyInput } from '../schemas/activities.js';
-import { MAX_ATTEMPTS_WITHOUT_PROGRESS } from '../schemas/limits.js';
+import { MAX_ATTEMPTS_WITHOUT_PROGRESS, MAX_LOST_ATTEMPTS_WITHOUT_PROGRESS } from '../schemas/limits.js';
 import {
   cleanUpActivity,
   dataActivities,
@@ -115,6 +115,8 @@ async function endWithout(job: Job, input: JobInput, error: unknown): Promise<vo
 async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<TrainResult> {
   let bestCheckpoint = 0;
   let withoutProgress = 0;
+  /** Those among them that the job itself may be the cause of. */
+  let suspicious = 0;
   let reason = 'first attempt';
   for (;;) {
     if (job.overdue && !job.begun) throw deadlinePassed();
@@ -150,15 +152,19 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
       const failure = failureOf(error);
       await recordEnd(input, attempt, 'failed', failure);
       if (!failure.retryable) throw error;
+      const isSuspicious = OUTSIDE_FAILURES.has(failure.code) ? 0 : 1;
+      suspicious = reached > bestCheckpoint ? isSuspicious : suspicious + isSuspicious;
       withoutProgress = reached > bestCheckpoint ? 1 : withoutProgress + 1;
       bestCheckpoint = Math.max(bestCheckpoint, reached);
-      if (withoutProgress >= MAX_ATTEMPTS_WITHOUT_PROGRESS) throw noProgress(withoutProgress, failure);
+      const isHopeless = suspicious >= MAX_ATTEMPTS_WITHOUT_PROGRESS || withoutProgress >= MAX_LOST_ATTEMPTS_WITHOUT_PROGRESS;
+      if (withoutProgress >= MAX_ATTEMPTS_WITHOUT_PROGRESS && (isHopeless || !patched('lost-attempts')))
+        throw noProgress(withoutProgress, failure);
       await job.move(
         'RE_QUEUEING',
         'requeued',
         `Attempt ${attempt} ended: ${failure.message} The next goes on from ${bestCheckpoint > 0 ? `step ${bestCheckpoint}` : 'the start'}.`,
       );
-      await job.pausable(() => sleep(backoffMs(withoutProgress))).catch(rethrowIfEnding(job));
+      await job.pausable(() => sleep(backoffMs(Math.max(1, suspicious)))).catch(rethrowIfEnding(job));
       reason = failure.code;
     }
   }
@@ -262,6 +268,9 @@ function recordEnd(input: JobInput, attempt: number, outcome: string, failure?: 
     recordActivities(`attempt ${attempt} ${outcome}`).recordAttemptEnd({ uid: input.uid, attempt, outcome, failure }),
   );
 }
+
+/** Ends of attempts that come from outside: worker, database or object store went away, or another trainer has the GPU. */
+const OUTSIDE_FAILURES = new Set(['WORKER_LOST', 'TRAINER_INTERRUPTED', 'GPU_BUSY', 'DATABASE_UNAVAILABLE', 'OBJECT_STORE_UNAVAILABLE']);
 
 /** 1 s after an attempt that made progress or the first that did not, then doubling to 5 minutes. */
 function backoffMs(withoutProgress: number): number {

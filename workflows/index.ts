@@ -4,3 +4,4 @@ export { FineTuningWorkflow } from './fineTuning.js';
 export { RetrainingWorkflow } from './retraining.js';
 export { WebhookWorkflow } from './webhook.js';
 export { ModelWorkflow } from './model.js';
+export { JanitorWorkflow } from './janitor.js';

@@ -1,0 +1,110 @@
+/** Who is killed, and when: a schedule that its seed repeats, and `kill -9` of whatever process then has the role. */
+import { readFileSync, readdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Random } from './random.js';
+import type { Target } from './target.js';
+
+export type Role = 'api' | 'temporal' | 's3' | 'database' | 'control' | 'data' | 'gpu' | 'trainer' | 'rendering';
+
+/** Roles with their share: what holds a job's work more often than the servers, whose restart takes longer. */
+const SHARES: Record<Role, number> = { api: 2, control: 2, data: 2, gpu: 2, trainer: 2, rendering: 2, temporal: 1, s3: 1, database: 1 };
+
+export interface PlannedKill {
+  afterMs: number;
+  role: Role;
+}
+
+export interface DoneKill {
+  role: Role;
+  pid: number;
+  atMs: number;
+}
+
+export function planKills(random: Random, count: number, everyMs: number): PlannedKill[] {
+  const roles = (Object.entries(SHARES) as [Role, number][]).flatMap(([role, share]) => Array<Role>(share).fill(role));
+  return Array.from({ length: count }, () => ({ afterMs: random.integer(everyMs / 2, everyMs * 1.5), role: random.pick(roles) }));
+}
+
+/** Some processes live for a moment only: how long one is waited for before its turn is another's. */
+const WAIT_MS = 4_000;
+
+/** Kills by the plan until it is done or `signal` ends it. A trainer or a rendering process that does not come up is made up for. */
+export async function killByPlan(
+  target: Target,
+  plan: PlannedKill[],
+  onKill: (kill: DoneKill) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const startedMs = Date.now();
+  for (const { afterMs, role } of plan) {
+    await sleep(afterMs, undefined, { signal }).catch(() => undefined);
+    const kill = (await waitFor(target, role, signal)) ?? (await waitFor(target, 'data', signal));
+    if (signal.aborted) return;
+    if (!kill) continue;
+    try {
+      process.kill(kill.pid, 'SIGKILL');
+    } catch {
+      continue; // it ended by itself just now
+    }
+    onKill({ ...kill, atMs: Date.now() - startedMs });
+  }
+}
+
+async function waitFor(target: Target, role: Role, signal: AbortSignal): Promise<{ role: Role; pid: number } | undefined> {
+  for (const deadline = Date.now() + WAIT_MS; Date.now() < deadline && !signal.aborted;) {
+    const pids = pidsOf(target, role);
+    if (pids.length > 0) return { role, pid: pids[0]! };
+    await sleep(50);
+  }
+  return undefined;
+}
+
+/** The processes that have a role now. */
+export function pidsOf(target: Target, role: Role): number[] {
+  const { pids } = target.dev();
+  const [control, data, gpu] = pids.workers;
+  const servers: Partial<Record<Role, number | undefined>> = { ...pids, control, data, gpu };
+  if (role === 'trainer') return listTrainers(target.home);
+  if (role === 'rendering') return childrenOf(data);
+  const pid = servers[role];
+  return pid !== undefined && isAlive(pid) ? [pid] : [];
+}
+
+/** The trainers of a stack, whoever their parent is by now. */
+export function listTrainers(home: string): number[] {
+  return listProcesses()
+    .filter(({ command }) => command.includes('temper_trainer') && command.includes(home))
+    .map(({ pid }) => pid);
+}
+
+function childrenOf(parent: number | undefined): number[] {
+  return listProcesses()
+    .filter(({ parentPid }) => parentPid === parent)
+    .map(({ pid }) => pid);
+}
+
+function listProcesses(): { pid: number; parentPid: number; command: string }[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap((name) => {
+      try {
+        const stat = readFileSync(`/proc/${name}/stat`, 'utf8');
+        const [state, parentPid] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+        if (state === 'Z') return [];
+        return [
+          { pid: Number(name), parentPid: Number(parentPid), command: readFileSync(`/proc/${name}/cmdline`, 'utf8').replaceAll('\0', ' ') },
+        ];
+      } catch {
+        return []; // ended meanwhile
+      }
+    });
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
