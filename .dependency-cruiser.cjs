@@ -6,7 +6,7 @@ const only = (from, allowed, comment) => ({
   severity: 'error',
   from: { path: folder(from) },
   to: {
-    path: '^(api|chaos|cli|activities|bench|datasets|dev|estimates|jobs|models|preview|schemas|stores|telemetry|templates|test|tokens|webhooks|workers|workflows)/',
+    path: '^(api|chaos|cli|activities|bench|datasets|dev|estimates|jobs|models|preview|processes|schemas|stores|telemetry|templates|test|tokens|webhooks|workers|workflows)/',
     pathNot: [from, ...allowed].map(folder),
   },
 });
@@ -16,10 +16,11 @@ module.exports = {
     only('schemas', [], 'Boundaries know nothing of what stands on them.'),
     only('workflows', ['schemas'], 'Deterministic: no store, no process, no clock of its own.'),
     only('stores', ['schemas'], 'Postgres and S3 only; stores never know Temporal.'),
-    only('datasets', ['schemas'], 'Reading and checking rows.'),
+    only('processes', [], 'Code for child processes and threads.'),
+    only('datasets', ['schemas', 'processes'], 'Reading and checking rows.'),
     only('models', ['schemas', 'datasets'], 'Checking the files of models.'),
-    only('templates', ['schemas', 'datasets'], 'Rendering rows.'),
-    only('tokens', ['schemas', 'datasets'], 'Counting tokens as the trainer does.'),
+    only('templates', ['schemas', 'datasets', 'processes'], 'Rendering rows.'),
+    only('tokens', ['schemas', 'datasets', 'processes'], 'Counting tokens as the trainer does.'),
     only('estimates', ['schemas', 'models'], 'What a job will take.'),
     only(
       'preview',
@@ -64,7 +65,7 @@ module.exports = {
       name: 'no-dev-dependencies-in-the-product',
       severity: 'error',
       from: {
-        path: '^(api|cli|activities|datasets|estimates|jobs|models|preview|schemas|stores|telemetry|templates|tokens|webhooks|workers|workflows)/',
+        path: '^(api|cli|activities|datasets|estimates|jobs|models|preview|processes|schemas|stores|telemetry|templates|tokens|webhooks|workers|workflows)/',
       },
       to: { dependencyTypes: ['npm-dev'] },
     },

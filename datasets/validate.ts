@@ -9,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
+import { compiledEntry } from '../processes/compiled.js';
 import { MAX_EXAMPLES } from '../schemas/limits.js';
 import type { ValidationReport } from '../schemas/validationReport.js';
 import { checkFormat, FORMAT_HEAD_BYTES } from './checkFormat.js';
@@ -90,7 +91,7 @@ async function readRanges(queue: RangeQueue, options: ValidateOptions, signal: A
   const threads = Math.max(1, Math.min(options.threads ?? Math.min(availableParallelism(), DEFAULT_MAX_THREADS), queue.ranges));
   const workers = Array.from(
     { length: threads },
-    () => new Worker(new URL('./startThread.js', import.meta.url), { resourceLimits: THREAD_LIMITS }),
+    () => new Worker(compiledEntry(new URL('./validateThread.ts', import.meta.url)), { resourceLimits: THREAD_LIMITS, execArgv: [] }),
   );
   let saved = Promise.resolve();
   try {

@@ -7,7 +7,7 @@
  */
 import { fork } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { compiledEntry } from '../processes/compiled.js';
 import type { DealRequest, DealResult } from './dealExamples.js';
 import type { PartProgress, PartRequest, PartResult, Preview, PreviewRequest } from './renderPart.js';
 
@@ -130,17 +130,11 @@ function findTool(name: string): string | undefined {
 }
 
 function start(): ReturnType<typeof fork> {
-  const node = [
-    process.execPath,
-    `--max-old-space-size=${HEAP_MB}`,
-    '--disallow-code-generation-from-strings',
-    '--import',
-    import.meta.resolve('tsx'),
-  ];
+  const node = [process.execPath, `--max-old-space-size=${HEAP_MB}`, '--disallow-code-generation-from-strings'];
   const bound = PRLIMIT ? [PRLIMIT, `--data=${DATA_BYTES}`] : [];
   const tied = SETPRIV ? [SETPRIV, '--pdeathsig', 'KILL', '--'] : [];
   const [execPath, ...execArgv] = [...bound, ...tied, ...node] as [string, ...string[]];
-  return fork(fileURLToPath(new URL('./renderProcess.ts', import.meta.url)), {
+  return fork(compiledEntry(new URL('./renderProcess.ts', import.meta.url)), {
     execPath,
     execArgv,
     env: {},

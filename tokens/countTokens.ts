@@ -3,7 +3,7 @@
  * take for ever on some text. The process is killed at its deadline; the caller goes on.
  */
 import { fork } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+import { compiledEntry } from '../processes/compiled.js';
 import type { Segment, TaskKind } from '../schemas/trainerProtocol.js';
 import type { TokenLengths } from '../schemas/validationReport.js';
 import type { TokenizerSources } from './tokenizer.js';
@@ -52,8 +52,8 @@ export async function countLengths(
 function runProcess(request: TokenRequest, { deadlineMs, signal }: { deadlineMs: number; signal?: AbortSignal }): Promise<TokenAnswer> {
   return new Promise((resolve, reject) => {
     signal?.throwIfAborted();
-    const child = fork(fileURLToPath(new URL('./tokenProcess.ts', import.meta.url)), {
-      execArgv: [`--max-old-space-size=${HEAP_MB}`, '--disallow-code-generation-from-strings', '--import', import.meta.resolve('tsx')],
+    const child = fork(compiledEntry(new URL('./tokenProcess.ts', import.meta.url)), {
+      execArgv: [`--max-old-space-size=${HEAP_MB}`, '--disallow-code-generation-from-strings'],
       env: {},
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       serialization: 'advanced',
