@@ -20,6 +20,7 @@ import { leaseModelFolder, type ModelLease } from './modelCache.js';
 import { ensurePart, readManifest } from './preparedSets.js';
 import type { TrainDependencies } from './train.js';
 import { runTrainer } from './trainerProcess.js';
+import { endUnfollowed } from './trainings.js';
 import { readVerification, tellVerified } from './verify.js';
 
 export function makeEvaluate(deps: TrainDependencies): Pick<GpuActivities, 'evaluate'> & RetrainingGpuActivities {
@@ -104,6 +105,7 @@ async function score<T>(
   let model: ModelLease | undefined;
   try {
     await mkdir(folder, { recursive: true });
+    await endUnfollowed(); // a trainer that Temporal has lost sight of leaves the GPU
     const manifest = await readManifest(objects, prepared.key);
     if (!manifest?.eval)
       throw new TemperError('OBJECT_MISSING', 'The evaluation rows of the job are gone from the object store. Start the job again.');

@@ -1,8 +1,6 @@
 /** Carries what a trainer says to the records, the object store and the workflow, while it trains. */
 import { link, mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { Context } from '@temporalio/activity';
-import { MILESTONE_SIGNAL, type TrainInput, type TrainingMilestone, type TrainProgress } from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
 import { CHECKPOINTS_KEPT } from '../schemas/limits.js';
 import type { AdaptedEvent, StepEvent, TrainerEvent } from '../schemas/trainerProtocol.js';
@@ -10,7 +8,6 @@ import type { Database, StoredFile } from '../stores/database.js';
 import { appendEvent } from '../stores/events.js';
 import {
   deleteCheckpoint,
-  isCurrentAttempt,
   listCheckpoints,
   recordAdaptation,
   recordAttemptDevice,
@@ -22,7 +19,9 @@ import {
 } from '../stores/jobs.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { checkpointBytes, checkpoints, trainerSpeed, trainerSteps, trainerTokens } from '../telemetry/metrics.js';
+import { throughOutages } from './outages.js';
 import type { Stall } from './silence.js';
+import { holdsJob, type Training } from './trainings.js';
 
 /** Milestones go to the workflow at most this often: its history must stay small. */
 const MILESTONES_PER_RUN = 100;
@@ -31,31 +30,37 @@ const FLUSH_INTERVAL_MS = 500;
 
 export interface Recording {
   job: JobRecord;
-  input: TrainInput;
+  training: Training;
   worker: string;
   folder: string;
-  progress: TrainProgress;
   /** Of the steps that an earlier attempt made and this one goes on from. */
   before: { tokens: number; trainedTokens: number };
 }
 
 export function makeRecorder(deps: { database: Database; objects: ObjectStore }, recording: Recording) {
   const { database } = deps;
-  const { job, input, worker, folder, progress } = recording;
+  const { job, training, worker, folder } = recording;
   const { uid } = job;
+  const { progress } = training;
+  const { signal } = training.stop;
   let unwritten: NewMetric[] = [];
   let latest: StepEvent | null = null;
   let totals = { ...recording.before, finalLoss: 0 };
   let flushedAt = 0;
-  let milestoneAt = 0;
+  let milestoneAt = -MILESTONE_INTERVAL_MS;
+  let telling: Promise<void> | null = null;
   let stalled = false;
   let stalls = 0;
   let uploads: Promise<void> = Promise.resolve();
 
-  async function onEvent(event: TrainerEvent): Promise<void> {
+  /** The trainer is not read while a server is away; it goes on, as far as the pipe takes what it says. */
+  const onEvent = (event: TrainerEvent): Promise<void> =>
+    event.event === 'step' ? onStep(event) : throughOutages(signal, () => record(event));
+
+  async function record(event: Exclude<TrainerEvent, StepEvent>): Promise<void> {
     switch (event.event) {
       case 'started':
-        await recordAttemptDevice(database, uid, input.attempt, event.device);
+        await recordAttemptDevice(database, uid, training.attempt, event.device);
         await updateProgress(database, uid, { device: event.device, versions: event.versions });
         return;
       case 'prepared':
@@ -72,18 +77,17 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
         return;
       case 'adapted':
         return onAdapted(event);
-      case 'step':
-        return onStep(event);
       case 'checkpoint': {
         const kept = await keepFiles(event.path, path.join(folder, 'uploads', `step-${event.step}`));
         const loss = latest?.loss ?? null;
-        uploads = uploads.then(() => publishCheckpoint(kept, event.step, event.manifestSha256, loss));
+        const publish = () => publishCheckpoint(kept, event.step, event.manifestSha256, loss);
+        uploads = uploads.then(() => throughOutages(signal, publish));
         uploads.catch(() => {}); // awaited, and thrown, by flush
         return;
       }
       case 'warning':
         return appendEvent(database, uid, {
-          key: `warning/${event.code}/${input.attempt}`,
+          key: `warning/${event.code}/${training.attempt}`,
           type: 'warning',
           message: event.message,
           data: { code: event.code },
@@ -96,13 +100,13 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
   /** Kept with the attempt, and with the job for the attempts that follow. */
   async function onAdapted({ code, step, message, microBatchTokens, recompute, quantization }: AdaptedEvent): Promise<void> {
     const adaptation = { code, step, microBatchTokens, recompute, quantization };
-    await recordAdaptation(database, uid, input.attempt, adaptation);
+    await recordAdaptation(database, uid, training.attempt, adaptation);
     await updateProgress(database, uid, { microBatchTokens, recompute, quantization, adapted: true });
     // What was learned on other weights is no beginning: the next attempt starts over.
     if (code === 'QUANTIZED')
       for (const record of await listCheckpoints(database, uid)) await deleteCheckpoint(database, uid, record.attempt, record.step);
-    const key = `adapted/${input.attempt}/${code}/${microBatchTokens}`;
-    return appendEvent(database, uid, { key, type: 'warning', message, data: { attempt: input.attempt, ...adaptation } });
+    const key = `adapted/${training.attempt}/${code}/${microBatchTokens}`;
+    return appendEvent(database, uid, { key, type: 'warning', message, data: { attempt: training.attempt, ...adaptation } });
   }
 
   /** Shown to whoever waits; the watch kills the trainer if nothing comes, and the next attempt goes on. */
@@ -114,7 +118,7 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
       `${Math.round(killedInSeconds)} s, the trainer is killed and the job goes on from its last checkpoint.`;
     const told = [
       appendEvent(database, uid, {
-        key: `stalled/${input.attempt}/${stalls}`,
+        key: `stalled/${training.attempt}/${stalls}`,
         type: 'warning',
         message,
         data: { code: 'STALLED', step: progress.step },
@@ -126,7 +130,8 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
 
   async function onStep(event: StepEvent): Promise<void> {
     const first = latest === null;
-    if (stalled || (first && job.progress.stalledSince)) await updateProgress(database, uid, { stalledSince: null });
+    if (stalled || (first && job.progress.stalledSince))
+      await throughOutages(signal, () => updateProgress(database, uid, { stalledSince: null }));
     stalled = false;
     latest = event;
     trainerSteps.inc();
@@ -137,7 +142,7 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
     totals = { tokens: totals.tokens + event.tokens, trainedTokens: totals.trainedTokens + event.trainedTokens, finalLoss: event.loss };
     unwritten.push({
       step: event.step,
-      attempt: input.attempt,
+      attempt: training.attempt,
       epoch: event.epoch,
       loss: event.loss,
       learning_rate: event.learningRate,
@@ -147,36 +152,41 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
       tokens_per_second: event.tokensPerSecond,
       evaluation_loss: event.evaluationLoss ?? null,
     });
-    if (event.evaluationLoss !== undefined)
-      await appendEvent(database, uid, {
-        key: `evaluation/${event.step}`,
-        type: 'evaluation',
-        message: `Loss on the held-out examples after step ${event.step}: ${event.evaluationLoss.toFixed(4)}.`,
-        data: { step: event.step, loss: event.evaluationLoss },
-      });
+    const { evaluationLoss } = event;
+    if (evaluationLoss !== undefined)
+      await throughOutages(signal, () =>
+        appendEvent(database, uid, {
+          key: `evaluation/${event.step}`,
+          type: 'evaluation',
+          message: `Loss on the held-out examples after step ${event.step}: ${evaluationLoss.toFixed(4)}.`,
+          data: { step: event.step, loss: evaluationLoss },
+        }),
+      );
     const now = performance.now();
-    if (now - flushedAt > FLUSH_INTERVAL_MS) await writeSteps();
+    if (now - flushedAt > FLUSH_INTERVAL_MS) await throughOutages(signal, writeSteps);
     const share = Math.max(1, Math.floor(event.totalSteps / MILESTONES_PER_RUN));
-    if (first || (event.step % share === 0 && now - milestoneAt > MILESTONE_INTERVAL_MS)) {
-      milestoneAt = now;
-      await tellWorkflow({
-        attempt: input.attempt,
-        kind: first ? 'firstStep' : 'step',
-        worker,
-        step: event.step,
-        totalSteps: event.totalSteps,
-        epoch: event.epoch,
-        loss: event.loss,
-        etaSeconds: event.etaSeconds,
-      });
+    // The first that arrives says that the attempt makes steps.
+    const isDue = now - milestoneAt > MILESTONE_INTERVAL_MS && (!training.announced || event.step % share === 0);
+    if (isDue) telling ??= tellStep(event).finally(() => (telling = null));
+  }
+
+  /** Not waited for, and made up for by a later one: Temporal may be away. */
+  async function tellStep({ step, totalSteps, epoch, loss, etaSeconds }: StepEvent): Promise<void> {
+    const { announced, attempt } = training;
+    milestoneAt = performance.now();
+    try {
+      await training.tell({ attempt, kind: announced ? 'step' : 'firstStep', worker, step, totalSteps, epoch, loss, etaSeconds });
+      if (training.attempt === attempt) training.announced = true;
+    } catch {
+      // Heartbeats tell of an attempt that the workflow no longer knows.
     }
   }
 
   async function writeSteps(): Promise<void> {
-    const metrics = unwritten;
-    unwritten = [];
+    const metrics = [...unwritten];
     flushedAt = performance.now();
     await recordMetrics(database, uid, metrics);
+    unwritten = unwritten.filter((metric) => !metrics.includes(metric));
     if (latest) {
       const { step, totalSteps, epoch, loss, learningRate, tokensPerSecond, etaSeconds } = latest;
       await updateProgress(database, uid, {
@@ -195,13 +205,14 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
 
   /** Durable only once the record stands: its files are in the store by then, each checked against its hash. */
   async function publishCheckpoint(kept: string, step: number, manifestSha256: string, loss: number | null): Promise<void> {
-    if (!(await isCurrentAttempt(database, uid, input.attempt))) throw superseded();
+    if (!(await holdsJob(database, training))) throw superseded();
     // The losses up to a checkpoint are part of it: whoever goes on from here will not make those steps again.
     await writeSteps();
     const manifest = JSON.parse(await readFile(path.join(kept, 'manifest.json'), 'utf8')) as {
       files: Record<string, { sha256: string; sizeBytes: number }>;
     };
-    const key = `jobs/${uid}/checkpoints/${input.attempt}-${step}`;
+    const { attempt } = training;
+    const key = `jobs/${uid}/checkpoints/${attempt}-${step}`;
     const files: StoredFile[] = [];
     for (const [name, digest] of Object.entries(manifest.files)) {
       await deps.objects.putFile(`${key}/${name}`, path.join(kept, name), { digest });
@@ -210,7 +221,7 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
     const own = await deps.objects.putFile(`${key}/manifest.json`, path.join(kept, 'manifest.json'));
     files.push({ name: 'manifest.json', key: `${key}/manifest.json`, ...own });
     const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
-    await recordCheckpoint(database, uid, { step, attempt: input.attempt, key, manifestSha256, files, sizeBytes, loss });
+    await recordCheckpoint(database, uid, { step, attempt, key, manifestSha256, files, sizeBytes, loss });
     checkpoints.inc();
     checkpointBytes.inc(sizeBytes);
     progress.checkpointStep = Math.max(progress.checkpointStep, step);
@@ -224,8 +235,9 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
   /** Everything said so far is written and every checkpoint uploaded. */
   async function flush(): Promise<void> {
     trainerSpeed.set(0);
-    await writeSteps();
+    await throughOutages(signal, writeSteps);
     await uploads;
+    await telling;
   }
 
   return { onEvent, onStall, flush, totals: () => totals };
@@ -240,9 +252,4 @@ async function keepFiles(source: string, target: string): Promise<string> {
 
 export function superseded(): TemperError {
   return new TemperError('ATTEMPT_SUPERSEDED', 'A later attempt has taken this job over.');
-}
-
-export function tellWorkflow(milestone: TrainingMilestone): Promise<void> {
-  const { info, client } = Context.current();
-  return client.workflow.getHandle(info.workflowExecution!.workflowId, info.workflowExecution!.runId).signal(MILESTONE_SIGNAL, milestone);
 }

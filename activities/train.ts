@@ -5,7 +5,8 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import path from 'node:path';
-import type { GpuActivities, TrainInput, TrainProgress, TrainResult } from '../schemas/activities.js';
+import { Context } from '@temporalio/activity';
+import { MILESTONE_SIGNAL, type GpuActivities, type TrainInput, type TrainProgress, type TrainResult } from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
 import {
   CHECKPOINT_EVERY_SECONDS,
@@ -22,7 +23,6 @@ import { appendEvent } from '../stores/events.js';
 import {
   beginAttempt,
   deleteCheckpoint,
-  isCurrentAttempt,
   listCheckpoints,
   sumAttemptSeconds,
   sumTokens,
@@ -36,10 +36,12 @@ import { toTemporalFailure } from './failures.js';
 import { withHeartbeats } from './heartbeat.js';
 import { requireJob, requireWarmStartFiles } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
+import { throughOutages } from './outages.js';
 import { ensurePart, readManifest, type PreparedManifest } from './preparedSets.js';
-import { makeRecorder, superseded, tellWorkflow } from './recordTraining.js';
+import { makeRecorder, superseded } from './recordTraining.js';
 import { nothingInTime, timeLimit } from './timeLimit.js';
 import { runTrainer, type TrainerSettings } from './trainerProcess.js';
+import { findUnfollowed, follow, holdsJob, startTraining, tellWorkflowFrom, type Teller, type Training } from './trainings.js';
 
 export interface TrainDependencies {
   database: Database;
@@ -56,10 +58,22 @@ const UNUSABLE_CHECKPOINT = new Set(['CHECKPOINT_CORRUPT', 'CHECKPOINT_MISMATCH'
 export function makeTrain(deps: TrainDependencies): Pick<GpuActivities, 'train'> {
   return {
     async train(input) {
-      const progress: TrainProgress = { attempt: input.attempt, step: 0, totalSteps: 0, checkpointStep: 0 };
+      let progress: TrainProgress = { attempt: input.attempt, step: 0, totalSteps: 0, checkpointStep: 0 };
       try {
         return await withHeartbeats(
-          (signal) => train(deps, input, progress, signal),
+          async () => {
+            const context = Context.current();
+            const tell = tellWorkflowFrom(context, MILESTONE_SIGNAL);
+            const running = await findUnfollowed(input.uid);
+            const training =
+              running ??
+              startTraining(deps.database, { uid: input.uid, attempt: input.attempt, progress, tell }, (own) => train(deps, input, own));
+            if (running) {
+              progress = running.progress;
+              await takeOver(deps.database, input, running, tell);
+            }
+            return follow(training, context);
+          },
           () => progress,
         );
       } catch (error) {
@@ -69,60 +83,70 @@ export function makeTrain(deps: TrainDependencies): Pick<GpuActivities, 'train'>
   };
 }
 
-async function train(deps: TrainDependencies, input: TrainInput, progress: TrainProgress, signal: AbortSignal): Promise<TrainResult> {
+/** The attempt goes on with the trainer that an earlier one of this worker left running. */
+async function takeOver(database: Database, { uid, attempt, reason }: TrainInput, running: Training, tell: Teller): Promise<void> {
+  const worker = workerName();
+  const { step } = running.progress;
+  const begin = { attempt, worker, reason, startStep: step, resumedFrom: null };
+  const taken = beginAttempt(database, uid, begin);
+  running.takingOver = taken.then(
+    (isOurs) => {
+      if (!isOurs) return;
+      running.attempt = running.progress.attempt = attempt;
+      running.tell = tell;
+      running.announced = false;
+    },
+    () => undefined,
+  );
+  if (!(await taken)) throw superseded();
+  await running.takingOver;
+  await appendEvent(database, uid, {
+    key: `attempt/${attempt}/began`,
+    type: 'attempt',
+    data: { attempt, worker, startStep: step },
+    message: `Attempt ${attempt} goes on at step ${step} with the trainer that kept running on ${worker}.`,
+  });
+  await tell({ attempt, kind: 'began', worker, step, totalSteps: running.progress.totalSteps, resumedFrom: null }).catch(() => undefined);
+}
+
+function workerName(): string {
+  return `${hostname()}:${process.pid}`;
+}
+
+async function train(deps: TrainDependencies, input: TrainInput, training: Training): Promise<TrainResult> {
   const { database } = deps;
-  const job = await requireJob(database, input.uid);
+  const { progress } = training;
+  const { signal } = training.stop;
+  const job = await throughOutages(signal, () => requireJob(database, input.uid));
   const folder = path.join(deps.scratch, `train-${process.pid}-${job.uid}-${input.attempt}`);
-  const worker = `${hostname()}:${process.pid}`;
+  const worker = workerName();
   let model: ModelLease | undefined;
   try {
     await mkdir(folder, { recursive: true });
-    const checkpoint = await bringCheckpoint(deps, job, folder, signal);
-    progress.step = progress.checkpointStep = checkpoint?.record.step ?? 0;
-    const begin = {
-      attempt: input.attempt,
-      worker,
-      reason: input.reason,
-      startStep: progress.step,
-      resumedFrom: checkpoint?.record.key ?? null,
-    };
-    if (!(await beginAttempt(database, job.uid, begin))) throw superseded();
-    const limit = timeLimit(job.settings, await sumAttemptSeconds(database, job.uid, input.attempt));
-    if (limit && limit.seconds === 0 && !checkpoint) throw nothingInTime(limit.name);
-    await appendEvent(database, job.uid, {
-      key: `attempt/${input.attempt}/began`,
-      type: 'attempt',
-      data: { attempt: input.attempt, worker, startStep: progress.step },
-      message: `Attempt ${input.attempt} began on ${worker} ${checkpoint ? `from the checkpoint of step ${progress.step}` : 'from the start'}.`,
-    });
-    await tellWorkflow({
-      attempt: input.attempt,
-      kind: 'began',
-      worker,
-      step: progress.step,
-      totalSteps: null,
-      resumedFrom: begin.resumedFrom,
-    });
-
+    const { checkpoint, limit } = await throughOutages(signal, () => begin(deps, job, input, training, folder));
     const ranks = requireAccelerators(job, deps.trainer.accelerators ?? 0);
-    const base = await requireBaseModel(database, job);
-    model = await leaseModelFolder(base, deps, signal);
-    // Later attempts and the evaluation use the same, though the hub moves on meanwhile.
-    if (model.content) await updateProgress(database, job.uid, { baseModelContent: model.content });
+    const base = await throughOutages(signal, () => requireBaseModel(database, job));
+    const lease = await throughOutages(signal, () => leaseModelFolder(base, deps, signal));
+    model = lease;
     const baseName = 'hub' in base.source ? base.source.hub : base.name;
-    const spec = await makeSpec(
-      deps,
-      job,
-      { input, folder, model: { path: model.folder, name: baseName }, resumeFrom: checkpoint?.folder, stopAfterSeconds: limit?.seconds },
-      signal,
-    );
+    const prepared = {
+      input,
+      folder,
+      model: { path: lease.folder, name: baseName },
+      resumeFrom: checkpoint?.folder,
+      stopAfterSeconds: limit?.seconds,
+    };
+    const { spec, before } = await throughOutages(signal, async () => {
+      // Later attempts and the evaluation use the same, though the hub moves on meanwhile.
+      if (lease.content) await updateProgress(database, job.uid, { baseModelContent: lease.content });
+      return { spec: await makeSpec(deps, job, prepared, signal), before: await sumTokens(database, job.uid, progress.step) };
+    });
     const recorder = makeRecorder(deps, {
       job,
-      input,
+      training,
       worker,
       folder,
-      progress,
-      before: await sumTokens(database, job.uid, progress.step),
+      before,
     });
     const { completed, seconds } = await runTrainer(
       { ...deps.trainer, scratch: folder },
@@ -135,13 +159,16 @@ async function train(deps: TrainDependencies, input: TrainInput, progress: Train
       })
       .finally(() => recorder.flush());
 
-    if (!(await isCurrentAttempt(database, job.uid, input.attempt))) throw superseded();
-    const adapterKey = `jobs/${job.uid}/adapter-${input.attempt}`;
-    for (const file of completed.files) {
-      await deps.objects.putFile(`${adapterKey}/${file.name}`, path.join(spec.outputPath, file.name), { digest: file });
-    }
+    const adapterKey = await throughOutages(signal, async () => {
+      if (!(await holdsJob(database, training))) throw superseded();
+      const key = `jobs/${job.uid}/adapter-${training.attempt}`;
+      for (const file of completed.files) {
+        await deps.objects.putFile(`${key}/${file.name}`, path.join(spec.outputPath, file.name), { digest: file });
+      }
+      await updateProgress(database, job.uid, { trainerSeconds: (job.progress.trainerSeconds ?? 0) + seconds, etaSeconds: 0 });
+      return key;
+    });
     const totals = recorder.totals();
-    await updateProgress(database, job.uid, { trainerSeconds: (job.progress.trainerSeconds ?? 0) + seconds, etaSeconds: 0 });
     const { earlyStopped, bestStep, bestLoss } = completed;
     const held = bestStep === undefined ? {} : { earlyStopped: earlyStopped ?? false, bestStep, bestLoss };
     const ended = completed.timeEnded && limit ? { endedBy: limit.name } : {};
@@ -150,6 +177,28 @@ async function train(deps: TrainDependencies, input: TrainInput, progress: Train
     await model?.release();
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** Brings the checkpoint to go on from, and takes the job over. */
+async function begin(deps: TrainDependencies, job: JobRecord, { attempt, reason }: TrainInput, training: Training, folder: string) {
+  const { database } = deps;
+  const { progress } = training;
+  const worker = workerName();
+  const checkpoint = await bringCheckpoint(deps, job, folder, training.stop.signal);
+  const step = (progress.step = progress.checkpointStep = checkpoint?.record.step ?? 0);
+  const resumedFrom = checkpoint?.record.key ?? null;
+  if (!(await beginAttempt(database, job.uid, { attempt, worker, reason, startStep: step, resumedFrom }))) throw superseded();
+  const limit = timeLimit(job.settings, await sumAttemptSeconds(database, job.uid, attempt));
+  if (limit && limit.seconds === 0 && !checkpoint) throw nothingInTime(limit.name);
+  await appendEvent(database, job.uid, {
+    key: `attempt/${attempt}/began`,
+    type: 'attempt',
+    data: { attempt, worker, startStep: step },
+    message: `Attempt ${attempt} began on ${worker} ${checkpoint ? `from the checkpoint of step ${step}` : 'from the start'}.`,
+  });
+  // Temporal may be away: the first step says that the attempt has begun, too.
+  await training.tell({ attempt, kind: 'began', worker, step, totalSteps: null, resumedFrom }).catch(() => undefined);
+  return { checkpoint, limit };
 }
 
 /** Processes of the attempt, one a GPU. @throws TemperError when this worker has too few: another may have more */

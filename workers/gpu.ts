@@ -3,6 +3,7 @@ import path from 'node:path';
 import { Worker } from '@temporalio/worker';
 import { makeEvaluate } from '../activities/evaluate.js';
 import { makeTrain } from '../activities/train.js';
+import { endTrainings } from '../activities/trainings.js';
 import { makeVerify } from '../activities/verify.js';
 import { gpuQueue } from '../schemas/taskQueues.js';
 import { openEnvironment, workerOptions } from './environment.js';
@@ -28,4 +29,4 @@ const worker = await Worker.create({
   // A cancelled trainer gets its checkpoint out before the worker goes.
   shutdownGraceTime: 0,
 });
-await runWorker(worker, environment, { kind: 'gpu', slots: SLOTS });
+await runWorker(worker, environment, { kind: 'gpu', slots: SLOTS, atEnd: endTrainings });

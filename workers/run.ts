@@ -7,11 +7,12 @@ import { announcePresence } from './presence.js';
 /**
  * Ends the process. Temporal's worker stops by itself on SIGTERM and SIGINT.
  * @param slots  activities that it runs at once, at most
+ * @param atEnd  what is left to do once all activities have ended
  */
 export async function runWorker(
   worker: Worker,
   environment: Environment,
-  { kind, slots }: { kind: WorkerKind; slots: number },
+  { kind, slots, atEnd }: { kind: WorkerKind; slots: number; atEnd?: () => Promise<void> },
 ): Promise<void> {
   const queue = worker.options.taskQueue;
   const running = worker.run();
@@ -21,6 +22,7 @@ export async function runWorker(
   const busy = () => worker.getStatus().numInFlightActivities;
   const presence = await announcePresence(environment, { kind, queue, slots, busy });
   await running;
+  await atEnd?.();
   await presence.leave();
   await telemetry.close();
   process.exit(0);
