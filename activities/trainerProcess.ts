@@ -64,13 +64,14 @@ async function runProcess(settings: TrainerSettings, run: TrainerRun, span: Span
   const logFile = path.join(folder, `${run.spec.work}.log`);
   await writeFile(specFile, JSON.stringify(run.spec, null, 2));
 
+  const oomKillsBefore = await countOomKills();
   const startedAt = performance.now();
+  // Nothing is awaited until its output is read: Node throws away what a process that ends before that has said.
   const child = start(settings, specFile, logFile, run);
   const exit = new Promise<{ code: number | null; signal: string | null }>((resolve, reject) => {
     child.on('error', reject);
     child.on('exit', (code, signal) => resolve({ code, signal }));
   });
-  const oomKillsBefore = await countOomKills();
   const watch = watchSilence(settings.silence ?? SILENCE_LIMITS, { stalled: run.onStall, stuck: () => child.kill('SIGKILL') });
   const stop = () => stopGently(child);
   run.signal.addEventListener('abort', stop, { once: true });
