@@ -32,6 +32,8 @@ const worker = await Worker.create({
     : undefined,
   maxConcurrentWorkflowTaskExecutions: 40,
   maxConcurrentActivityTaskExecutions: SLOTS,
+  // Each costs about 0.3 MB (bench/queue.ts); one that waits in a long queue is read again from its short history when it moves.
+  maxCachedWorkflows: 500,
   // A workflow cached by a worker that was killed waits this long before another takes it.
   stickyQueueScheduleToStartTimeout: '1s',
 });
