@@ -17,7 +17,7 @@ import { requireBaseModel } from './baseModels.js';
 import { withHeartbeats } from './heartbeat.js';
 import { requireJob, trainedQuantization } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
-import { ensurePart, readManifest } from './preparedSets.js';
+import { ensureEvaluation, readManifest } from './preparedSets.js';
 import type { TrainDependencies } from './train.js';
 import { runTrainer } from './trainerProcess.js';
 import { endUnfollowed } from './trainings.js';
@@ -120,7 +120,7 @@ async function score<T>(
       adapterPath,
       data: {
         kind: job.settings.task.kind,
-        path: await ensurePart('eval', prepared, manifest, deps, signal),
+        path: await ensureEvaluation(prepared, manifest, deps, signal),
         cutoffLength: job.settings.cutoffLength,
       },
       labels: manifest.labels ?? undefined,

@@ -3,8 +3,8 @@ import { link, mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { TemperError } from '../schemas/errors.js';
 import { CHECKPOINTS_KEPT } from '../schemas/limits.js';
-import type { AdaptedEvent, StepEvent, TrainerEvent } from '../schemas/trainerProtocol.js';
-import type { Database, StoredFile } from '../stores/database.js';
+import type { AdaptedEvent, DataReadEvent, PreparedEvent, StepEvent, TrainerEvent } from '../schemas/trainerProtocol.js';
+import type { Database, JobProgressData, StoredFile } from '../stores/database.js';
 import { appendEvent } from '../stores/events.js';
 import {
   deleteCheckpoint,
@@ -67,8 +67,7 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
         progress.totalSteps = event.totalSteps;
         await updateProgress(database, uid, {
           totalSteps: event.totalSteps,
-          truncatedExamples: event.truncatedExamples,
-          droppedExamples: event.droppedExamples,
+          ...cutOff(event),
           targetModules: event.targetModules,
           microBatchTokens: event.microBatchTokens,
           recompute: event.recompute,
@@ -77,6 +76,9 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
         return;
       case 'adapted':
         return onAdapted(event);
+      case 'dataRead':
+        await updateProgress(database, uid, cutOff(event));
+        return;
       case 'checkpoint': {
         const kept = await keepFiles(event.path, path.join(folder, 'uploads', `step-${event.step}`));
         const loss = latest?.loss ?? null;
@@ -87,7 +89,7 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
       }
       case 'warning':
         return appendEvent(database, uid, {
-          key: `warning/${event.code}/${training.attempt}`,
+          key: `warning/${event.code}/${training.attempt}/${progress.step}`,
           type: 'warning',
           message: event.message,
           data: { code: event.code },

@@ -9,7 +9,7 @@ import { appendEvent } from '../stores/events.js';
 import { updateProgress, type JobRecord } from '../stores/jobs.js';
 import { readTokenizerFiles } from '../stores/modelFiles.js';
 import type { ObjectStore } from '../stores/objects.js';
-import type { WrittenFile } from '../templates/dealExamples.js';
+import type { WrittenFile } from '../templates/holdOut.js';
 import { renderSet, type RenderProgress, type RenderRequest, type RenderResult } from '../templates/renderSet.js';
 import { taskTemplates, type TaskTemplates } from '../templates/taskTemplates.js';
 import { requireBaseModel } from './baseModels.js';
@@ -25,6 +25,8 @@ interface Dependencies {
 }
 
 type Template = TaskTemplates['template'];
+
+const UPLOADS_AT_ONCE = 4;
 
 export function makeRender(deps: Dependencies): Pick<DataActivities, 'renderJob'> {
   return {
@@ -90,7 +92,7 @@ function hashOf(job: JobRecord, dataset: ReadyDataset, evaluationDataset: ReadyD
   const { evaluation, evaluationSplit, seed } = job.settings;
   const chat = template.chat && !template.chat.template.includes('strftime_now') ? { ...template.chat, now: null } : template.chat;
   const parts = {
-    version: 2,
+    version: 3,
     dataset: dataset.sha256,
     evaluationDataset: evaluationDataset?.sha256 ?? null,
     template: { ...template, chat },
@@ -123,25 +125,26 @@ async function make(deps: Dependencies, making: Making, watching: Watching): Pro
       watching,
     );
     const apart = evaluationDataset
-      ? await render(deps, evaluationDataset, { ...template, seed, evaluationSplit: 0 }, path.join(folder, 'eval'), watching)
+      ? await render(deps, evaluationDataset, { ...template, seed, evaluationSplit: 1 }, path.join(folder, 'eval'), watching)
       : null;
     const put = (name: string, file: string, digest: WrittenFile): Promise<WrittenFile> =>
       deps.objects.putFile(`${key}/${name}`, path.join(folder, file), { digest, writeOnce: true });
-    const [train, evaluationPart] = await Promise.all([
-      put('train.jsonl', 'train/train.jsonl', own.train!),
-      apart
-        ? put('eval.jsonl', 'eval/train.jsonl', apart.train!)
-        : own.evalExamples > 0
-          ? put('eval.jsonl', 'train/eval.jsonl', own.eval!)
-          : null,
-    ]);
+    const set = own.set!;
+    const files = [...set.files, { name: 'index.bin', ...set.index }].values();
+    const putNext = async (): Promise<void> => {
+      for (const { name, sha256, sizeBytes } of files) await put(name, `train/${name}`, { sha256, sizeBytes });
+    };
+    await Promise.all(Array.from({ length: UPLOADS_AT_ONCE }, putNext));
+    const held = apart ?? own;
+    const evaluationPart = held.evalExamples > 0 ? await put('eval.jsonl', `${apart ? 'eval' : 'train'}/eval.jsonl`, held.eval!) : null;
     const manifest: PreparedManifest = {
-      version: 1,
+      version: 2,
       hash,
       kind: template.kind,
       datasetSha256: dataset.sha256,
-      train: { examples: own.trainExamples, ...train },
-      eval: evaluationPart ? { examples: apart ? apart.trainExamples : own.evalExamples, ...evaluationPart } : null,
+      trainExamples: own.trainExamples,
+      set,
+      eval: evaluationPart ? { examples: held.evalExamples, ...evaluationPart } : null,
       labels: own.labels ? [...new Set([...own.labels, ...(apart?.labels ?? [])])].sort() : null,
       template: template.chat ? { origin: making.origin, text: template.chat.template } : null,
       warnings: [...own.warnings, ...(apart?.warnings ?? [])].map(({ code, message, count }) => ({ code, message, count })),

@@ -37,7 +37,7 @@ import { withHeartbeats } from './heartbeat.js';
 import { requireJob, requireWarmStartFiles } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
 import { throughOutages } from './outages.js';
-import { ensurePart, readManifest, type PreparedManifest } from './preparedSets.js';
+import { ensureEvaluation, ensureSet, readManifest, type PreparedManifest } from './preparedSets.js';
 import { makeRecorder, superseded } from './recordTraining.js';
 import { nothingInTime, timeLimit } from './timeLimit.js';
 import { runTrainer, type TrainerSettings } from './trainerProcess.js';
@@ -263,8 +263,8 @@ async function makeSpec(
   const manifest = await readManifest(deps.objects, input.prepared.key);
   if (!manifest)
     throw new TemperError('OBJECT_MISSING', 'The rendered examples of the job are gone from the object store. Start the job again.');
-  const data = await ensurePart('train', input.prepared, manifest, deps, signal);
-  const stepsPerEpoch = Math.ceil(manifest.train.examples / settings.batchSize);
+  const data = await ensureSet(input.prepared, manifest, deps, signal);
+  const stepsPerEpoch = Math.ceil(manifest.trainExamples / settings.batchSize);
   const steps = Math.ceil(stepsPerEpoch * settings.epochs);
   return {
     version: PROTOCOL_VERSION,
@@ -321,7 +321,7 @@ async function evaluateInTraining(
   if (!manifest.eval || settings.evaluationSteps === undefined) return undefined;
   const perEpoch = settings.earlyStop ? EARLY_STOP_EVALUATIONS_PER_EPOCH : 1;
   return {
-    path: await ensurePart('eval', prepared, manifest, deps, signal),
+    path: await ensureEvaluation(prepared, manifest, deps, signal),
     everySteps: settings.evaluationSteps ?? Math.max(1, Math.ceil(stepsPerEpoch / perEpoch)),
     maxExamples: MAX_IN_TRAINING_EXAMPLES,
     patience: settings.earlyStop ? EARLY_STOP_PATIENCE : null,

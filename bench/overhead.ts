@@ -97,7 +97,7 @@ function runByHand(): number {
     work: 'train',
     model,
     adapter: { rank: 16, alpha: 32, dropout: 0 },
-    data: { kind: 'textClassification', path: path.join(prepared, 'train.jsonl'), cutoffLength: 512 },
+    data: { kind: 'textClassification', path: prepared, cutoffLength: 512 },
     training: {
       epochs: 1,
       batchSize: 16,

@@ -23,7 +23,7 @@ export interface Row {
  */
 export function* readRows(path: string, range?: ByteRange): Generator<Row> {
   const { start, end } = range ?? { start: 0, end: statSync(path).size };
-  let line = start === 0 ? 0 : countLines(path, start);
+  let line = start === 0 ? 0 : countLines(path, { start: 0, end: start });
   for (const block of readBlocks(path, { start, end })) {
     if (block.tooLongBytes !== undefined) throw new Error(`line ${line + 1} is ${block.tooLongBytes} bytes long`);
     const text = new BlockText(block);
@@ -65,10 +65,10 @@ function parseRow(text: string, line: number): Record<string, unknown> {
   return Object.setPrototypeOf(value, null);
 }
 
-/** How many lines begin before byte `end` of the file. */
-export function countLines(path: string, end: number): number {
+/** How many lines begin in the range. */
+export function countLines(path: string, range: ByteRange): number {
   let lines = 0;
-  for (const block of readBlocks(path, { start: 0, end })) {
+  for (const block of readBlocks(path, range)) {
     if (block.tooLongBytes !== undefined) {
       lines++;
       continue;

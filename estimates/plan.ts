@@ -18,11 +18,14 @@ export function planJob(
   const { batchSize, epochs, evaluationSplit } = settings;
   const evalExamples =
     evaluationSplit === 0 || examples < 2 ? 0 : Math.min(Math.max(Math.round(examples * evaluationSplit), 1), examples - 1);
-  const trainExamples = Math.round((examples - evalExamples) * (1 - droppedShare));
-  const stepsPerEpoch = Math.ceil(trainExamples / batchSize);
+  const given = examples - evalExamples;
+  const trainExamples = Math.round(given * (1 - droppedShare));
+  // What is dropped is missing in its step, which stays a step.
+  const stepsPerEpoch = trainExamples === 0 ? 0 : Math.ceil(given / batchSize);
   const totalSteps = multiplyUp(epochs, stepsPerEpoch);
   const wholeEpochs = stepsPerEpoch === 0 ? 0 : Math.floor(totalSteps / stepsPerEpoch);
-  const examplesSeen = wholeEpochs * trainExamples + Math.min((totalSteps - wholeEpochs * stepsPerEpoch) * batchSize, trainExamples);
+  const seenLast = Math.min((totalSteps - wholeEpochs * stepsPerEpoch) * batchSize, given);
+  const examplesSeen = wholeEpochs * trainExamples + Math.round(seenLast * (1 - droppedShare));
   return { trainExamples, evalExamples, stepsPerEpoch, totalSteps, examplesSeen };
 }
 

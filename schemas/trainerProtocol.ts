@@ -25,7 +25,7 @@ export const Segment = Type.Union([
 ]);
 export type Segment = Static<typeof Segment>;
 
-/** One line of a rendered set (`train.jsonl`, `eval.jsonl`). `line` is the row's 1-based line in the dataset. */
+/** One line of a file of rendered examples. `line` is the row's 1-based line in the dataset. */
 export const RenderedExample = Type.Object({
   line: Type.Integer({ minimum: 1 }),
   segments: Type.Array(Segment, { minItems: 1 }),
@@ -33,6 +33,18 @@ export const RenderedExample = Type.Object({
   label: Type.Optional(Type.String()),
 });
 export type RenderedExample = Static<typeof RenderedExample>;
+
+/**
+ * A rendered set (`set.json` in its folder): files of examples in the order of the dataset, and `index.bin`, which has the length in bytes of
+ * each example, then the places of the `heldOut` ones that are not for training: numbers of 32 bits, little-endian.
+ */
+export const RenderedSet = Type.Object({
+  version: Type.Literal(1),
+  files: Type.Array(Type.Object({ name: Type.String(), examples: Type.Integer(), sha256: Type.String(), sizeBytes: Type.Integer() })),
+  index: Type.Object({ sha256: Type.String(), sizeBytes: Type.Integer() }),
+  heldOut: Type.Integer(),
+});
+export type RenderedSet = Static<typeof RenderedSet>;
 
 export const TaskKind = Type.Union([Type.Literal('textCompletion'), Type.Literal('textClassification'), Type.Literal('conversation')]);
 export type TaskKind = Static<typeof TaskKind>;
@@ -48,7 +60,7 @@ const ModelSpec = Type.Object({
 
 const DataSpec = Type.Object({
   kind: TaskKind,
-  /** BOS only where the tokenizer puts one before a text by itself. `textCompletion` and `textClassification` get a trained EOS;
+  /** To train: the folder of a rendered set. To evaluate: a file of examples. BOS only where the tokenizer puts one before a text by itself. `textCompletion` and `textClassification` get a trained EOS;
    * `conversation` gets none of its own, and no second BOS where the rendered text begins with it. */
   path: Type.String({ minLength: 1 }),
   /** Tokens an example may have, prompt and answer together. */
@@ -202,16 +214,21 @@ export const ProgressEvent = Type.Object({
   done: Type.Integer({ minimum: 0 }),
   total: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
 });
-/** Data and model are ready; the plan of the whole run is fixed. */
-export const PreparedEvent = Type.Object({
-  event: Type.Literal('prepared'),
-  examples: Type.Integer(),
+const reading = {
+  /** Examples that were read: at first a random sample, and all of a small set. The counts are of these. */
+  readExamples: Type.Integer(),
   tokens: Type.Integer(),
   trainedTokens: Type.Integer(),
   /** Longer than the cut-off, and cut. */
   truncatedExamples: Type.Integer(),
-  /** Left out, because what the cut-off leaves of them has no token to train on. `examples` is without them. */
+  /** Left out of their steps, because what the cut-off leaves of them has no token to train on. */
   droppedExamples: Type.Integer(),
+};
+/** Data and model are ready; the plan of the whole run is fixed. `examples`: all of the set that are for training. */
+export const PreparedEvent = Type.Object({
+  event: Type.Literal('prepared'),
+  examples: Type.Integer(),
+  ...reading,
   totalSteps: Type.Integer(),
   stepsPerEpoch: Type.Integer(),
   trainableParameters: Type.Integer(),
@@ -235,6 +252,8 @@ export const AdaptedEvent = Type.Object({
   recompute: Type.Boolean(),
   quantization: Type.Union([Type.Literal('none'), Type.Literal('nf4')]),
 });
+/** All examples of the first epoch were read; not sent where `prepared` told of all. */
+export const DataReadEvent = Type.Object({ event: Type.Literal('dataRead'), ...reading });
 export const ResumedEvent = Type.Object({ event: Type.Literal('resumed'), step: Type.Integer(), path: Type.String() });
 /** One optimizer step. `loss` is the mean over the trained tokens of the whole global batch. */
 export const StepEvent = Type.Object({
@@ -316,6 +335,7 @@ export const TrainerEvent = Type.Union([
   StartedEvent,
   ProgressEvent,
   PreparedEvent,
+  DataReadEvent,
   ResumedEvent,
   StepEvent,
   CheckpointEvent,
@@ -332,4 +352,5 @@ export type AdaptedEvent = Static<typeof AdaptedEvent>;
 export type StepEvent = Static<typeof StepEvent>;
 export type EvaluatedEvent = Static<typeof EvaluatedEvent>;
 export type PreparedEvent = Static<typeof PreparedEvent>;
+export type DataReadEvent = Static<typeof DataReadEvent>;
 export type CompletedEvent = Static<typeof CompletedEvent>;

@@ -133,6 +133,8 @@ export interface JobProgressData {
   trainedTokens?: number;
   trainExamples?: number;
   evalExamples?: number;
+  /** Examples that the trainer has encoded so far; the two counts below are of these. */
+  readExamples?: number;
   truncatedExamples?: number;
   droppedExamples?: number;
   targetModules?: string[];

@@ -4,6 +4,7 @@
  * This is the inner loop of rendering. JSON.stringify and the encoding of its result as UTF-8 would take longer than the template, so
  * strings are escaped and encoded in one go, four characters at a time where they are plain ASCII.
  */
+import { createHash } from 'node:crypto';
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { hashBytes } from '../datasets/hashBytes.js';
 import type { ScannedBlock, ScannedRow } from '../datasets/scanRow.js';
@@ -18,6 +19,7 @@ const MAX_UNIT_BYTES = 6;
 
 /** Of each example, in order: 64 bits that stand for its segments and the seed, and the bytes of its line. */
 export type ExampleIndex = { hashes: BigUint64Array; lengths: Uint32Array };
+export type WrittenExamples = ExampleIndex & { sha256: string; sizeBytes: number };
 
 export class ExampleFile {
   private readonly file: number;
@@ -25,6 +27,8 @@ export class ExampleFile {
   private view = viewOf(this.buffer);
   private readonly units = Buffer.allocUnsafe(CHUNK_LENGTH * 2);
   private readonly unitsView = viewOf(this.units);
+  private readonly sha256 = createHash('sha256');
+  private sizeBytes = 0;
   private filled = 0;
   private count = 0;
   private hashes = new Uint32Array(2048);
@@ -84,10 +88,11 @@ export class ExampleFile {
     this.note(segmentsStart, to, this.filled - start);
   }
 
-  close(): ExampleIndex {
+  close(): WrittenExamples {
     this.flush();
     closeSync(this.file);
-    return { hashes: new BigUint64Array(this.hashes.buffer, 0, this.count), lengths: this.lengths.subarray(0, this.count) };
+    const hashes = new BigUint64Array(this.hashes.buffer, 0, this.count);
+    return { hashes, lengths: this.lengths.subarray(0, this.count), sha256: this.sha256.digest('hex'), sizeBytes: this.sizeBytes };
   }
 
   private note(start: number, end: number, length: number): void {
@@ -175,7 +180,9 @@ export class ExampleFile {
   }
 
   private flush(): void {
+    this.sha256.update(this.buffer.subarray(0, this.filled));
     for (let done = 0; done < this.filled;) done += writeSync(this.file, this.buffer, done, this.filled - done);
+    this.sizeBytes += this.filled;
     this.filled = 0;
   }
 }

@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { readBlocks } from '../datasets/blocks.js';
-import { BlockText, countLines, readRows, type Row } from '../datasets/rows.js';
+import { BlockText, readRows, type Row } from '../datasets/rows.js';
 import type { RenderedExample } from '../schemas/trainerProtocol.js';
 import { AlikeRows } from './alikeRows.js';
 import type { RenderedRow } from './conversation.js';
@@ -15,9 +15,10 @@ import { makeRowRenderer, type RowRenderer, type RowTemplates } from './renderRo
 
 export type PartRequest = RowTemplates & {
   datasetPath: string;
-  /** The rows whose first byte is from `start` up to `end`. */
+  /** The rows whose first byte is from `start` up to `end`, and how many lines are before them. */
   start: number;
   end: number;
+  linesBefore: number;
   seed: number;
   /** The file of examples to write, and the one of their index: all hashes, then all lengths. */
   partPath: string;
@@ -29,6 +30,9 @@ export type PartRequest = RowTemplates & {
 export type PartResult = {
   rows: number;
   examples: number;
+  /** Of the file of examples. */
+  sha256: string;
+  sizeBytes: number;
   /** textClassification: the labels. */
   labels: string[];
   problems: Problem[];
@@ -62,9 +66,9 @@ export async function renderPart(request: PartRequest, report: Report): Promise<
   const sample: RenderedExample[] = [];
   const file = new ExampleFile(request.partPath, request.seed);
   const rows = new Rows(request, report, request.reportsEveryRow ?? false);
-  const alike = request.kind === 'conversation' && rows.canRender ? new AlikeRows(request.chat!) : undefined;
+  const { alike } = rows;
   let examples = 0;
-  let line = start === 0 ? 0 : countLines(datasetPath, start);
+  let line = request.linesBefore;
   for (const block of readBlocks(datasetPath, { start, end })) {
     if (block.tooLongBytes !== undefined) throw new Error(`line ${line + 1} is ${block.tooLongBytes} bytes long`);
     const text = new BlockText(block);
@@ -95,10 +99,10 @@ export async function renderPart(request: PartRequest, report: Report): Promise<
     }
     if (rows.isOver) break;
   }
-  const { hashes, lengths } = file.close();
+  const { hashes, lengths, sha256, sizeBytes } = file.close();
   writeFileSync(request.indexPath, hashes);
   writeFileSync(request.indexPath, lengths, { flag: 'a' });
-  return { ...rows.tally(), examples, labels: [...labels], sample };
+  return { ...rows.tally(), examples, sha256, sizeBytes, labels: [...labels], sample };
 }
 
 export async function preview(request: PreviewRequest, report: Report): Promise<Preview> {
@@ -136,6 +140,7 @@ class Rows {
   private readonly problems = new ProblemTally(PROBLEMS);
   private readonly warnings = new ProblemTally(WARNINGS);
   private readonly renderRow: RowRenderer | undefined;
+  readonly alike: AlikeRows | undefined;
   private readonly isConversation: boolean;
   private limitRows = 0;
   private reportedAt = 0;
@@ -146,7 +151,9 @@ class Rows {
     private readonly reportsEveryRow: boolean,
   ) {
     this.isConversation = request.kind === 'conversation';
-    this.renderRow = compile(request, this.problems);
+    const compiled = compile(request, this.problems);
+    this.renderRow = compiled?.renderRow;
+    this.alike = compiled?.alike;
   }
 
   get canRender(): boolean {
@@ -186,11 +193,21 @@ class Rows {
   }
 }
 
+type Compiled = { renderRow: RowRenderer; alike: AlikeRows | undefined };
+/** What was compiled last: a process renders many parts of one dataset. */
+let latest: { key: string; compiled: Compiled } | undefined;
+
 /** The first row of the whole dataset decides what a `{field}` template means, in every part. */
-function compile(request: RowTemplates & { datasetPath: string }, problems: ProblemTally): RowRenderer | undefined {
+function compile(request: RowTemplates & { datasetPath: string }, problems: ProblemTally): Compiled | undefined {
+  const { kind, inputTemplate, outputTemplate, textField, labelField, chat, datasetPath } = request;
+  const key = JSON.stringify([kind, inputTemplate, outputTemplate, textField, labelField, chat, datasetPath]);
+  if (latest?.key === key) return latest.compiled;
   try {
-    const [first] = firstRows(request.datasetPath, 1);
-    return first && makeRowRenderer(request, first.row);
+    const [first] = firstRows(datasetPath, 1);
+    if (!first) return undefined;
+    const renderRow = makeRowRenderer(request, first.row);
+    latest = { key, compiled: { renderRow, alike: kind === 'conversation' ? new AlikeRows(chat!) : undefined } };
+    return latest.compiled;
   } catch (error) {
     if (error instanceof TemplateError) {
       const place = error.line === undefined ? '' : `Line ${error.line}, column ${error.column}: `;

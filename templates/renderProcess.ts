@@ -1,7 +1,9 @@
 /** The process that renderingProcess.ts starts: does what it is told until it is let go. */
-import { dealExamples } from './dealExamples.js';
+import { setImmediate } from 'node:timers/promises';
+import { countLines } from '../datasets/rows.js';
+import { holdOut } from './holdOut.js';
 import { preview, renderPart } from './renderPart.js';
-import type { ProcessMessage, ProcessRequest } from './renderingProcess.js';
+import type { CountRequest, ProcessMessage, ProcessRequest } from './renderingProcess.js';
 
 process.on('message', (message: ProcessRequest) => {
   work(message)
@@ -15,11 +17,23 @@ function work(message: ProcessRequest): Promise<unknown> {
   switch (message.work) {
     case 'part':
       return renderPart(message.request, (progress) => say({ progress }));
-    case 'deal':
-      return dealExamples(message.request, () => say({ progress: null }));
+    case 'holdOut':
+      return holdOut(message.request, () => say({ progress: null }));
+    case 'countLines':
+      return countRanges(message.request, () => say({ progress: null }));
     case 'preview':
       return preview(message.request, (progress) => say({ progress }));
   }
+}
+
+async function countRanges({ datasetPath, ranges }: CountRequest, report: () => void): Promise<number[]> {
+  const counts: number[] = [];
+  for (const range of ranges) {
+    counts.push(countLines(datasetPath, range));
+    report();
+    await setImmediate();
+  }
+  return counts;
 }
 
 function say(message: ProcessMessage): void {

@@ -1,15 +1,17 @@
 /**
- * Renders a whole dataset into `train.jsonl` and `eval.jsonl`, in processes of its own (renderingProcess.ts).
+ * Renders a whole dataset into a set of examples (schemas/trainerProtocol.ts), in processes of its own (renderingProcess.ts).
  *
- * Each process renders one byte range of the dataset into a part of its own; then one of them deals the examples of all parts out. The
- * files are the same whatever the number of processes.
+ * The dataset is cut into byte ranges by its size alone. Each process renders one range after the other into a file of its own, which
+ * stays as it is; then one of them decides which examples are held back. So the files are the same whatever the number of processes, and
+ * an example is written once, or twice where it is held back.
  */
-import { rmSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
-import type { RenderedExample } from '../schemas/trainerProtocol.js';
-import type { WrittenFile } from './dealExamples.js';
+import type { ByteRange } from '../datasets/blocks.js';
+import type { RenderedExample, RenderedSet } from '../schemas/trainerProtocol.js';
+import type { WrittenFile } from './holdOut.js';
 import { PROBLEMS, ProblemTally, WARNINGS, mergeProblems, type Problem } from './problems.js';
 import { ProcessKilled, startRenderingProcess, type RenderingProcess } from './renderingProcess.js';
 import { SAMPLE_EXAMPLES, type PartProgress, type PartRequest, type PartResult, type Preview, type PreviewRequest } from './renderPart.js';
@@ -18,10 +20,10 @@ import type { RowTemplates } from './renderRow.js';
 export type RenderRequest = RowTemplates & {
   /** A validated JSONL file. */
   datasetPath: string;
-  /** Share of the examples to hold back; 0: none. */
+  /** Share of the examples to hold back; 0: none; 1: all, in the order of the dataset. */
   evaluationSplit: number;
   seed: number;
-  /** An existing folder for `train.jsonl` and `eval.jsonl` (empty when nothing is held back). */
+  /** An existing folder for the files of the set, and `eval.jsonl` (empty when nothing is held back). */
   outputFolder: string;
 };
 
@@ -29,7 +31,7 @@ export type RenderResult = {
   trainExamples: number;
   evalExamples: number;
   /** Absent where there are problems. */
-  train?: WrittenFile;
+  set?: RenderedSet;
   eval?: WrittenFile;
   /** textClassification: every label, sorted. */
   labels?: string[];
@@ -51,32 +53,74 @@ type Options = {
 };
 
 const DEFAULT_MAX_PROCESSES = 8;
-/** A process takes as long to start as it takes to render about this much. */
-const MIN_PART_BYTES = 8 * 1024 * 1024;
+/** Bytes of the dataset in a range: a sixteenth, but not less than a process can render while another starts. */
+const MIN_RANGE_BYTES = 8 * 1024 * 1024;
+const MAX_RANGE_BYTES = 64 * 1024 * 1024;
+const RANGES = 16;
 
 /** Rejects on failures that are nobody's mistake (and may be retried), and when `signal` aborts; problems of rows are a result. */
 export async function renderSet(request: RenderRequest, options: Options = {}): Promise<RenderResult> {
   const { signal } = options;
   const { size } = await stat(request.datasetPath);
+  const ranges = planRanges(size);
   const wanted = options.processes ?? Math.min(availableParallelism(), DEFAULT_MAX_PROCESSES);
-  const parts = planParts(request, size, Math.max(1, Math.min(wanted, Math.ceil(size / MIN_PART_BYTES))));
+  const parts = planParts(request, ranges);
   const onProgress = addUp(parts, size, options.onProgress);
   try {
-    return await withProcesses(parts.length, signal, async (processes) => {
-      const results = await Promise.all(
-        parts.map((part, index) =>
-          processes[index]!.ask({ work: 'part', request: part }, (progress) => onProgress(index, progress)).catch((error: unknown) =>
-            locateKill(part, error, signal),
-          ),
-        ),
-      );
+    const result = await withProcesses(Math.max(1, Math.min(wanted, parts.length)), signal, async (processes) => {
+      await countLinesBefore(processes, request.datasetPath, parts);
+      const results = await renderParts(processes, parts, onProgress, signal);
       const merged = mergeResults(request, results);
-      return merged.problems.length > 0 ? merged : await deal(processes[0]!, request, parts, results, merged);
+      return merged.problems.length > 0 ? merged : await holdOutOf(processes[0]!, request, parts, results, merged);
     });
+    if (!result.set) removeParts(parts);
+    return result;
   } catch (error) {
+    removeParts(parts);
     return { trainExamples: 0, evalExamples: 0, problems: [explainKill(request, error)], warnings: [], sample: [] };
   } finally {
-    for (const { partPath, indexPath } of parts) for (const file of [partPath, indexPath]) rmSync(file, { force: true });
+    for (const { indexPath } of parts) rmSync(indexPath, { force: true });
+  }
+}
+
+function removeParts(parts: PartRequest[]): void {
+  for (const { partPath } of parts) rmSync(partPath, { force: true });
+}
+
+/** Each process takes the next part when it is done with one. */
+async function renderParts(
+  processes: RenderingProcess[],
+  parts: PartRequest[],
+  onProgress: (index: number, progress: PartProgress) => void,
+  signal: AbortSignal | undefined,
+): Promise<PartResult[]> {
+  const results: PartResult[] = [];
+  const waiting = parts.entries();
+  await Promise.all(
+    processes.map(async (process) => {
+      for (const [index, part] of waiting) {
+        results[index] = await process
+          .ask({ work: 'part', request: part }, (progress) => onProgress(index, progress))
+          .catch((error: unknown) => locateKill(part, error, signal));
+      }
+    }),
+  );
+  return results;
+}
+
+/** Fills in how many lines are before each part. */
+async function countLinesBefore(processes: RenderingProcess[], datasetPath: string, parts: PartRequest[]): Promise<void> {
+  if (parts.length === 1) return;
+  const share = Math.ceil(parts.length / processes.length);
+  const counted = await Promise.all(
+    processes.map((process, index) =>
+      process.ask({ work: 'countLines', request: { datasetPath, ranges: parts.slice(index * share, (index + 1) * share) } }),
+    ),
+  );
+  let lines = 0;
+  for (const [index, count] of counted.flat().entries()) {
+    parts[index]!.linesBefore = lines;
+    lines += count;
   }
 }
 
@@ -118,15 +162,28 @@ async function withProcesses<T>(
   }
 }
 
-function planParts(request: RenderRequest, size: number, count: number): PartRequest[] {
-  const { evaluationSplit: _, outputFolder, ...rest } = request;
-  return Array.from({ length: count }, (_part, index) => ({
-    ...rest,
-    start: Math.floor((size * index) / count),
-    end: Math.floor((size * (index + 1)) / count),
-    partPath: path.join(outputFolder, `part-${index}.tmp`),
-    indexPath: path.join(outputFolder, `index-${index}.tmp`),
+function planRanges(size: number): ByteRange[] {
+  const rangeBytes = Math.min(Math.max(Math.ceil(size / RANGES), MIN_RANGE_BYTES), MAX_RANGE_BYTES);
+  return Array.from({ length: Math.max(1, Math.ceil(size / rangeBytes)) }, (_, index) => ({
+    start: index * rangeBytes,
+    end: Math.min((index + 1) * rangeBytes, size),
   }));
+}
+
+function planParts(request: RenderRequest, ranges: ByteRange[]): PartRequest[] {
+  const { evaluationSplit: _, outputFolder, ...rest } = request;
+  return ranges.map(({ start, end }, index) => ({
+    ...rest,
+    start,
+    end,
+    linesBefore: 0,
+    partPath: path.join(outputFolder, partName(index)),
+    indexPath: path.join(outputFolder, `${partName(index)}.tmp`),
+  }));
+}
+
+function partName(index: number): string {
+  return `examples-${String(index).padStart(5, '0')}.jsonl`;
 }
 
 /** The progress of all parts as that of the whole. */
@@ -148,7 +205,8 @@ function addUp(
 /** A killed process has last told of a line shortly before the one it was killed for; going on from there line by line finds it. */
 async function locateKill(part: PartRequest, error: unknown, signal: AbortSignal | undefined): Promise<never> {
   if (!(error instanceof ProcessKilled) || !error.progress) throw error;
-  const request = { ...part, start: error.progress.byteOffset, reportsEveryRow: true };
+  const { byteOffset: start, line } = error.progress;
+  const request = { ...part, start, linesBefore: line - 1, reportsEveryRow: true };
   await withProcesses(1, signal, ([only]) => only!.ask({ work: 'part', request }));
   throw error;
 }
@@ -166,7 +224,8 @@ function mergeResults(request: RenderRequest, results: PartResult[]): RenderResu
   const labels = [...new Set(results.flatMap((result) => result.labels))].sort();
   const more = new ProblemTally(PROBLEMS);
   if (problems.length === 0 && results.every(({ rows }) => rows === 0)) more.add('NO_ROWS', undefined, '');
-  else if (problems.length === 0 && examples === 1 && request.evaluationSplit > 0) more.add('TOO_FEW_ROWS', undefined, '');
+  else if (problems.length === 0 && examples === 1 && request.evaluationSplit > 0 && request.evaluationSplit < 1)
+    more.add('TOO_FEW_ROWS', undefined, '');
   const warnings = new ProblemTally(WARNINGS);
   if (labels.length === 1) warnings.add('ONE_LABEL', undefined, '');
   return {
@@ -179,23 +238,27 @@ function mergeResults(request: RenderRequest, results: PartResult[]): RenderResu
   };
 }
 
-async function deal(
-  dealer: RenderingProcess,
+async function holdOutOf(
+  process: RenderingProcess,
   { evaluationSplit, outputFolder }: RenderRequest,
   parts: PartRequest[],
   results: PartResult[],
   merged: RenderResult,
 ): Promise<RenderResult> {
-  const { overlaps, ...dealt } = await dealer.ask({
-    work: 'deal',
+  const { overlaps, evalExamples, index, ...held } = await process.ask({
+    work: 'holdOut',
     request: {
-      parts: parts.map(({ partPath, indexPath }, index) => ({ partPath, indexPath, examples: results[index]!.examples })),
+      parts: parts.map(({ partPath, indexPath }, at) => ({ partPath, indexPath, examples: results[at]!.examples })),
       evaluationSplit,
-      trainPath: path.join(outputFolder, 'train.jsonl'),
+      indexPath: path.join(outputFolder, 'index.bin'),
       evalPath: path.join(outputFolder, 'eval.jsonl'),
     },
   });
   const warnings = new ProblemTally(WARNINGS);
   if (overlaps) warnings.add('EVALUATION_OVERLAPS', undefined, '');
-  return { ...merged, ...dealt, warnings: [...merged.warnings, ...warnings.list()] };
+  const files = results.map(({ examples, sha256, sizeBytes }, at) => ({ name: partName(at), examples, sha256, sizeBytes }));
+  const set: RenderedSet = { version: 1, files, index, heldOut: evalExamples };
+  writeFileSync(path.join(outputFolder, 'set.json'), JSON.stringify(set));
+  const trainExamples = merged.trainExamples - evalExamples;
+  return { ...merged, trainExamples, evalExamples, set, ...held, warnings: [...merged.warnings, ...warnings.list()] };
 }

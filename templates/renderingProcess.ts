@@ -8,15 +8,21 @@
 import { fork } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { compiledEntry } from '../processes/compiled.js';
-import type { DealRequest, DealResult } from './dealExamples.js';
+import type { ByteRange } from '../datasets/blocks.js';
+import type { HoldOutRequest, HoldOutResult } from './holdOut.js';
 import type { PartProgress, PartRequest, PartResult, Preview, PreviewRequest } from './renderPart.js';
 
+/** How many lines begin in each of the ranges. */
+export type CountRequest = { datasetPath: string; ranges: ByteRange[] };
 export type ProcessRequest =
-  { work: 'part'; request: PartRequest } | { work: 'deal'; request: DealRequest } | { work: 'preview'; request: PreviewRequest };
+  | { work: 'countLines'; request: CountRequest }
+  | { work: 'part'; request: PartRequest }
+  | { work: 'holdOut'; request: HoldOutRequest }
+  | { work: 'preview'; request: PreviewRequest };
 export type ProcessMessage =
   /** A sign of life, with how far the work is where that is known. */
   | { progress: PartProgress | null }
-  | { result: PartResult | DealResult | Preview }
+  | { result: number[] | PartResult | HoldOutResult | Preview }
   /** Not the template's fault: a file that cannot be read, a full disk. */
   | { failure: string };
 
@@ -41,7 +47,8 @@ export type RenderingProcess = {
   /** One request at a time. Rejects with ProcessKilled, or with a failure that is nobody's mistake and may be retried. */
   ask(message: { work: 'part'; request: PartRequest }, onProgress?: (progress: PartProgress) => void): Promise<PartResult>;
   ask(message: { work: 'preview'; request: PreviewRequest }): Promise<Preview>;
-  ask(message: { work: 'deal'; request: DealRequest }): Promise<DealResult>;
+  ask(message: { work: 'countLines'; request: CountRequest }): Promise<number[]>;
+  ask(message: { work: 'holdOut'; request: HoldOutRequest }): Promise<HoldOutResult>;
   /** Ends it, whatever it does, and waits for its end; what it was asked rejects with the reason. */
   end(reason: Error): Promise<void>;
 };

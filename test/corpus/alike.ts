@@ -23,7 +23,7 @@ export async function compareAlike(template: string, rows: string[], folder: str
   }
   writeFileSync(datasetPath, rows.join('\n'));
   const end = Buffer.byteLength(rows.join('\n'));
-  const request = { kind: 'conversation' as const, chat, datasetPath, start: 0, end, seed: 1, partPath, indexPath };
+  const request = { kind: 'conversation' as const, chat, datasetPath, start: 0, end, linesBefore: 0, seed: 1, partPath, indexPath };
   const { problems, warnings } = await renderPart(request, () => undefined);
   const written = readFileSync(partPath, 'utf8').split('\n').slice(0, -1);
   for (const path of [datasetPath, partPath, indexPath]) rmSync(path);

@@ -1,12 +1,15 @@
 """A rendered set as token arrays, and the plan of a run: which examples make which step, and how a step is packed."""
 
+import bisect
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 
@@ -26,16 +29,25 @@ class RenderedExample:
     label: str | None
 
 
-@dataclass
-class EncodedExamples:
-    """All examples end to end: example i is `ids[offsets[i]:offsets[i + 1]]`. Flat arrays, because a set may have millions."""
+@dataclass(frozen=True)
+class Encoded:
+    """An example within the cut-off."""
 
+    line: int
     ids: np.ndarray  # int32
     trained: np.ndarray  # bool; never the first token of an example, which nothing predicts
+    cut: bool
+    lost: int  # trained tokens that the cut-off took
+
+
+@dataclass
+class EncodedExamples:
+    """Examples end to end: example i is `ids[offsets[i]:offsets[i + 1]]`. Each has a trained token."""
+
+    ids: np.ndarray  # int32
+    trained: np.ndarray  # bool
     offsets: np.ndarray  # int64, one more than examples
     lines: np.ndarray  # int64, the dataset's line of each example
-    truncated: int
-    dropped: int
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -56,64 +68,104 @@ class EncodedExamples:
         return digest.hexdigest()
 
 
-def encode_file(data: DataSpec, encoder: Encoder, events: Events, stop: StopRequest, limit: int | None = None) -> EncodedExamples:
-    """Reads, encodes and truncates the rendered set. Examples that keep no trained token are dropped, with a warning."""
-    ids: list[np.ndarray] = []
-    trained: list[np.ndarray] = []
-    lengths: list[int] = []
-    lines: list[int] = []
-    done = lost = 0
-    truncated: list[int] = []
-    dropped: list[int] = []
-    for chunk in read_chunks(data.path, limit):
-        stop.check()
-        for example, (tokens, mask) in zip(chunk, encoder.encode([example.segments for example in chunk]), strict=True):
-            kept_tokens, kept_mask = truncate(tokens, mask, data.cutoffLength, data.kind, encoder.bos)
-            if kept_mask:
-                kept_mask[0] = False
-            if not any(kept_mask):
-                dropped.append(example.line)
-                continue
-            if len(kept_tokens) < len(tokens):
-                truncated.append(example.line)
-                lost += sum(mask) - sum(kept_mask)
-            ids.append(np.array(kept_tokens, np.int32))
-            trained.append(np.array(kept_mask, bool))
-            lengths.append(len(kept_tokens))
-            lines.append(example.line)
-        done += len(chunk)
-        events.progress('tokenize', done, None)
-    events.progress('tokenize', done, done, always=True)
-    if dropped:
-        events.warn(
-            'EXAMPLES_DROPPED',
-            f'{len(dropped)} of {done} examples keep no token to train on within {data.cutoffLength} tokens: '
-            f'they are left out ({name_lines(dropped)}).',
-        )
-    if not lines:
-        raise TrainerFailure(
-            'NO_TRAINABLE_TOKENS', f'None of the {done} examples has a token to train on within {data.cutoffLength} tokens.'
-        )
-    if truncated:
-        events.warn(
-            'EXAMPLES_TRUNCATED',
-            f'{len(truncated)} of {done} examples are longer than {data.cutoffLength} tokens and were cut ({name_lines(truncated)}): '
-            f'{lost} tokens that would be trained on are lost.',
-        )
+@dataclass
+class Reading:
+    """What was read of a set, and what the cut-off did to it."""
+
+    examples: int = 0
+    tokens: int = 0
+    trained: int = 0
+    truncated: int = 0
+    dropped: int = 0
+    lost: int = 0
+    truncated_lines: list[int] = field(default_factory=list)  # the first of them
+    dropped_lines: list[int] = field(default_factory=list)
+
+    def add(self, encoded: Encoded) -> bool:
+        """Whether the example has a token to train on."""
+        self.examples += 1
+        if not encoded.trained.any():
+            self.dropped += 1
+            keep_first(self.dropped_lines, encoded.line)
+            return False
+        self.tokens += len(encoded.ids)
+        self.trained += int(encoded.trained.sum())
+        if encoded.cut:
+            self.truncated += 1
+            self.lost += encoded.lost
+            keep_first(self.truncated_lines, encoded.line)
+        return True
+
+    def warn(self, cutoff: int, events: Events, of: str = '') -> None:
+        """`of`: what part of the set these are, as in ` read first`."""
+        if self.dropped:
+            events.warn(
+                'EXAMPLES_DROPPED',
+                f'{self.dropped} of {self.examples} examples{of} keep no token to train on within {cutoff} tokens: '
+                f'they are left out ({name_lines(self.dropped_lines, self.dropped)}).',
+            )
+        if self.truncated:
+            events.warn(
+                'EXAMPLES_TRUNCATED',
+                f'{self.truncated} of {self.examples} examples{of} are longer than {cutoff} tokens and were cut '
+                f'({name_lines(self.truncated_lines, self.truncated)}): {self.lost} tokens that would be trained on are lost.',
+            )
+
+
+def encode_examples(examples: list[RenderedExample], data: DataSpec, encoder: Encoder) -> list[Encoded]:
+    encoded = []
+    for example, (tokens, mask) in zip(examples, encoder.encode([example.segments for example in examples]), strict=True):
+        kept_tokens, kept_mask = truncate(tokens, mask, data.cutoffLength, data.kind, encoder.bos)
+        if kept_mask:
+            kept_mask[0] = False
+        cut = len(kept_tokens) < len(tokens)
+        lost = sum(mask) - sum(kept_mask) if cut else 0
+        encoded.append(Encoded(example.line, np.array(kept_tokens, np.int32), np.array(kept_mask, bool), cut, lost))
+    return encoded
+
+
+def join_examples(encoded: list[Encoded]) -> EncodedExamples:
+    lengths = [len(each.ids) for each in encoded]
     return EncodedExamples(
-        ids=np.concatenate(ids),
-        trained=np.concatenate(trained),
+        ids=np.concatenate([each.ids for each in encoded]) if encoded else np.zeros(0, np.int32),
+        trained=np.concatenate([each.trained for each in encoded]) if encoded else np.zeros(0, bool),
         offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        lines=np.array(lines, np.int64),
-        truncated=len(truncated),
-        dropped=len(dropped),
+        lines=np.array([each.line for each in encoded], np.int64),
     )
 
 
-def name_lines(lines: list[int]) -> str:
+def encode_file(data: DataSpec, encoder: Encoder, events: Events, stop: StopRequest, limit: int | None = None) -> EncodedExamples:
+    """Reads, encodes and truncates a file of examples. Those that keep no trained token are dropped, with a warning."""
+    kept: list[Encoded] = []
+    reading = Reading()
+    for chunk in read_chunks(data.path, limit):
+        stop.check()
+        kept += [encoded for encoded in encode_examples(chunk, data, encoder) if reading.add(encoded)]
+        events.progress('tokenize', reading.examples, None)
+    events.progress('tokenize', reading.examples, reading.examples, always=True)
+    reading.warn(data.cutoffLength, events)
+    if not kept:
+        raise nothing_to_train_on(reading.examples, data)
+    return join_examples(kept)
+
+
+def nothing_to_train_on(examples: int, data: DataSpec) -> TrainerFailure:
+    return TrainerFailure(
+        'NO_TRAINABLE_TOKENS', f'None of the {examples} examples has a token to train on within {data.cutoffLength} tokens.'
+    )
+
+
+NAMED_LINES = 5
+
+
+def keep_first(lines: list[int], line: int) -> None:
+    bisect.insort(lines, line)
+    del lines[NAMED_LINES:]
+
+
+def name_lines(lines: list[int], count: int) -> str:
     """The first lines of the dataset that something is about."""
-    named = ', '.join(map(str, lines[:5]))
-    return f'{"line" if len(lines) == 1 else "lines"} {named}{", …" if len(lines) > 5 else ""}'
+    return f'{"line" if count == 1 else "lines"} {", ".join(map(str, lines))}{", …" if count > len(lines) else ""}'
 
 
 def truncate(ids: list[int], trained: list[bool], cutoff: int, kind: str, bos: int | None) -> tuple[list[int], list[bool]]:
@@ -152,21 +204,28 @@ def read_chunks(path: str, limit: int | None) -> Iterator[list[RenderedExample]]
 
 
 def read_examples(path: str) -> Iterator[RenderedExample]:
+    with open_file(path) as file:
+        for number, line in enumerate(file, 1):
+            yield parse_example(line, f'line {number} of {path}')
+
+
+def open_file(path: str | Path):
     try:
-        file = open(path, 'rb')  # noqa: SIM115 - closed below; the error must name the field
+        return open(path, 'rb')
     except OSError as error:
         raise TrainerFailure('SPEC_INVALID', f'data.path: {path} cannot be opened: {error.strerror}.') from error
-    with file:
-        for number, line in enumerate(file, 1):
-            try:
-                raw = json.loads(line)
-                example = RenderedExample(raw['line'], raw['segments'], raw.get('label'))
-                fits = isinstance(example.line, int) and all(is_segment(segment) for segment in example.segments)
-            except (ValueError, KeyError, TypeError, AttributeError):
-                fits = False
-            if not fits:
-                raise TrainerFailure('SPEC_INVALID', f'data.path: line {number} of {path} is not a rendered example.')
-            yield example
+
+
+def parse_example(text: bytes, place: str) -> RenderedExample:
+    try:
+        raw = json.loads(text)
+        example = RenderedExample(raw['line'], raw['segments'], raw.get('label'))
+        fits = isinstance(example.line, int) and all(is_segment(segment) for segment in example.segments)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        fits = False
+    if not fits:
+        raise TrainerFailure('SPEC_INVALID', f'data.path: {place} is not a rendered example.')
+    return example
 
 
 def is_segment(segment: object) -> bool:
@@ -176,6 +235,51 @@ def is_segment(segment: object) -> bool:
         and isinstance(segment[0], str)
         and all(isinstance(flag, bool) for flag in segment[1:])
     )
+
+
+class ExampleSet:
+    """The training examples of a rendered set: a folder with `set.json`, files of examples in the dataset's order, and an index.
+    Examples are read by number, one by one, so that a run reads no more than it trains on."""
+
+    def __init__(self, path: str):
+        self.path = path
+        with open_file(Path(path) / 'set.json') as file:
+            text = file.read()
+        self.digest = hashlib.sha256(text).hexdigest()  # of the hashes of all files
+        try:
+            described = json.loads(text)
+            counts = [file['examples'] for file in described['files']]
+            held = described['heldOut']
+            with open_file(Path(path) / 'index.bin') as file:
+                index = np.frombuffer(file.read(), '<u4')
+            lengths = index[: sum(counts)]
+            self.files = [open_file(Path(path) / file['name']) for file in described['files']]
+            fits = len(index) == sum(counts) + held
+        except (ValueError, KeyError, TypeError):
+            fits = False
+        if not fits:
+            raise TrainerFailure('SPEC_INVALID', f'data.path: {path} is not a rendered set.')
+        # Of each example: its place among all of the dataset, the file it is in, and where it begins there.
+        self.first_of_file = np.concatenate([[0], np.cumsum(counts)])
+        ends = np.cumsum(lengths, dtype=np.int64)
+        file_starts = np.concatenate([[0], ends])[self.first_of_file]
+        is_held = np.zeros(len(lengths), bool)
+        is_held[index[len(lengths) :]] = True
+        self.places = np.flatnonzero(~is_held).astype(np.uint32)
+        self.starts, self.lengths, self.file_starts = ends - lengths, lengths, file_starts
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, numbers: Iterable[int]) -> list[RenderedExample]:
+        return [self.read_one(int(number)) for number in numbers]
+
+    def read_one(self, number: int) -> RenderedExample:
+        place = int(self.places[number])
+        file = int(np.searchsorted(self.first_of_file, place, 'right')) - 1
+        start = int(self.starts[place] - self.file_starts[file])
+        text = os.pread(self.files[file].fileno(), int(self.lengths[place]), start)
+        return parse_example(text, f'example {place + 1} of {self.path}')
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from temper_trainer import checkpoints
+from temper_trainer.batches import Batches
 from temper_trainer.data import EncodedExamples, Plan, fill_packs
 from temper_trainer.events import Events, finite_or_none
 from temper_trainer.failures import Interrupted, TrainerFailure, explain, is_out_of_memory
@@ -43,7 +44,7 @@ class Run:
     spec: TrainSpec
     plan: Plan
     plan_hash: str
-    examples: EncodedExamples
+    batches: Batches
     held_out: HeldOut | None
     way: Way
     ranks: Ranks
@@ -94,6 +95,7 @@ class PlannedTrainer(Trainer):
         self.saved_step = 0
         self.step_began = time.perf_counter()
         self.batch_tokens = self.batch_trained_tokens = 0
+        self.last_loss = torch.zeros((), device=device.device)
         self.seconds_per_step: float | None = None
         self.first_loss: float | None = None
         self.bad_steps = 0
@@ -131,28 +133,30 @@ class PlannedTrainer(Trainer):
             raise RuntimeError(f'the data is at step {inputs["step"].item()}, the state at {step}')
         self.step_began = time.perf_counter()
         model.train()
-        indexes = run.plan.examples_of(step)
-        self.batch_tokens = int(run.examples.lengths[indexes].sum())
-        self.batch_trained_tokens = int(sum(run.examples.example(index)[1].sum() for index in indexes))
+        examples = run.batches.take(step, run.events)
+        self.batch_tokens, self.batch_trained_tokens = len(examples.ids), int(examples.trained.sum())
+        if len(examples) == 0:
+            return self.last_loss  # the cut-off left nothing of this step: no gradients, and the weights stay
         while True:
-            packs = self.pack(indexes)
+            packs = self.pack(examples)
             seed_step(run.plan.seed, step, run.ranks.rank)
-            loss = self.try_packs(model, packs[run.ranks.rank], max(map(len, packs)))
+            loss = self.try_packs(model, examples, packs[run.ranks.rank], max(map(len, packs)))
             if loss is not None:
                 break
             self.make_room(model, packs)
         run.ranks.add_gradients(self.adapter)
         if not math.isfinite(loss.item()):
             raise not_finite('loss', step + 1)
+        self.last_loss = loss
         return loss
 
-    def pack(self, indexes: np.ndarray) -> list[list[list[int]]]:
+    def pack(self, examples: EncodedExamples) -> list[list[list[int]]]:
         """The packs of a step, for each rank."""
         run = self.work
-        lengths = run.examples.lengths
-        return [fill_packs(lengths, part, run.micro_batch_tokens) for part in run.ranks.share(lengths, indexes)]
+        lengths = examples.lengths
+        return [fill_packs(lengths, part, run.micro_batch_tokens) for part in run.ranks.share(lengths, np.arange(len(examples)))]
 
-    def try_packs(self, model, packs: list[list[int]], passes: int) -> torch.Tensor | None:
+    def try_packs(self, model, examples: EncodedExamples, packs: list[list[int]], passes: int) -> torch.Tensor | None:
         """The loss of the step over all ranks, with this one's gradients accumulated; None when some rank had too little memory.
         `passes`: of the rank with the most packs. Where the base model is split, all must take part in each."""
         run = self.work
@@ -169,7 +173,7 @@ class PlannedTrainer(Trainer):
                 counts = number < len(packs)
                 indexes = packs[number] if counts else [0]
                 with self.compute_loss_context_manager():
-                    losses = token_losses(model, make_pack(run.examples, indexes, self.args.device))
+                    losses = token_losses(model, make_pack(examples, indexes, self.args.device))
                 loss = losses.sum() / self.batch_trained_tokens * (1 if counts else 0)
                 self.accelerator.backward(loss)
                 total += loss.detach()

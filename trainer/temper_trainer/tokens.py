@@ -5,11 +5,16 @@ mask changes, because there a server stops reading the prompt and the model goes
 is cut out of its surroundings only where it holds, or completes, a look-alike of a control token.
 """
 
+import hashlib
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from temper_trainer.failures import TrainerFailure
+
+# Another one whenever this module gives other tokens.
+ENCODING = 1
 
 
 @dataclass
@@ -50,6 +55,11 @@ class Encoder:
             for piece, ids in zip(chosen, self.encode_pieces(chosen, literal), strict=True):
                 ids_of[id(piece)] = ids
         return [self.join([(ids_of[id(piece)], piece.trained) for piece in of_example]) for of_example in pieces]
+
+    def digest(self) -> str:
+        """SHA-256 of all that decides the tokens of a text."""
+        facts = [ENCODING, self.backend.to_str(), self.kind, self.bos, self.eos, self.adds_bos]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def encode_answer(self, text: str, literal: bool) -> list[int]:
         """Tokens of an answer as training sees them: behind the prompt, with EOS."""

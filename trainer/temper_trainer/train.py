@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from temper_trainer import checkpoints
-from temper_trainer.data import EncodedExamples, encode_file, make_plan
+from temper_trainer.batches import Batches, describe_reading
+from temper_trainer.data import EncodedExamples, ExampleSet, encode_file, make_plan
 from temper_trainer.events import Events
 from temper_trainer.failures import Interrupted, TrainerFailure
 from temper_trainer.families import WITH_FUSED_EXPERTS
@@ -52,16 +53,21 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
     ranks = Ranks(device.device)
     with watch.part('tokenize'), stop.nothing_to_keep():
         encoder = Encoder(load_tokenizer(spec.model.path), spec.data.kind)
-        examples = encode_file(spec.data, encoder, events, stop)
+        examples = ExampleSet(spec.data.path)
+        plan = make_plan(len(examples), spec.training.batchSize, spec.training.epochs, spec.training.seed)
+        batches = Batches(examples, plan, spec.data, encoder)
+        reading = batches.read_first(events, stop)
         held_out = read_held_out(spec, encoder, events, stop)
-    way = fit(spec, examples, held_out, device, ranks)
+    # Hardly a token is shorter than a byte.
+    longest = min(spec.data.cutoffLength, int(examples.lengths.max()))
+    way = fit(spec, max(longest, int(held_out.lengths.max()) if held_out else 0), device, ranks)
     spec = replace(spec, model=replace(spec.model, quantization=way.quantization))
     events.progress('loadModel', 0, 1, always=True)
     with watch.part('loadModel'), stop.nothing_to_keep():
         model, targets = load(spec, way, device, ranks, events)
     events.progress('loadModel', 1, 1, always=True)
-    plan = make_plan(len(examples), spec.training.batchSize, spec.training.epochs, spec.training.seed)
-    plan_hash = hash_plan(spec, examples, held_out, targets)
+    data = {'set': examples.digest, 'encoder': encoder.digest(), 'cutoffLength': spec.data.cutoffLength}
+    plan_hash = hash_plan(spec, data, held_out, targets)
     seen = HeldOut(spec.evaluation, held_out, plan.total_steps, events) if spec.evaluation and held_out else None
     micro_batch_tokens, recompute, first_step, manifest = way.micro_batch_tokens, way.recompute, 0, None
     if spec.checkpoints.resumeFrom:
@@ -79,10 +85,7 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
     events.send(
         'prepared',
         examples=len(examples),
-        tokens=int(examples.lengths.sum()),
-        trainedTokens=int(examples.trained.sum()),
-        truncatedExamples=examples.truncated,
-        droppedExamples=examples.dropped,
+        **describe_reading(reading),
         totalSteps=plan.total_steps,
         stepsPerEpoch=plan.steps_per_epoch,
         trainableParameters=trainable,
@@ -97,7 +100,7 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
     )
     if spec.checkpoints.resumeFrom:
         events.send('resumed', step=first_step, path=spec.checkpoints.resumeFrom)
-    run = Run(spec, plan, plan_hash, examples, seen, way, ranks, limit, events, stop, watch, micro_batch_tokens, recompute)
+    run = Run(spec, plan, plan_hash, batches, seen, way, ranks, limit, events, stop, watch, micro_batch_tokens, recompute)
     trainer = PlannedTrainer(model, run, device)
     if manifest:
         try:
@@ -106,6 +109,7 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
             raise Interrupted(first_step) from None
     trainer.state.global_step = first_step
     if not (seen and seen.wants_stop):  # a run that had stopped early only lacks its adapter
+        batches.start(first_step)
         with watch.part('train'):
             trainer.run_to_end(spec.checkpoints.resumeFrom)
     last_step = trainer.state.global_step
@@ -135,15 +139,14 @@ def require_accelerator(spec: TrainSpec, device: Device) -> None:
         )
 
 
-def fit(spec: TrainSpec, examples: EncodedExamples, held_out: EncodedExamples | None, device: Device, ranks: Ranks) -> Way:
-    """How to train within the memory that is free, the same for all ranks. Raises MEMORY_TOO_SMALL."""
+def fit(spec: TrainSpec, longest: int, device: Device, ranks: Ranks) -> Way:
+    """How to train within the memory that is free, the same for all ranks. Raises MEMORY_TOO_SMALL. `longest`: tokens of an example."""
     check_model_files(spec.model.path)
     dtype = compute_dtype(spec.model, device.device)
     quantizations = [spec.model.quantization]
     if spec.model.quantization == 'auto':
         family = read_json(Path(spec.model.path) / 'config.json').get('model_type')
         quantizations = ['none'] if family in WITH_FUSED_EXPERTS else ['none', 'nf4']
-    longest = int(max(examples.lengths.max(), held_out.lengths.max() if held_out else 0))
     usual = CPU_MICRO_BATCH_TOKENS if device.device.type == 'cpu' else GPU_MICRO_BATCH_TOKENS
     ways = []
     failure = None
@@ -194,7 +197,7 @@ def read_held_out(spec: TrainSpec, encoder: Encoder, events: Events, stop: StopR
     return encode_file(replace(spec.data, path=spec.evaluation.path), encoder, events, stop, spec.evaluation.maxExamples)
 
 
-def hash_plan(spec: TrainSpec, examples: EncodedExamples, held_out: EncodedExamples | None, targets: list[str]) -> str:
+def hash_plan(spec: TrainSpec, data: dict, held_out: EncodedExamples | None, targets: list[str]) -> str:
     """A hash of everything that decides the weights, so that a checkpoint is never continued under other settings."""
     training = asdict(spec.training)
     for name in ('microBatchTokens', 'recompute', 'sharded'):  # how, not what; kept with each checkpoint
@@ -205,7 +208,7 @@ def hash_plan(spec: TrainSpec, examples: EncodedExamples, held_out: EncodedExamp
         'dtype': spec.model.dtype,
         'adapter': {'rank': spec.adapter.rank, 'alpha': spec.adapter.alpha, 'dropout': spec.adapter.dropout, 'targets': targets},
         'warmStart': describe_adapter(spec.adapter.warmStartPath) if spec.adapter.warmStartPath else None,
-        'data': examples.digest(),
+        'data': data,
         'training': training,
     }
     if spec.evaluation and held_out:  # it decides which step's weights are kept, and when to stop

@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 os.environ['PYTHONPATH'] = str(Path(__file__).parent)  # for the server of runs.py, which does not get this process's path
 
 import pytest
-from tinymodels import WORDS, make_model, write_lines
+from tinymodels import WORDS, make_model, write_set
 
 
 @pytest.fixture(scope='session')
@@ -56,7 +56,7 @@ def train_spec(folder: Path, base: Path, rows: list[dict], **changes) -> dict:
         'work': 'train',
         'model': {'path': str(base), 'quantization': 'none', 'dtype': 'auto'},
         'adapter': {'rank': 8, 'alpha': 16, 'dropout': 0},
-        'data': {'kind': 'textCompletion', 'path': str(write_lines(folder / 'train.jsonl', rows)), 'cutoffLength': 128},
+        'data': {'kind': 'textCompletion', 'path': str(write_set(folder / 'rows', rows)), 'cutoffLength': 128},
         'training': {
             'epochs': 1,
             'batchSize': 8,

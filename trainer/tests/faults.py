@@ -85,7 +85,7 @@ def term_within_step_nine() -> None:
         packs_made += 1
         return make_pack(*args)
 
-    def terminated(self, model, packs, passes):
+    def terminated(self, model, examples, packs, passes):
         nonlocal packs_made
         packs_made = 0
         losses = loop.token_losses
@@ -98,7 +98,7 @@ def term_within_step_nine() -> None:
                 return losses(model, pack)
 
             loop.token_losses = term_after_first
-        return try_packs(self, model, packs, passes)
+        return try_packs(self, model, examples, packs, passes)
 
     loop.make_pack = counting
     loop.PlannedTrainer.try_packs = terminated

@@ -114,7 +114,8 @@ def test_nothing_to_train_on(models, tmp_path):
 def test_rows_without_trained_tokens_are_left_out_with_a_warning(models, tmp_path):
     rows = [{'line': 1, 'segments': [['the quick brown fox', False]]}, {'line': 2, 'segments': [['the', False], [' fox', True]]}]
     events = run_here(train_spec(tmp_path, models(), rows, data={'kind': 'conversation'}))
-    assert next(event for event in events if event['event'] == 'prepared')['examples'] == 1
+    prepared = next(event for event in events if event['event'] == 'prepared')
+    assert (prepared['examples'], prepared['droppedExamples']) == (2, 1)
     warning = next(event for event in events if event['event'] == 'warning')
     assert warning['code'] == 'EXAMPLES_DROPPED' and '1 of 2' in warning['message']
 
@@ -129,7 +130,7 @@ def test_what_the_cut_off_takes_is_counted_and_named(models, tmp_path):
     ]
     events = run_here(train_spec(tmp_path, models(), rows, data={'kind': 'conversation', 'cutoffLength': 8}))
     prepared = next(event for event in events if event['event'] == 'prepared')
-    assert (prepared['examples'], prepared['truncatedExamples'], prepared['droppedExamples']) == (2, 1, 1)
+    assert (prepared['examples'], prepared['truncatedExamples'], prepared['droppedExamples']) == (3, 1, 1)
     warnings = {event['code']: event['message'] for event in events if event['event'] == 'warning'}
     assert '1 of 3' in warnings['EXAMPLES_DROPPED'] and 'line 3' in warnings['EXAMPLES_DROPPED']
     assert '1 of 3' in warnings['EXAMPLES_TRUNCATED'] and 'line 2' in warnings['EXAMPLES_TRUNCATED']
@@ -139,7 +140,7 @@ def test_what_the_cut_off_takes_is_counted_and_named(models, tmp_path):
 def test_a_line_that_is_no_example_is_named(models, tmp_path):
     spec = train_spec(tmp_path, models(), [{'line': 1, 'segments': [['a', True]]}, {'line': 2, 'segments': [['a', 'yes']]}])
     found = failure(spec)
-    assert found.code == 'SPEC_INVALID' and 'line 2' in str(found)
+    assert found.code == 'SPEC_INVALID' and 'example 2' in str(found)
 
 
 @pytest.fixture(scope='module')

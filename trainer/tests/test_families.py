@@ -14,7 +14,7 @@ from runs import run_here
 from safetensors.torch import load_file
 from test_evaluate import evaluate_spec
 from test_loss import CPU, Quiet
-from tinymodels import FAMILIES
+from tinymodels import FAMILIES, write_lines
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from temper_trainer import merge as merging
@@ -148,7 +148,7 @@ def trl_curve(folder: Path, base: Path, spec: dict) -> list[dict]:
     from trl import SFTConfig, SFTTrainer
 
     training, quantization = spec['training'], spec['model']['quantization']
-    data = DataSpec(**spec['data'])
+    data = DataSpec(**{**spec['data'], 'path': str(write_lines(tmp_path / 'rows.jsonl', rows))})
     tokenizer = load_tokenizer(str(base))
     examples = encode_file(data, Encoder(tokenizer, data.kind), Quiet(), Quiet())
     plan = make_plan(len(examples), training['batchSize'], training['epochs'], training['seed'])

@@ -5,9 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import completion_rows, train_spec, write_lines
+from conftest import completion_rows, train_spec
 from runs import Process, run_here
 from test_resume import adapter_files, resumed
+from tinymodels import write_lines
 
 EVERY = 4
 

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import completion_rows, train_spec, write_lines
+from conftest import completion_rows, train_spec
 from runs import read_events, run_here, start_ranks, write_spec
 from safetensors.torch import load_file
 from test_resume import adapter_files, resumed
+from tinymodels import write_lines
 
 STEPS = 12
 

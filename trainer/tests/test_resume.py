@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import completion_rows, train_spec, write_lines
+from conftest import completion_rows, train_spec
 from runs import Process
+from tinymodels import write_lines
 
 from temper_trainer import checkpoints
 from temper_trainer.failures import TrainerFailure

@@ -1,8 +1,10 @@
 """Tiny random models of every family, with a tokenizer trained here: real files in the layout of the hub."""
 
+import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -68,11 +70,27 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_model(folder: Path, family: str = 'llama', seed: int = 0, **changes) -> Path:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     config = AutoConfig.for_model(family, **{**FAMILIES[family], 'bos_token_id': 1, 'eos_token_id': 2, 'pad_token_id': 0, **changes})
     torch.manual_seed(seed)
     AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def write_set(folder: Path, rows: list[dict], held: tuple[int, ...] = (), files: int = 2) -> Path:
+    """A rendered set as `templates/renderSet.ts` writes it; `held` are the places of examples that are not for training."""
+    folder.mkdir(parents=True, exist_ok=True)
+    described, lengths = [], []
+    for number in range(files):
+        part = rows[len(rows) * number // files : len(rows) * (number + 1) // files]
+        lines = [json.dumps(row) + '\n' for row in part]
+        text = ''.join(lines).encode()
+        (folder / f'examples-{number}.jsonl').write_bytes(text)
+        lengths += [len(line.encode()) for line in lines]
+        described.append({'name': f'examples-{number}.jsonl', 'examples': len(part), 'sha256': hashlib.sha256(text).hexdigest()})
+    (folder / 'index.bin').write_bytes(np.array([*lengths, *held], '<u4').tobytes())
+    (folder / 'set.json').write_text(json.dumps({'version': 1, 'files': described, 'heldOut': len(held)}))
     return folder
 
 

@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, w
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { RenderedExample } from '../../../schemas/trainerProtocol.js';
+import { RenderedExample, type RenderedSet } from '../../../schemas/trainerProtocol.js';
 import { Value } from 'typebox/value';
 import { previewRows, renderSet, type RenderRequest } from '../../../templates/renderSet.js';
 
@@ -19,12 +19,31 @@ function dataset(rows: unknown[]): string {
   return file;
 }
 
-function examplesIn(name: string): RenderedExample[] {
-  const text = readFileSync(path.join(folder, name), 'utf8');
+function parse(text: string): RenderedExample[] {
   return text
     .split('\n')
     .slice(0, -1)
     .map((line) => JSON.parse(line) as RenderedExample);
+}
+
+/** What is trained on, as the trainer reads it: by the lengths of the index, without the places held back. */
+function training(): RenderedExample[] {
+  const set = JSON.parse(readFileSync(path.join(folder, 'set.json'), 'utf8')) as RenderedSet;
+  const index = readFileSync(path.join(folder, 'index.bin'));
+  const numbers = Array.from({ length: index.length / 4 }, (_, at) => index.readUInt32LE(at * 4));
+  const count = set.files.reduce((sum, { examples }) => sum + examples, 0);
+  const held = new Set(numbers.slice(count));
+  expect(held.size).toBe(set.heldOut);
+  const bytes = Buffer.concat(set.files.map(({ name }) => readFileSync(path.join(folder, name))));
+  let end = 0;
+  return numbers.slice(0, count).flatMap((length, place) => {
+    end += length;
+    return held.has(place) ? [] : parse(bytes.toString('utf8', end - length, end));
+  });
+}
+
+function evaluation(): RenderedExample[] {
+  return parse(readFileSync(path.join(folder, 'eval.jsonl'), 'utf8'));
 }
 
 const classification = (rows: unknown[], more: Partial<RenderRequest> = {}): RenderRequest => ({
@@ -65,7 +84,7 @@ describe('a rendered set', () => {
   it('has every example once, hashed, in the shape the trainer reads', async () => {
     const result = await renderSet(classification(distinct));
     expect(result).toMatchObject({ trainExamples: 40, evalExamples: 10, labels: ['a', 'b'], problems: [], warnings: [] });
-    const [train, held] = [examplesIn('train.jsonl'), examplesIn('eval.jsonl')];
+    const [train, held] = [training(), evaluation()];
     expect([...train, ...held].every((example) => Value.Check(RenderedExample, example))).toBe(true);
     expect([...train, ...held].map(({ line }) => line).sort((a, b) => a - b)).toEqual(distinct.map((_, index) => index + 1));
     expect(train.map(({ line }) => line)).toEqual(train.map(({ line }) => line).sort((a, b) => a - b));
@@ -78,16 +97,17 @@ describe('a rendered set', () => {
       ],
     });
     expect(result.sample.map(({ line }) => line)).toEqual([1, 2, 3]);
-    for (const [name, sha256] of [
-      ['train.jsonl', result.train!.sha256],
-      ['eval.jsonl', result.eval!.sha256],
-    ] as const) {
-      expect(
-        createHash('sha256')
-          .update(readFileSync(path.join(folder, name)))
-          .digest('hex'),
-      ).toBe(sha256);
+    const described = [...result.set!.files, { name: 'index.bin', ...result.set!.index }, { name: 'eval.jsonl', ...result.eval! }];
+    expect(described.map(({ name }) => name).sort()).toEqual(
+      readdirSync(folder)
+        .filter((name) => !/^(dataset|set)\./.test(name))
+        .sort(),
+    );
+    for (const { name, sha256, sizeBytes } of described) {
+      const bytes = readFileSync(path.join(folder, name));
+      expect([createHash('sha256').update(bytes).digest('hex'), bytes.length]).toEqual([sha256, sizeBytes]);
     }
+    expect(JSON.parse(readFileSync(path.join(folder, 'set.json'), 'utf8'))).toEqual(result.set);
     expect(readdirSync(folder).filter((name) => name.endsWith('.tmp'))).toEqual([]);
   });
 
@@ -116,8 +136,8 @@ describe('a rendered set', () => {
   it('keeps equal examples on one side', async () => {
     const rows = Array.from({ length: 60 }, (_, index) => ({ text: `text ${index % 12}`, label: 'abc'[index % 3], unused: index }));
     const result = await renderSet(classification(rows));
-    const texts = (name: string) => new Set(examplesIn(name).map(({ segments }) => segments[0]![0]));
-    const [train, held] = [texts('train.jsonl'), texts('eval.jsonl')];
+    const texts = (examples: RenderedExample[]) => new Set(examples.map(({ segments }) => segments[0]![0]));
+    const [train, held] = [texts(training()), texts(evaluation())];
     expect(result.evalExamples).toBe(10);
     expect([...held].filter((text) => train.has(text))).toEqual([]);
   });
@@ -141,6 +161,12 @@ describe('a rendered set', () => {
     const result = await renderSet(classification(distinct, { evaluationSplit: 0 }));
     expect(result).toMatchObject({ trainExamples: 50, evalExamples: 0 });
     expect(readFileSync(path.join(folder, 'eval.jsonl'), 'utf8')).toBe('');
+  });
+
+  it('holds all back in their order where all are for evaluation', async () => {
+    const result = await renderSet(classification(distinct, { evaluationSplit: 1 }));
+    expect(result).toMatchObject({ trainExamples: 0, evalExamples: 50 });
+    expect(evaluation().map(({ line }) => line)).toEqual(distinct.map((_, index) => index + 1));
   });
 
   it('reads completions by templates and by field names', async () => {
@@ -203,7 +229,7 @@ describe('problems', () => {
       },
       { code: 'LABEL_EMPTY', field: 'label', count: 1, places: [{ line: 6 }] },
     ]);
-    expect(existsSync(path.join(folder, 'train.jsonl'))).toBe(false);
+    expect(readdirSync(folder)).toEqual(['dataset.jsonl']);
   });
 
   it('show the first twenty places', async () => {

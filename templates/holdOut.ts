@@ -1,25 +1,25 @@
-/** Deals the examples of all parts out to the training set and the evaluation set. */
+/** Decides which examples of all parts are held back, and writes the set's index and the file of those held back. */
 import { createHash, type Hash } from 'node:crypto';
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
 import { splitByHash } from './split.js';
 
-export type DealRequest = {
+export type HoldOutRequest = {
   /** In the order of the dataset. */
   parts: { partPath: string; indexPath: string; examples: number }[];
-  /** Share of the examples to hold back; 0: none. */
+  /** Share of the examples to hold back; 0: none; 1: all, in the order of the dataset. */
   evaluationSplit: number;
-  trainPath: string;
+  indexPath: string;
   evalPath: string;
 };
 
 /** Size and hash of a finished file. */
 export type WrittenFile = { sha256: string; sizeBytes: number };
 
-export type DealResult = {
-  trainExamples: number;
+export type HoldOutResult = {
   evalExamples: number;
-  train: WrittenFile;
+  /** The length in bytes of each example, then the places of those held back among all: numbers of 32 bits, little-endian. */
+  index: WrittenFile;
   eval: WrittenFile;
   /** All examples are equal, and some had to be held back all the same. */
   overlaps: boolean;
@@ -28,58 +28,43 @@ export type DealResult = {
 const BUFFER_BYTES = 1 << 20;
 const REPORT_EVERY_MS = 100;
 
-/** The training examples in the dataset's order, the evaluation examples in the split's. `report` is told of signs of life. */
-export async function dealExamples(request: DealRequest, report: () => void): Promise<DealResult> {
+/** The evaluation examples are copied in the split's order. `report` is told of signs of life. */
+export async function holdOut(request: HoldOutRequest, report: () => void): Promise<HoldOutResult> {
   const { hashes, lengths } = readIndex(request.parts);
-  const { evaluation, overlaps } = splitByHash(hashes, request.evaluationSplit);
-  const isHeld = new Uint8Array(hashes.length);
-  for (const index of evaluation) isHeld[index] = 1;
+  const { evaluation, overlaps } =
+    request.evaluationSplit === 1
+      ? { evaluation: Uint32Array.from(hashes, (_hash, index) => index), overlaps: false }
+      : splitByHash(hashes, request.evaluationSplit);
+  const index = new OutputFile(request.indexPath);
+  index.write(lengths);
+  index.write(evaluation);
   // Where each example begins in its part's file, and which part that is.
   const offsets = new Float64Array(hashes.length);
   const partOf = new Uint16Array(hashes.length);
+  let first = 0;
+  for (const [part, { examples }] of request.parts.entries()) {
+    partOf.fill(part, first, first + examples);
+    for (let at = first, offset = 0; at < first + examples; offset += lengths[at++]!) offsets[at] = offset;
+    first += examples;
+  }
   const files = request.parts.map(({ partPath }) => openSync(partPath, 'r'));
-  const train = new OutputFile(request.trainPath);
   const held = new OutputFile(request.evalPath);
   let reportedAt = 0;
-  const breathe = async (): Promise<void> => {
-    if (Date.now() - reportedAt < REPORT_EVERY_MS) return;
-    reportedAt = Date.now();
-    report();
-    await setImmediate();
-  };
   try {
-    let index = 0;
-    for (const [part, { examples }] of request.parts.entries()) {
-      let offset = 0;
-      // Neighbours that are trained on are copied together.
-      let runStart = 0;
-      for (const end = index + examples; index < end; index++) {
-        offsets[index] = offset;
-        partOf[index] = part;
-        if (isHeld[index] === 1) {
-          train.copyFrom(files[part]!, runStart, offset);
-          runStart = offset + lengths[index]!;
-          await breathe();
-        }
-        offset += lengths[index]!;
-      }
-      for (; runStart < offset; runStart += BUFFER_BYTES) {
-        train.copyFrom(files[part]!, runStart, Math.min(runStart + BUFFER_BYTES, offset));
-        await breathe();
-      }
-    }
     for (const each of evaluation) {
       held.copyFrom(files[partOf[each]!]!, offsets[each]!, offsets[each]! + lengths[each]!);
-      await breathe();
+      if (Date.now() - reportedAt < REPORT_EVERY_MS) continue;
+      reportedAt = Date.now();
+      report();
+      await setImmediate();
     }
-    const trainExamples = hashes.length - evaluation.length;
-    return { trainExamples, evalExamples: evaluation.length, train: train.close(), eval: held.close(), overlaps };
+    return { evalExamples: evaluation.length, index: index.close(), eval: held.close(), overlaps };
   } finally {
     for (const file of files) closeSync(file);
   }
 }
 
-function readIndex(parts: DealRequest['parts']): { hashes: BigUint64Array; lengths: Uint32Array } {
+function readIndex(parts: HoldOutRequest['parts']): { hashes: BigUint64Array; lengths: Uint32Array } {
   const count = parts.reduce((sum, { examples }) => sum + examples, 0);
   const [hashes, lengths] = [new BigUint64Array(count), new Uint32Array(count)];
   let at = 0;
@@ -113,6 +98,14 @@ class OutputFile {
     this.file = openSync(path, 'w');
   }
 
+  write({ buffer, byteOffset, byteLength }: Uint32Array): void {
+    this.flush();
+    const bytes = Buffer.from(buffer, byteOffset, byteLength);
+    this.hash.update(bytes);
+    this.size += byteLength;
+    writeFully(this.file, bytes);
+  }
+
   /** Bytes `start` up to `end` of an open file. */
   copyFrom(source: number, start: number, end: number): void {
     for (let at = start; at < end;) {
@@ -131,9 +124,14 @@ class OutputFile {
   }
 
   private flush(): void {
-    this.hash.update(this.buffer.subarray(0, this.filled));
+    const bytes = this.buffer.subarray(0, this.filled);
+    this.hash.update(bytes);
     this.size += this.filled;
-    for (let done = 0; done < this.filled;) done += writeSync(this.file, this.buffer, done, this.filled - done);
+    writeFully(this.file, bytes);
     this.filled = 0;
   }
+}
+
+function writeFully(file: number, bytes: Buffer): void {
+  for (let done = 0; done < bytes.length;) done += writeSync(file, bytes, done, bytes.length - done);
 }
