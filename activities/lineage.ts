@@ -51,7 +51,7 @@ export async function describeLineage(
       hash: prepared.hash,
       time: renderTime ?? job.create_time.toISOString(),
       templateSha256: template === null ? null : createHash('sha256').update(template).digest('hex'),
-      trainSha256: manifest.train.sha256,
+      setSha256: createHash('sha256').update(JSON.stringify(manifest.set)).digest('hex'),
       evaluationSha256: manifest.eval?.sha256 ?? null,
       trainExamples: prepared.trainExamples,
       evalExamples: prepared.evalExamples,

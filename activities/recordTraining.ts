@@ -245,6 +245,11 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
   return { onEvent, onStall, flush, totals: () => totals };
 }
 
+/** What the cut-off did to the examples that were read so far. */
+function cutOff({ readExamples, truncatedExamples, droppedExamples }: PreparedEvent | DataReadEvent): Partial<JobProgressData> {
+  return { readExamples, truncatedExamples, droppedExamples };
+}
+
 /** Hard links, so that the trainer may delete its copy while ours is still being uploaded. */
 async function keepFiles(source: string, target: string): Promise<string> {
   await mkdir(target, { recursive: true });

@@ -14,7 +14,7 @@ import { requireBaseModel } from './baseModels.js';
 import { withHeartbeats } from './heartbeat.js';
 import { requireJob } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
-import { ensurePart, readManifest } from './preparedSets.js';
+import { ensureSet, readManifest } from './preparedSets.js';
 import type { TrainDependencies } from './train.js';
 import { runTrainer } from './trainerProcess.js';
 
@@ -44,7 +44,7 @@ async function verifyModel(deps: TrainDependencies, input: VerifyInput, signal: 
       adapterPath,
       data: {
         kind: job.settings.task.kind,
-        path: await ensurePart('train', input.prepared, manifest, deps, signal),
+        path: await ensureSet(input.prepared, manifest, deps, signal),
         cutoffLength: job.settings.cutoffLength,
       },
     };

@@ -103,7 +103,7 @@ export interface JobPlan {
   approval?: boolean;
 }
 
-/** A rendered set in the object store: `KEY/train.jsonl`, `KEY/eval.jsonl` and `KEY/manifest.json`, made once per content. */
+/** A rendered set in the object store: `KEY/examples-N.jsonl`, `KEY/index.bin`, `KEY/eval.jsonl` and `KEY/manifest.json`, made once per content. */
 export interface PreparedSet {
   key: string;
   hash: string;

@@ -32,7 +32,7 @@ export const Lineage = Type.Object({
     hash: Type.String({ description: 'Of everything that the rendered text depends on' }),
     time: Type.String({ format: 'date-time', description: 'What a template that prints the date printed' }),
     templateSha256: Nullable(Sha256('Of the chat template')),
-    trainSha256: Sha256('Of the rendered training examples'),
+    setSha256: Sha256('Of the description of the rendered set, which has the hashes of all of its examples'),
     evaluationSha256: Nullable(Sha256('Of the rendered examples that were held back')),
     trainExamples: Type.Integer(),
     evalExamples: Type.Integer(),
@@ -101,7 +101,7 @@ function reasonsToDiffer(first: Lineage, again: Lineage): string[] {
   };
   differ('The device', first.hardware.device, again.hardware.device);
   differ('The content of the base model', first.baseModel.content, again.baseModel.content);
-  differ('The SHA-256 of the rendered examples', first.prepared.trainSha256, again.prepared.trainSha256);
+  differ('The SHA-256 of the rendered examples', first.prepared.setSha256, again.prepared.setSha256);
   differ('microBatchTokens', first.training.microBatchTokens, again.training.microBatchTokens);
   for (const name of Object.keys({ ...first.versions, ...again.versions })) differ(name, first.versions[name], again.versions[name]);
   if (reasons.length > 0) return reasons;

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from temper_trainer.data import encode_file
+from temper_trainer.data import Encoded, ExampleSet, encode_examples, nothing_to_train_on
 from temper_trainer.events import Events
 from temper_trainer.failures import TrainerFailure
 from temper_trainer.model import find_device, load_adapter, load_base, load_tokenizer
@@ -41,13 +41,25 @@ def verify(spec: VerifySpec, events: Events, stop: StopRequest, watch: Stopwatch
     device = find_device()
     encoder = Encoder(load_tokenizer(spec.model.path), spec.data.kind)
     with watch.part('tokenize'):
-        encoded = encode_file(spec.data, encoder, events, stop, TRAINING_ROWS)
+        encoded = first_examples(spec, encoder, stop)
     events.progress('loadModel', 0, 1, always=True)
     with watch.part('loadModel'):
         base = load_base(spec.model, device.device)
     with watch.part('verify'):
-        load_again(base, spec.adapterPath, [Row(int(encoded.lines[at]), *encoded.example(at)) for at in range(len(encoded))], events)
+        load_again(base, spec.adapterPath, [Row(each.line, each.ids, each.trained) for each in encoded], events)
     return {'step': 0, 'files': []}
+
+
+def first_examples(spec: VerifySpec, encoder: Encoder, stop: StopRequest) -> list[Encoded]:
+    examples, found = ExampleSet(spec.data.path), []
+    for number in range(len(examples)):
+        stop.check()
+        found += [each for each in encode_examples(examples.read([number]), spec.data, encoder) if each.trained.any()]
+        if len(found) == TRAINING_ROWS:
+            return found
+    if not found:
+        raise nothing_to_train_on(len(examples), spec.data)
+    return found
 
 
 def load_again(base, adapter_path: str, rows: list[Row], events: Events) -> None:

@@ -148,7 +148,8 @@ def trl_curve(folder: Path, base: Path, spec: dict) -> list[dict]:
     from trl import SFTConfig, SFTTrainer
 
     training, quantization = spec['training'], spec['model']['quantization']
-    data = DataSpec(**{**spec['data'], 'path': str(write_lines(tmp_path / 'rows.jsonl', rows))})
+    folder.mkdir(exist_ok=True)
+    data = DataSpec(**{**spec['data'], 'path': str(write_lines(folder / 'rows.jsonl', completion_rows(32)))})
     tokenizer = load_tokenizer(str(base))
     examples = encode_file(data, Encoder(tokenizer, data.kind), Quiet(), Quiet())
     plan = make_plan(len(examples), training['batchSize'], training['epochs'], training['seed'])

@@ -10,7 +10,7 @@ const lineage = (sha256: string, changes: Partial<Lineage> = {}) =>
     ],
     hardware: { device: 'cpu: 2 threads' },
     baseModel: { name: 'b', source: {}, content: '1' },
-    prepared: { trainSha256: 't' },
+    prepared: { setSha256: 't' },
     training: { microBatchTokens: 512 },
     versions: { torch: '2.15.0' },
     ...changes,
