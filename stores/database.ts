@@ -333,9 +333,6 @@ export interface ModelsTable {
   openai_name: ColumnType<string | null, string | null | undefined, string | null>;
   metrics: ColumnType<Record<string, unknown> | null, string | null | undefined, string | null>;
   lineage: ColumnType<Lineage | null, string | null | undefined, string | null>;
-  /** `support-bot` and 3 of `support-bot-v3`; null for a first version and for models without further ones. */
-  version_of: ColumnType<string | null, string | null | undefined, string | null>;
-  version: ColumnType<number | null, number | null | undefined, number | null>;
   request_hash: string | null;
   upload: ColumnType<ModelUpload | null, string | null | undefined, string | null>;
   import: ColumnType<ModelImport | null, string | null | undefined, string | null>;

@@ -46,7 +46,8 @@ describe('a stack that is well', () => {
     });
     for (const component of ['api', 'database', 'objectStore', 'temporal', 'queue', 'worker', 'baseModel', 'job', 'webhook'])
       expect(report.checks.map((check) => check.component)).toContain(component);
-    expect(find(report, 'queue', /temper-gpu/).message).toMatch(/1 worker polls/);
+    // Temporal remembers those that another test killed for some minutes.
+    expect(find(report, 'queue', /temper-gpu/).message).toMatch(/[1-9]\d* workers? polls?/);
     expect(find(report, 'worker', /^gpu .* trainer/).message).toMatch(/torch \d/);
     expect(JSON.stringify(report)).not.toContain(stack().apiKey);
   });
