@@ -36,6 +36,7 @@ import { modelUploadRoutes } from './modelUploads.js';
 import { answerOpenaiError } from './openai/errors.js';
 import { observeRequests } from './observe.js';
 import { openaiRoutes } from './openai/routes.js';
+import { nameOperation } from './operationNames.js';
 import { previewRoutes } from './previews.js';
 import { describeError } from './problems.js';
 import { quotaRoutes } from './quotas.js';
@@ -148,6 +149,7 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
     transform: ({ schema, url, route }) => ({
       url,
       schema: {
+        ...nameOperation([route.method].flat()[0]!, url),
         ...schema,
         ...(schema?.consumes?.includes('multipart/form-data') ? { body: FORM } : {}),
         tags: [groupOf(url)],

@@ -84,6 +84,15 @@ it('covers the whole API, of which only the probes are public', () => {
   expect(routes.filter(({ permission }) => permission === undefined).map(({ path }) => path)).toEqual(PUBLIC);
 });
 
+it('names every operation, each by a name of its own', async () => {
+  const { paths } = (await (await fetch(`${stack().apiUrl}/openapi.json`)).json()) as { paths: Record<string, Record<string, Json>> };
+  const operations = Object.values(paths).flatMap((methods) => Object.values(methods));
+  const ids = operations.map((operation) => operation['operationId'] as string);
+  expect(ids.filter((id, index) => !/^[a-z][A-Za-z0-9]+$/.test(id) || ids.indexOf(id) !== index)).toEqual([]);
+  expect(operations.every((operation) => operation['summary'])).toBe(true);
+  expect(paths['/v1/accounts/{account}/fineTuningJobs/{id}:pause']!['post']!['operationId']).toBe('pauseFineTuningJob');
+});
+
 it('answers every route without a valid key alike: 401', async () => {
   const bodies = new Set<string>();
   for (const route of routes.filter(({ permission }) => permission !== undefined)) {
