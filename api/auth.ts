@@ -10,6 +10,7 @@ import { findAccount } from '../stores/accounts.js';
 import { findCaller, type Caller } from '../stores/apiKeys.js';
 import type { Rates } from './rates.js';
 import type { ApiDependencies } from './server.js';
+import { shareLookups } from './sharedLookup.js';
 import { openSignIn } from './signIn.js';
 
 /** What a caller must be allowed to do (schemas/roles.ts); `public`: nothing, no key is needed. */
@@ -41,6 +42,7 @@ const SIGNED_TOKEN = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
 export function requireKeys(server: FastifyInstance, { database, config }: ApiDependencies, rates: Rates): void {
   const signIn = config.signIn ? openSignIn(config.signIn, database, config.operatorAccountId) : null;
+  const findByKey = shareLookups((key) => findCaller(database, config.secretKeys, key));
   server.decorateRequest('caller', null as unknown as Caller);
   server.decorateRequest('isManaged', false);
   server.addHook('onRoute', (route) => {
@@ -52,8 +54,7 @@ export function requireKeys(server: FastifyInstance, { database, config }: ApiDe
     if (access === 'public' || access === undefined) return; // undefined: no such route
     const key = readKey(request);
     const { account } = (request.params ?? {}) as { account?: string };
-    const find = async (given: string) =>
-      signIn && SIGNED_TOKEN.test(given) ? signIn.findCaller(given, account) : findCaller(database, config.secretKeys, given);
+    const find = async (given: string) => (signIn && SIGNED_TOKEN.test(given) ? signIn.findCaller(given, account) : findByKey(given));
     const caller = key ? await find(key) : null;
     if (!caller) {
       await rates.countRefusedKey(request, reply);
