@@ -21,7 +21,8 @@ import {
 } from '../workflows/messages.js';
 import { answerCreateJob } from './createJob.js';
 import { JOB_FAMILIES, type JobFamily } from './jobFamilies.js';
-import { answerList } from './listRequest.js';
+import { openJobTexts } from './jobTexts.js';
+import { answerJobList, answerList, type ListOf } from './listRequest.js';
 import { viewQueuePlace } from './queuePlace.js';
 import { compileReadMask } from './readMask.js';
 import type { ApiDependencies } from './server.js';
@@ -40,6 +41,9 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
   const one = `${collection}/:id(^[^:/]+$)`;
   const access = { access: 'user' as const };
   const account = Type.Object({ account: Id() });
+  const { collection: name, fields, schema, view } = family;
+  const list: ListOf<'jobs', object> = { table: 'jobs', collection: name, fields, schema, view };
+  const textsOf = openJobTexts(database, family);
   const CreateQuery = Type.Object({ [family.idParameter]: Type.Optional(Id()) });
   const Update = Type.Object({
     displayName: DisplayName(),
@@ -55,14 +59,14 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
   server.get(
     collection,
     { config: access, schema: { params: account, querystring: ListQuery, response: { 200: listReply(family.collection, family.schema) } } },
-    (request) =>
-      answerList(database, config.secretKey, request.caller.accountId, request.query as Static<typeof ListQuery>, {
-        table: 'jobs',
-        collection: family.collection,
-        fields: family.fields,
-        schema: family.schema,
-        view: family.view,
-      }),
+    async (request, reply) => {
+      const query = request.query as Static<typeof ListQuery>;
+      const { accountId } = request.caller;
+      if (query.readMask !== undefined) return answerList(database, config.secretKey, accountId, query, list);
+      const serialize = reply.compileSerializationSchema(schema as Record<string, unknown>) as (job: object) => string;
+      void reply.type('application/json; charset=utf-8');
+      return answerJobList(database, config.secretKey, accountId, query, list, textsOf, serialize);
+    },
   );
 
   server.get(

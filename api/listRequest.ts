@@ -3,8 +3,9 @@ import { sql, type RawBuilder, type Selectable } from 'kysely';
 import type { Static, TSchema } from 'typebox';
 import type { ListQuery } from '../schemas/wire.js';
 import type { Database, Tables } from '../stores/database.js';
-import { listPage, type ListedTable } from '../stores/lists.js';
+import { listPage, listVersions, type ListedTable, type PageRequest } from '../stores/lists.js';
 import { parseFilter } from './filter.js';
+import type { JobTexts } from './jobTexts.js';
 import type { ListFields } from './listFields.js';
 import { parseOrderBy } from './orderBy.js';
 import { openPageToken, parsePageSize, sealPageToken } from './paging.js';
@@ -34,17 +35,47 @@ export async function answerList<T extends ListedTable, Resource extends object>
   query: Static<typeof ListQuery>,
   list: ListOf<T, Resource>,
 ): Promise<Record<string, unknown>> {
+  const mask = compileReadMask<Resource>(query.readMask, list.schema);
+  const { request, seal } = readQuery(secretKey, accountId, query, list);
+  const page = await listPage(database, list.table, request);
+  return {
+    [list.collection]: page.rows.map((row) => mask(list.view(row))),
+    nextPageToken: seal(page.next),
+    totalSize: page.total,
+  };
+}
+
+/** A list of whole jobs, as JSON text. */
+export async function answerJobList<Resource extends object>(
+  database: Database,
+  secretKey: string,
+  accountId: string,
+  query: Static<typeof ListQuery>,
+  list: ListOf<'jobs', Resource>,
+  textsOf: JobTexts,
+  serialize: (job: object) => string,
+): Promise<string> {
+  const { request, seal } = readQuery(secretKey, accountId, query, list);
+  const page = await listVersions(database, list.table, request);
+  const texts = await textsOf(page.rows, serialize);
+  const rest = JSON.stringify({ nextPageToken: seal(page.next), totalSize: page.total });
+  return `{"${list.collection}":[${texts.join(',')}],${rest.slice(1)}`;
+}
+
+function readQuery<T extends ListedTable, Resource extends object>(
+  secretKey: string,
+  accountId: string,
+  query: Static<typeof ListQuery>,
+  list: ListOf<T, Resource>,
+): { request: PageRequest; seal: (next: string[] | null) => string } {
   const limit = parsePageSize(query.pageSize);
   const filter = parseFilter(query.filter ?? '', list.fields);
   const order = parseOrderBy(query.orderBy ?? '', list.fields, list.idColumn);
-  const mask = compileReadMask<Resource>(query.readMask, list.schema);
   const binding = [accountId, list.collection, query.filter ?? '', query.orderBy ?? '', list.binding ?? ''];
   const after = query.pageToken ? openPageToken(secretKey, binding, query.pageToken) : undefined;
   const where = filter && list.where ? sql<boolean>`(${filter}) and (${list.where})` : (filter ?? list.where);
-  const page = await listPage(database, list.table, { accountId, where, order, after, limit, moreRows: list.moreRows });
   return {
-    [list.collection]: page.rows.map((row) => mask(list.view(row))),
-    nextPageToken: page.next ? sealPageToken(secretKey, binding, page.next) : '',
-    totalSize: page.total,
+    request: { accountId, where, order, after, limit, moreRows: list.moreRows },
+    seal: (next) => (next ? sealPageToken(secretKey, binding, next) : ''),
   };
 }

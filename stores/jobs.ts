@@ -64,6 +64,16 @@ export function findJobByUid(database: Database, uid: string): Promise<JobRecord
   return database.selectFrom('jobs').selectAll().where('uid', '=', uid).executeTakeFirst();
 }
 
+/** Those of these jobs that still exist, each with its row's version (RowVersion). */
+export function readJobVersions(database: Database, uids: string[]): Promise<(JobRecord & { version: string })[]> {
+  return database
+    .selectFrom('jobs')
+    .selectAll()
+    .select(sql<string>`xmin::text`.as('version'))
+    .where('uid', 'in', uids)
+    .execute();
+}
+
 /**
  * Inserts with its first event and the reservation of its model's ID; null when the ID is already a job's.
  * @throws TemperError RESOURCE_ALREADY_EXISTS when the model's ID is taken: then nothing was inserted, if the transaction ends with it

@@ -47,11 +47,27 @@ export interface Page<Row> {
   next: string[] | null;
 }
 
-export async function listPage<T extends ListedTable>(
+/** Which version of a row there is: each committed change gives it another. */
+export interface RowVersion {
+  uid: string;
+  version: string;
+}
+
+export function listPage<T extends ListedTable>(database: Database, table: T, request: PageRequest): Promise<Page<Selectable<Tables[T]>>> {
+  return readPage(database, table, request, sql`*`);
+}
+
+/** The same page without the rows themselves, for callers who may know them already. */
+export function listVersions(database: Database, table: 'jobs', request: PageRequest): Promise<Page<RowVersion>> {
+  return readPage(database, table, request, sql`uid, xmin::text as version`);
+}
+
+async function readPage<Row>(
   database: Database,
-  table: T,
+  table: ListedTable,
   request: PageRequest,
-): Promise<Page<Selectable<Tables[T]>>> {
+  columns: RawBuilder<unknown>,
+): Promise<Page<Row>> {
   const own = sql.table(table);
   const more = JSON.stringify(request.moreRows ?? []);
   const source = request.moreRows?.length
@@ -60,8 +76,8 @@ export async function listPage<T extends ListedTable>(
   const matches = sql<boolean>`account_id = ${request.accountId} and (${request.where ?? sql`true`})`;
   const cursor = sql.join(request.order.map((term) => sql`(${term.expression})::text`));
   const order = sql.join(request.order.map((term) => sql`${term.expression} ${term.descending ? sql`desc` : sql`asc`}`));
-  const page = await sql<Selectable<Tables[T]> & { page_cursor: string[] }>`
-    select *, array[${cursor}] as page_cursor from ${source}
+  const page = await sql<Row & { page_cursor: string[] }>`
+    select ${columns}, array[${cursor}] as page_cursor from ${source}
     where ${matches} and ${request.after ? isAfter(request.order, request.after) : sql`true`}
     order by ${order} limit ${request.limit + 1}`.execute(database);
   const rows = page.rows.slice(0, request.limit);
