@@ -299,6 +299,21 @@ describe('a job', () => {
     );
   });
 
+  it('are listed as they are now, also after a change that left their update time alone', async () => {
+    const id = freshId('listed');
+    await ok('POST', 'fineTuningJobs', { jobId: id, dataset: table, ...WAITING, ...classification });
+    for (const displayName of [`${id} first`, `${id} second`]) {
+      await database.updateTable('jobs').set({ display_name: displayName }).where('id', '=', id).execute();
+      for (const family of ['fineTuningJobs', 'supervisedFineTuningJobs'])
+        for (const more of ['', '', '&readMask=name,displayName']) {
+          const body = await ok('GET', `${family}?filter=${encodeURIComponent(`displayName = "${displayName}"`)}${more}`);
+          expect(body).toMatchObject({ nextPageToken: '', totalSize: 1 });
+          expect(body[family]).toEqual([expect.objectContaining({ name: expect.stringContaining(`${family}/${id}`), displayName })]);
+        }
+    }
+    await ok('DELETE', `fineTuningJobs/${id}`);
+  });
+
   it('can be renamed, moved in the queue, cancelled and deleted; what is not possible is refused', async () => {
     const id = freshId('steered');
     const job = await ok('POST', 'fineTuningJobs', { jobId: id, dataset: table, ...WAITING, ...classification });
