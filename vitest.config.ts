@@ -32,6 +32,17 @@ export default defineConfig({
       },
       {
         test: {
+          // Minutes of one job through outages: not steady enough beside the others' jobs. `npm test -- test/onRequest`.
+          name: 'onRequest',
+          include: ['test/onRequest/**/*.test.ts'],
+          globalSetup: ['test/globalSetup.ts'],
+          testTimeout: 300_000,
+          hookTimeout: 180_000,
+          sequence: { groupOrder: 3 },
+        },
+      },
+      {
+        test: {
           name: 'corpus',
           include: ['test/corpus/**/*.test.ts'],
           testTimeout: 600_000,
