@@ -35,7 +35,7 @@ it('ends with the best so far when the GPU seconds are spent', async () => {
 });
 
 it('ends a paused job at its deadline with what it had reached', async () => {
-  const id = await start({ deadline: inSeconds(22) });
+  const id = await start({ deadline: inSeconds(45) });
   await untilState(id, 'JOB_STATE_RUNNING');
   await ok('POST', `fineTuningJobs/${id}:pause`);
   await untilState(id, 'JOB_STATE_PAUSED');
