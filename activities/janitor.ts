@@ -14,15 +14,15 @@ import {
   type JanitorActivities,
   type Orphan,
   type OrphanAges,
-  type OrphanKind,
 } from '../schemas/janitor.js';
 import { resourceName } from '../schemas/names.js';
 import { TERMINAL_JOB_STATES } from '../schemas/states.js';
 import type { Database } from '../stores/database.js';
 import { recordJanitorReport } from '../stores/janitorReports.js';
 import type { ObjectStore } from '../stores/objects.js';
-import { findOrphanObjects, findOrphanRows, removeOrphan } from '../stores/orphans.js';
+import { findOrphanObjects, findOrphanRows, orphan, removeOrphan } from '../stores/orphans.js';
 import { withHeartbeats } from './heartbeat.js';
+import { isAlive, scratchOwner } from './scratch.js';
 
 interface Dependencies {
   database: Database;
@@ -37,12 +37,12 @@ export function makeJanitor(deps: Dependencies): JanitorActivities {
         const { client } = Context.current();
         const found = await findOrphans(deps, client, ORPHAN_AGES);
         const orphans: (Orphan & { removed: boolean })[] = [];
-        for (const orphan of found) {
-          const removed = ORPHAN_KINDS[orphan.kind];
-          if (removed) await removeFound(deps, client, orphan);
-          orphans.push({ ...orphan, removed });
+        for (const each of found) {
+          const removed = ORPHAN_KINDS[each.kind];
+          if (removed) await removeFound(deps, client, each);
+          orphans.push({ ...each, removed });
         }
-        const removed = orphans.filter((orphan) => orphan.removed);
+        const removed = orphans.filter((each) => each.removed);
         const result = {
           removed: removed.length,
           kept: orphans.length - removed.length,
@@ -72,11 +72,11 @@ export async function findOrphans(deps: Dependencies, client: Client, ages: Orph
   ];
 }
 
-export async function removeFound(deps: Dependencies, client: Client, orphan: Orphan): Promise<void> {
-  if (orphan.kind === 'scratch-folder') return rm(orphan.name, { recursive: true, force: true });
-  if (orphan.kind !== 'workflow') return removeOrphan(deps.database, deps.objects, orphan);
+export async function removeFound(deps: Dependencies, client: Client, found: Orphan): Promise<void> {
+  if (found.kind === 'scratch-folder') return rm(found.name, { recursive: true, force: true });
+  if (found.kind !== 'workflow') return removeOrphan(deps.database, deps.objects, found);
   try {
-    await client.workflow.getHandle(orphan.name).terminate('The record that it worked for is gone.');
+    await client.workflow.getHandle(found.name).terminate('The record that it worked for is gone.');
   } catch (error) {
     if (!(error instanceof WorkflowNotFoundError)) throw error;
   }
@@ -127,23 +127,10 @@ async function findJobsWithoutWorkflow(database: Database, client: Client, { gra
 async function findScratch(scratch: string, { graceSeconds }: OrphanAges): Promise<Orphan[]> {
   const orphans: Orphan[] = [];
   for (const name of await readdir(scratch)) {
-    const pid = Number(/^[a-z]+-(\d+)-/.exec(name)?.[1]);
+    const pid = scratchOwner(name);
     const found = await stat(path.join(scratch, name)).catch(() => undefined);
     if (!pid || isAlive(pid) || !found || Date.now() - found.mtimeMs < graceSeconds * 1000) continue;
     orphans.push(orphan('scratch-folder', path.join(scratch, name), 'The process that made it has ended.'));
   }
   return orphans;
-}
-
-function orphan(kind: OrphanKind, name: string, reason: string): Orphan {
-  return { kind, name, reason, sizeBytes: 0 };
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }

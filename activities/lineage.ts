@@ -1,7 +1,6 @@
 /** Where a model came from, gathered from the records of its job when it is registered. */
 import { createHash } from 'node:crypto';
 import type { RegisterInput } from '../schemas/activities.js';
-import { TemperError } from '../schemas/errors.js';
 import { LINEAGE_VERSION, type Lineage } from '../schemas/lineage.js';
 import { resourceName } from '../schemas/names.js';
 import type { Database, StoredFile } from '../stores/database.js';
@@ -9,7 +8,7 @@ import { listAttempts, type JobRecord } from '../stores/jobs.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { identifySource, requireBaseModel } from './baseModels.js';
 import { requireEvaluationDataset, requireReadyDataset, requireWarmStartFiles, type ReadyDataset } from './jobs.js';
-import { readManifest } from './preparedSets.js';
+import { requireManifest } from './preparedSets.js';
 
 export interface Origins {
   lineage: Lineage;
@@ -25,9 +24,7 @@ export async function describeLineage(
   files: StoredFile[],
 ): Promise<Origins> {
   const { prepared, training, evaluation, verification } = input;
-  const manifest = await readManifest(objects, prepared.key);
-  if (!manifest)
-    throw new TemperError('OBJECT_MISSING', 'The rendered examples of the job are gone from the object store. Start the job again.');
+  const manifest = await requireManifest(objects, prepared.key);
   const dataset = await requireReadyDataset(database, job);
   const evaluationDataset = await requireEvaluationDataset(database, job);
   const attempts = await listAttempts(database, job.uid);

@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { stat, writeFile } from 'node:fs/promises';
 import type { PreparedSet } from '../schemas/activities.js';
+import { TemperError } from '../schemas/errors.js';
 import type { RenderedSet, TaskKind } from '../schemas/trainerProtocol.js';
 import type { ObjectStore } from '../stores/objects.js';
 
@@ -29,6 +30,13 @@ export async function readManifest(objects: ObjectStore, key: string): Promise<P
   if (!(await objects.head(`${key}/manifest.json`))) return null;
   const manifest = JSON.parse(await objects.getText(`${key}/manifest.json`)) as PreparedManifest;
   return manifest.version === 2 ? manifest : null;
+}
+
+/** The same for who cannot go on without. @throws TemperError OBJECT_MISSING */
+export async function requireManifest(objects: ObjectStore, key: string): Promise<PreparedManifest> {
+  const manifest = await readManifest(objects, key);
+  if (manifest) return manifest;
+  throw new TemperError('OBJECT_MISSING', 'The rendered examples of the job are gone from the object store. Start the job again.');
 }
 
 export function asPreparedSet(key: string, manifest: PreparedManifest, reused: boolean): PreparedSet {

@@ -6,6 +6,7 @@ import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/p
 import path from 'node:path';
 import { unpackFile, type Unpacked } from '../datasets/unpack.js';
 import type { FileDigest, ObjectStore } from '../stores/objects.js';
+import { isAlive } from './scratch.js';
 
 export interface ReceivedUpload {
   /** What was uploaded. */
@@ -74,13 +75,4 @@ async function readManifest(folder: string): Promise<ReceivedUpload | undefined>
 /** Another attempt was faster, or there is nothing. */
 function ignoreMissing(error: unknown): undefined {
   if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
 }

@@ -37,7 +37,7 @@ import { withHeartbeats } from './heartbeat.js';
 import { requireJob, requireWarmStartFiles } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
 import { throughOutages } from './outages.js';
-import { ensureEvaluation, ensureSet, readManifest, type PreparedManifest } from './preparedSets.js';
+import { ensureEvaluation, ensureSet, requireManifest, type PreparedManifest } from './preparedSets.js';
 import { makeRecorder, superseded } from './recordTraining.js';
 import { nothingInTime, timeLimit } from './timeLimit.js';
 import { runTrainer, type TrainerSettings } from './trainerProcess.js';
@@ -260,9 +260,7 @@ async function makeSpec(
   signal: AbortSignal,
 ): Promise<TrainSpec> {
   const { settings } = job;
-  const manifest = await readManifest(deps.objects, input.prepared.key);
-  if (!manifest)
-    throw new TemperError('OBJECT_MISSING', 'The rendered examples of the job are gone from the object store. Start the job again.');
+  const manifest = await requireManifest(deps.objects, input.prepared.key);
   const data = await ensureSet(input.prepared, manifest, deps, signal);
   const stepsPerEpoch = Math.ceil(manifest.trainExamples / settings.batchSize);
   const steps = Math.ceil(stepsPerEpoch * settings.epochs);

@@ -14,7 +14,7 @@ import { requireBaseModel } from './baseModels.js';
 import { withHeartbeats } from './heartbeat.js';
 import { requireJob } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
-import { ensureSet, readManifest } from './preparedSets.js';
+import { ensureSet, requireManifest } from './preparedSets.js';
 import type { TrainDependencies } from './train.js';
 import { runTrainer } from './trainerProcess.js';
 
@@ -29,9 +29,7 @@ async function verifyModel(deps: TrainDependencies, input: VerifyInput, signal: 
   let model: ModelLease | undefined;
   try {
     await mkdir(folder, { recursive: true });
-    const manifest = await readManifest(objects, input.prepared.key);
-    if (!manifest)
-      throw new TemperError('OBJECT_MISSING', 'The rendered examples of the job are gone from the object store. Start the job again.');
+    const manifest = await requireManifest(objects, input.prepared.key);
     const adapterPath = path.join(folder, 'adapter');
     for (const { name, sha256 } of input.training.files)
       await objects.getFile(`${input.training.adapterKey}/${name}`, path.join(adapterPath, name), { sha256 }, signal);

@@ -1,6 +1,7 @@
 /** Who is killed, and when: a schedule that its seed repeats, and `kill -9` of whatever process then has the role. */
 import { readFileSync, readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isAlive } from '../activities/scratch.js';
 import type { Random } from './random.js';
 import type { Target } from './target.js';
 
@@ -98,13 +99,4 @@ function listProcesses(): { pid: number; parentPid: number; command: string }[] 
         return []; // ended meanwhile
       }
     });
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -137,6 +137,8 @@ function existingFolders(): string[] {
     'tokens',
     'estimates',
     'preview',
+    'processes',
+    'telemetry',
     'dev',
     'chaos',
   ];

@@ -141,13 +141,14 @@ export async function findOrphanRows(database: Database, { graceSeconds }: Orpha
     database,
   );
   return [
-    ...models.rows.map(({ name }) => row('model-reservation', name, 'The job that reserved it has ended without a model.')),
-    ...secrets.rows.map(({ name }) => row('secret', name, 'The job it was for is gone.')),
-    ...attempts.rows.map(({ name }) => row('attempt', name, 'The job has ended, the attempt never did.')),
+    ...models.rows.map(({ name }) => orphan('model-reservation', name, 'The job that reserved it has ended without a model.')),
+    ...secrets.rows.map(({ name }) => orphan('secret', name, 'The job it was for is gone.')),
+    ...attempts.rows.map(({ name }) => orphan('attempt', name, 'The job has ended, the attempt never did.')),
   ];
 }
 
-function row(kind: OrphanKind, name: string, reason: string): Orphan {
+/** One that takes no room worth counting. */
+export function orphan(kind: OrphanKind, name: string, reason: string): Orphan {
   return { kind, name, reason, sizeBytes: 0 };
 }
 

@@ -156,13 +156,9 @@ class Rows {
     this.alike = compiled?.alike;
   }
 
-  get canRender(): boolean {
-    return this.renderRow !== undefined;
-  }
-
   /** No further row needs to be rendered. */
   get isOver(): boolean {
-    return !this.canRender || this.limitRows === MAX_LIMIT_ROWS;
+    return !this.renderRow || this.limitRows === MAX_LIMIT_ROWS;
   }
 
   get isReportDue(): boolean {

@@ -5,6 +5,7 @@ import { hostname } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NativeConnection, type WorkerOptions } from '@temporalio/worker';
+import { isAlive, scratchOwner } from '../activities/scratch.js';
 import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
 import { readGpuPrices, type GpuPrices } from '../schemas/prices.js';
 import { loadBaseModelsFile } from '../stores/baseModelsFile.js';
@@ -124,19 +125,9 @@ async function connect(address: string): Promise<NativeConnection> {
   }
 }
 
-/** Folders are named `step-PID-…` by the process that made them: those of dead processes are left-overs. */
 async function sweepScratch(scratch: string): Promise<void> {
   for (const name of await readdir(scratch)) {
-    const pid = Number(/^[a-z]+-(\d+)-/.exec(name)?.[1]);
+    const pid = scratchOwner(name);
     if (pid && !isAlive(pid)) await rm(path.join(scratch, name), { recursive: true, force: true });
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }

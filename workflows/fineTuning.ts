@@ -174,8 +174,8 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
 async function waitForApproval(job: Job, examples: number): Promise<void> {
   const cause = `Waits for approval: the settings are checked and ${examples} examples rendered, and no GPU is used. Approve or reject it.`;
   await job.move('PAUSED', 'approval', cause);
-  await job.interruptible(() => condition(() => job.decision !== null));
-  const { by, note } = job.decision!;
+  await job.interruptible(() => condition(() => job.approval !== null));
+  const { by, note } = job.approval!;
   await job.move('PENDING', 'queued', `Approved by ${by}${note ? ` (${note})` : ''}; waiting for a GPU.`);
 }
 

@@ -18,8 +18,8 @@ export class Job {
   wish: Wish | null = null;
   /** Who asked last. */
   wishedBy = 'an operator';
-  /** What someone said to a job that asks before it trains. */
-  decision: { approved: boolean; by: string; note: string } | null = null;
+  /** Who said yes to a job that asks before it trains. */
+  approval: { by: string; note: string } | null = null;
   /** The job that this one's attempt makes way for. */
   aside: string | null = null;
   /** The deadline has come. */

@@ -82,12 +82,12 @@ export function handleMessages(job: Job): void {
   );
   const awaitsDecision = () => {
     refuseIfOver('decided on');
-    if (job.stage !== 'approval' || job.decision) refuse(`The job is ${job.state} and waits for no approval.`);
+    if (job.stage !== 'approval' || job.approval) refuse(`The job is ${job.state} and waits for no approval.`);
   };
   setHandler(
     approveUpdate,
     async ({ by, note = '' }) => {
-      job.decision = { approved: true, by, note };
+      job.approval = { by, note };
       await settled(() => job.state !== 'PAUSED');
       return 'approved';
     },
