@@ -12,11 +12,12 @@ import { updateProgress, type JobRecord } from '../stores/jobs.js';
 import type { Database } from '../stores/database.js';
 import { requireBaseModel } from './baseModels.js';
 import { withHeartbeats } from './heartbeat.js';
-import { requireJob } from './jobs.js';
+import { requireJob, trainedQuantization } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
 import { ensureSet, requireManifest } from './preparedSets.js';
 import type { TrainDependencies } from './train.js';
 import { runTrainer } from './trainerProcess.js';
+import { endUnfollowed } from './trainings.js';
 
 export function makeVerify(deps: TrainDependencies): Pick<GpuActivities, 'verifyModel'> {
   return { verifyModel: (input) => withHeartbeats((signal) => verifyModel(deps, input, signal)) };
@@ -29,6 +30,7 @@ async function verifyModel(deps: TrainDependencies, input: VerifyInput, signal: 
   let model: ModelLease | undefined;
   try {
     await mkdir(folder, { recursive: true });
+    await endUnfollowed(); // a trainer that Temporal has lost sight of leaves the GPU
     const manifest = await requireManifest(objects, input.prepared.key);
     const adapterPath = path.join(folder, 'adapter');
     for (const { name, sha256 } of input.training.files)
@@ -38,7 +40,7 @@ async function verifyModel(deps: TrainDependencies, input: VerifyInput, signal: 
     const spec: VerifySpec = {
       version: PROTOCOL_VERSION,
       work: 'verify',
-      model: { path: model.folder, quantization: job.settings.quantization, dtype: 'auto' },
+      model: { path: model.folder, quantization: trainedQuantization(job), dtype: 'auto' },
       adapterPath,
       data: {
         kind: job.settings.task.kind,
