@@ -216,7 +216,7 @@ class PlannedTrainer(Trainer):
         elif packs and not run.recompute:
             run.recompute = True
             self.tell_adapted('ACTIVATIONS_RECOMPUTED', 'The next attempt computes activations twice, instead of keeping them.')
-        elif run.spec.model.quantization == 'auto' and run.way.quantization == 'none':
+        elif run.way.may_quantize:
             self.tell_adapted('QUANTIZED', 'The next attempt loads the base model in 4 bits (QLoRA) and begins again.', quantization='nf4')
         else:
             return

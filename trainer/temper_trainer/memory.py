@@ -49,6 +49,7 @@ class Way:
     recompute: bool  # activations are computed again in the backward pass instead of kept
     sharded: bool  # the base model is split over the ranks
     bytes: int | None  # by the formula; None where the model's size could not be read
+    may_quantize: bool = False  # 4 bits are left to try, should memory turn out too small
 
 
 def read_shape(path: str, rank: int, targets: list[str] | None) -> Shape | None:

@@ -174,6 +174,7 @@ def fit(spec: TrainSpec, longest: int, device: Device, ranks: Ranks) -> Way:
         recompute=recompute or spec.training.recompute,
         sharded=(sharded or spec.training.sharded) and not quantized,
         bytes=way.bytes,
+        may_quantize='nf4' in quantizations and not quantized,
     )
 
 

@@ -57,6 +57,15 @@ def test_an_example_too_long_for_the_gpu_fails(models, tmp_path):
     assert process.events()[-1]['code'] == 'TRAINER_OOM_GPU'
 
 
+def test_four_bits_are_the_last_rung_where_the_job_allows_them(models, tmp_path):
+    spec = train_spec(tmp_path, models(), completion_rows(8, shortest=100, longest=110), model={'quantization': 'auto'})
+    process = Process(spec, 'small_gpu')
+    assert process.wait() == 3
+    adapted = process.events('adapted')
+    assert [event['code'] for event in adapted][-2:] == ['ACTIVATIONS_RECOMPUTED', 'QUANTIZED'] and adapted[-1]['quantization'] == 'nf4'
+    assert (process.events()[-1]['code'], process.events()[-1]['retryable']) == ('TRAINER_OOM_ADAPTED', True)
+
+
 @pytest.mark.parametrize('lost', ['config.json', 'model.safetensors', 'tokenizer.json'])
 def test_a_missing_file_of_the_model_is_named(models, tmp_path, lost):
     shutil.copytree(models(), tmp_path / 'model')
