@@ -302,6 +302,7 @@ async function makeSpec(
     },
     evaluation: await evaluateInTraining(deps, job, input, manifest, stepsPerEpoch, signal),
     stopAfterSeconds,
+    stopAtStep: settings.stopAtStep,
     accelerators: deps.trainer.accelerators ? (settings.acceleratorCount ?? 1) : 0,
     outputPath: path.join(folder, 'adapter'),
   };

@@ -56,9 +56,16 @@ export async function resolveReproduction(sources: SettingsSources, accountId: s
   const resolved = await resolveSettings(sources, accountId, { ...request, dataset, evaluationDataset });
   return {
     ...resolved,
-    settings: { ...settingsOf(first), ...(evaluationDataset ? { evaluationDataset } : {}), renderTime: first.prepared.time },
+    settings: { ...settingsToRepeat(first), ...(evaluationDataset ? { evaluationDataset } : {}), renderTime: first.prepared.time },
     origins: first.settingOrigins as ResolvedJob['origins'],
   };
+}
+
+/** What decided the weights. A limit of time is told by the step that it ended training with: it has passed, and would cut elsewhere now. */
+export function settingsToRepeat(first: Lineage): JobSettings {
+  const { maxGpuSeconds, deadline, requireApproval: _, ...settings } = settingsOf(first);
+  const wasLimited = maxGpuSeconds !== undefined || deadline !== undefined;
+  return wasLimited ? { ...settings, stopAtStep: first.training.steps } : settings;
 }
 
 function settingsOf(first: Lineage): JobSettings {

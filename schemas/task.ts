@@ -45,6 +45,8 @@ export interface JobSettings {
   maxGpuSeconds?: number;
   /** When training ends at the latest: ISO 8601. Absent: no limit. */
   deadline?: string;
+  /** The step that training ends with, of a model made once more whose training a limit of time had ended. Absent: the last. */
+  stopAtStep?: number;
   /** Someone must approve before it trains. */
   requireApproval?: boolean;
 }

@@ -122,6 +122,8 @@ export const TrainSpec = Type.Object({
   ),
   /** Seconds after which training ends with the step it is at, evaluated as if it were the last. At least one step is made. */
   stopAfterSeconds: Type.Optional(Type.Number({ minimum: 0 })),
+  /** The step that training ends with in the same way, where a limit of time ended a run that is made once more. */
+  stopAtStep: Type.Optional(Type.Integer({ minimum: 1 })),
   /** GPUs that must be there (`GPU_MISSING`), one a rank; absent or 0: a CPU will do. */
   accelerators: Type.Optional(Type.Integer({ minimum: 0 })),
   /** Folder for the finished adapter: `adapter_config.json`, `adapter_model.safetensors`, the tokenizer. */

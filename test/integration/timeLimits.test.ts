@@ -32,6 +32,15 @@ it('ends with the best so far when the GPU seconds are spent', async () => {
   await expectModelSoFar(id, 'its GPU seconds were spent');
   const job = await ok('GET', `fineTuningJobs/${id}`);
   expect([job['maxGpuSeconds'], job['settingOrigins']['maxGpuSeconds']]).toEqual([9, 'given']);
+
+  // Made once more: to the same step, however long that takes.
+  const again = freshId('again');
+  await ok('POST', `models/${id}:reproduce`, { jobId: again });
+  await untilState(again, 'JOB_STATE_COMPLETED');
+  const repeated = await ok('GET', `fineTuningJobs/${again}`);
+  expect(repeated['reproduction']).toMatchObject({ equal: true, differingFiles: [] });
+  expect(repeated['settings']).toMatchObject({ stopAtStep: job['progress'].step });
+  expect(repeated).not.toHaveProperty('maxGpuSeconds');
 });
 
 it('ends a paused job at its deadline with what it had reached', async () => {

@@ -246,7 +246,9 @@ class PlannedTrainer(Trainer):
         if not math.isfinite(logs['grad_norm']):
             raise not_finite('gradient norm', step)
         self.refuse_divergence(logs['loss'], step)
-        time_is_over = step < run.plan.total_steps and bool(run.ranks.most(int(run.limit.reached)))
+        is_before_end = step < run.plan.total_steps
+        time_is_over = is_before_end and bool(run.ranks.most(int(run.limit.reached)))
+        is_last = time_is_over or (is_before_end and step == run.spec.stopAtStep)
         seconds = time.perf_counter() - self.step_began
         # A running mean that forgets the slow first steps.
         self.seconds_per_step = seconds if self.seconds_per_step is None else 0.9 * self.seconds_per_step + 0.1 * seconds
@@ -263,12 +265,14 @@ class PlannedTrainer(Trainer):
             'etaSeconds': round((run.plan.total_steps - step) * self.seconds_per_step, 1),
         }
         self.unmeasured = event
-        measured = self.evaluate_if_due(step, time_is_over)
+        measured = self.evaluate_if_due(step, is_last)
         self.unmeasured = None
         run.events.send('step', **event, **measured)
-        if time_is_over and not self.control.should_training_stop:
+        if is_last and not self.control.should_training_stop:
             self.control.should_training_stop = self.control.should_save = True
-            run.events.warn('TIME_LIMIT_REACHED', f'The time of this job is over: training ends at step {step} of {run.plan.total_steps}.')
+            why = 'The time of this job is over' if time_is_over else 'The run that is made once more ended here'
+            code = 'TIME_LIMIT_REACHED' if time_is_over else 'STOPPED_AT_STEP'
+            run.events.warn(code, f'{why}: training ends at step {step} of {run.plan.total_steps}.')
 
     def refuse_divergence(self, loss: float, step: int) -> None:
         self.first_loss = loss if self.first_loss is None else self.first_loss

@@ -85,6 +85,7 @@ class TrainSpec:
     checkpoints: CheckpointsSpec
     evaluation: InTrainingSpec | None
     stopAfterSeconds: float | None
+    stopAtStep: int | None  # of a run made once more that a limit of time had ended
     accelerators: int  # GPUs that must be there; 0: a CPU will do
     outputPath: str
 
@@ -195,6 +196,7 @@ def read_train(fields: 'Fields') -> TrainSpec:
         ),
         evaluation=read_in_training(fields),
         stopAfterSeconds=fields.number('stopAfterSeconds', least=0, optional=True),
+        stopAtStep=fields.integer('stopAtStep', 1, optional=True),
         accelerators=fields.integer('accelerators', 0, optional=True) or 0,
         outputPath=fields.text('outputPath'),
     )

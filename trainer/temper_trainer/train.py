@@ -108,7 +108,8 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
         except StopWanted:
             raise Interrupted(first_step) from None
     trainer.state.global_step = first_step
-    if not (seen and seen.wants_stop):  # a run that had stopped early only lacks its adapter
+    ended = (seen and seen.wants_stop) or (spec.stopAtStep and first_step >= spec.stopAtStep)
+    if not ended:  # a run that had ended early only lacks its adapter
         batches.start(first_step)
         with watch.part('train'):
             trainer.run_to_end(spec.checkpoints.resumeFrom)

@@ -123,3 +123,16 @@ def test_the_time_limit_ends_the_run_with_the_best_so_far(models, tmp_path):
     assert steps[0]['evaluationLoss'] == completed['bestLoss'], 'the last step is evaluated whatever its number'
     assert [event['step'] for event in events if event['event'] == 'checkpoint'] == [1]
     assert 'TIME_LIMIT_REACHED' in [event.get('code') for event in events]
+
+
+def test_a_run_made_once_more_ends_at_the_step_where_a_limit_had_ended_the_first(models, tmp_path):
+    spec = spec_for(tmp_path, models, epochs=12)
+    spec['stopAtStep'] = 5
+    events = run_here(spec)
+    steps = [event for event in events if event['event'] == 'step']
+    assert [event['step'] for event in steps] == [1, 2, 3, 4, 5] and 'evaluationLoss' in steps[-1]
+    assert events[-1]['timeEnded'] and events[-1]['step'] == 5
+
+    again = run_here(resumed(spec))
+    assert [event['event'] for event in again if event['event'] in ('step', 'resumed')] == ['resumed'], 'it only lacks its adapter'
+    assert again[-1]['files'] == events[-1]['files']
