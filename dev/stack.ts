@@ -45,9 +45,9 @@
  *   WANDB_BASE_URL, HF_ENDPOINT, HF_TOKEN and the rest of the environment are passed on as they are.
  */
 import { accessSync, constants, mkdirSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
+import { compileProgram } from '../processes/program.js';
 import { openObjectStore } from '../stores/objects.js';
 import { ensureTemporal, ensureVersitygw } from './binaries.js';
 import { writeJson } from './jsonFile.js';
@@ -189,8 +189,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     await settleAll(
       programs.map(
         ([name, entry]) =>
-          () =>
-            start(name, describeProgram(name, entry, { ...environment, TEMPER_METRICS_PORT: String(ports[metricsPorts[name]]) })),
+          async () =>
+            start(name, await describeProgram(name, entry, { ...environment, TEMPER_METRICS_PORT: String(ports[metricsPorts[name]]) })),
       ),
     );
     writeJson(devPath, dev());
@@ -290,11 +290,14 @@ function givenS3(endpoint: string): S3Location {
   };
 }
 
-function describeProgram(name: ProgramName, entry: string, environment: Environment): ProcessSpec {
+/** Where a compiled program finds its packages. */
+const compiledFolder = join(rootFolder, 'node_modules', '.cache', 'temper');
+
+async function describeProgram(name: ProgramName, entry: string, environment: Environment): Promise<ProcessSpec> {
   return {
     name,
     command: process.execPath,
-    args: ['--enable-source-maps', '--import', pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href, entry],
+    args: ['--enable-source-maps', await compileProgram(entry, compiledFolder)],
     env: environment,
     cwd: rootFolder,
     ready: name === 'api' ? () => checkReady(environment.TEMPER_PORT) : 'message',

@@ -3,9 +3,10 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { afterAll, expect, it } from 'vitest';
 import { compiledEntry } from '../../../processes/compiled.js';
+import { compileProgram } from '../../../processes/program.js';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'temper-entry-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -42,4 +43,16 @@ it('knows the entries of the product, which do not ask where they are', () => {
     const file = compiledEntry(new URL(`../../../${entry}`, import.meta.url));
     expect(spawnSync('grep', ['-c', 'import_meta', file], { encoding: 'utf8' }).stdout.trim()).toBe('0');
   }
+});
+
+it('compiles a program that finds its packages and knows where its sources are', async () => {
+  write('place.ts', 'export const place: string = import.meta.url;');
+  const entry = write(
+    'program.ts',
+    "import { build } from 'esbuild'; import { place } from './place.js'; console.log(typeof build, place);",
+  );
+  const packages = fileURLToPath(new URL('../../../node_modules/.cache/temper', import.meta.url));
+  const file = await compileProgram(fileURLToPath(entry), packages);
+  expect(run(file)).toBe(`function ${pathToFileURL(path.join(folder, 'place.ts')).href}`);
+  rmSync(file);
 });
