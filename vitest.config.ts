@@ -32,7 +32,7 @@ export default defineConfig({
       },
       {
         test: {
-          // Minutes of one job through outages: not steady enough beside the others' jobs. `npm test -- test/onRequest`.
+          // Minutes each: too long for every run. `npm test -- test/onRequest`.
           name: 'onRequest',
           include: ['test/onRequest/**/*.test.ts'],
           globalSetup: ['test/globalSetup.ts'],

@@ -171,13 +171,13 @@ export function killProcess(pid: number): void {
   process.kill(pid, 'SIGKILL');
 }
 
-/** A server that is there and answers nothing, with all of its processes, until the function that this gives is called. */
-export function freeze(pid: number): () => void {
+/** A process that is there and answers nothing, with all that it started but for those named, until the function that this gives is called. */
+export function freeze(pid: number, except: number[] = []): () => void {
   const parents = new Map(
     childProcesses().map((child) => [child.pid, Number(readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ')[1])]),
   );
   const isOf = (child: number | undefined): boolean => child === pid || (child !== undefined && child > 1 && isOf(parents.get(child)));
-  const frozen = [...parents.keys()].filter(isOf);
+  const frozen = [...parents.keys()].filter((child) => isOf(child) && !except.includes(child));
   const signal = (name: NodeJS.Signals) => frozen.forEach((child) => void trySignal(child, name));
   signal('SIGSTOP');
   return () => signal('SIGCONT');
