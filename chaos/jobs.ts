@@ -103,12 +103,15 @@ export function referenceId(prefix: string, profile: Profile): string {
 export async function makeReferences(target: Target, prefix: string, profiles: readonly Profile[]): Promise<void> {
   await target.upload(`${prefix}-tales`, chaosRows());
   if (profiles.includes('conversation')) await target.upload(`${prefix}-chats`, conversationRows());
-  for (const profile of profiles) {
+  const make = async (profile: Profile): Promise<void> => {
     const id = referenceId(prefix, profile);
     await target.ok('POST', 'fineTuningJobs', jobBody(target, prefix, id, profile));
     const end = await untilEnd(target, id);
     if (end !== 'COMPLETED') throw new Error(`the undisturbed job ${id} ended as ${end}`);
-  }
+  };
+  // A warm start begins with a model that is there.
+  await Promise.all(profiles.filter((profile) => profile !== 'warmStart').map(make));
+  if (profiles.includes('warmStart')) await make('warmStart');
 }
 
 /** Creates a job, steers it as planned, and waits for its end. */
@@ -139,17 +142,21 @@ export async function driveJob(target: Target, prefix: string, plan: PlannedJob)
   return { ...plan, allowed, end: await untilEnd(target, plan.id, plan.steering === 'delete') };
 }
 
-/** A job that takes longer than this under fire is stuck. */
+/** A job of which nothing changes for this long, not even its place in the queue, is stuck. */
 const STUCK_MS = 900_000;
 
 async function untilEnd(target: Target, id: string, toBeDeleted = false): Promise<string> {
-  const deadline = Date.now() + STUCK_MS;
+  let changedMs = Date.now();
+  let seen = '';
   let state = '';
-  while (Date.now() < deadline) {
+  while (Date.now() - changedMs < STUCK_MS) {
     const reply = await target.call('GET', `supervisedFineTuningJobs/${id}`);
     if (reply.status === 404) return 'DELETED';
     state = String(reply.body['state']).replace('JOB_STATE_', '');
     if (!toBeDeleted && TERMINAL_JOB_STATES.includes(state as JobState)) return state;
+    const now = JSON.stringify(reply.body);
+    if (now !== seen) changedMs = Date.now();
+    seen = now;
     await sleep(500);
   }
   return `stuck in ${state}`;

@@ -26,35 +26,55 @@ export function planKills(random: Random, count: number, everyMs: number): Plann
   return Array.from({ length: count }, () => ({ afterMs: random.integer(everyMs / 2, everyMs * 1.5), role: random.pick(roles) }));
 }
 
-/** Some processes live for a moment only: how long one is waited for before its turn is another's. */
+/** Some processes live for a moment only, and others are on their way back: how long one is waited for before its turn is another's. */
 const WAIT_MS = 4_000;
 
-/** Kills by the plan until it is done or `signal` ends it. A trainer or a rendering process that does not come up is made up for. */
+/**
+ * Kills by the plan until it is done or `signal` ends it. Where nobody has the role, whoever is there takes its turn, so that each planned
+ * kill is one.
+ * @param due  resolves when one more kill may fall, given how many have
+ */
 export async function killByPlan(
   target: Target,
   plan: PlannedKill[],
+  due: (done: number) => Promise<void>,
   onKill: (kill: DoneKill) => void,
   signal: AbortSignal,
 ): Promise<void> {
   const startedMs = Date.now();
+  let done = 0;
   for (const { afterMs, role } of plan) {
     await sleep(afterMs, undefined, { signal }).catch(() => undefined);
-    const kill = (await waitFor(target, role, signal)) ?? (await waitFor(target, 'data', signal));
-    if (signal.aborted) return;
-    if (!kill) continue;
-    try {
-      process.kill(kill.pid, 'SIGKILL');
-    } catch {
-      continue; // it ended by itself just now
+    await due(done);
+    for (let killed = false; !killed;) {
+      const found = await waitFor(target, role, done, signal);
+      if (!found) return;
+      killed = tryKill(found.pid);
+      if (killed) onKill({ ...found, atMs: Date.now() - startedMs });
     }
-    onKill({ ...kill, atMs: Date.now() - startedMs });
+    done += 1;
   }
 }
 
-async function waitFor(target: Target, role: Role, signal: AbortSignal): Promise<{ role: Role; pid: number } | undefined> {
-  for (const deadline = Date.now() + WAIT_MS; Date.now() < deadline && !signal.aborted;) {
-    const pids = pidsOf(target, role);
-    if (pids.length > 0) return { role, pid: pids[0]! };
+/** False when it ended by itself just now. */
+function tryKill(pid: number): boolean {
+  try {
+    process.kill(pid, 'SIGKILL');
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Whoever has the role or, when that takes too long, another, each kind in its `turn`; undefined once `signal` has ended the wait. */
+async function waitFor(target: Target, role: Role, turn: number, signal: AbortSignal): Promise<{ role: Role; pid: number } | undefined> {
+  const deadline = Date.now() + WAIT_MS;
+  const all = Object.keys(SHARES) as Role[];
+  const inTurn = [...all.slice(turn % all.length), ...all.slice(0, turn % all.length)];
+  while (!signal.aborted) {
+    const roles = Date.now() < deadline ? [role] : inTurn;
+    const found = roles.flatMap((each) => pidsOf(target, each).map((pid) => ({ role: each, pid }))).at(0);
+    if (found) return found;
     await sleep(50);
   }
   return undefined;

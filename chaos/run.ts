@@ -15,6 +15,8 @@ export interface ChaosPlan {
   profiles: readonly Profile[];
   /** Begins every ID of the run. */
   prefix: string;
+  /** No job begins after this, and no kill falls once those on their way have ended: what was done until then is audited. */
+  maxSeconds?: number;
 }
 
 export interface ChaosReport {
@@ -40,12 +42,17 @@ export async function runChaos(target: Target, plan: ChaosPlan, progress: (line:
   const done: DoneKill[] = [];
   const startedMs = Date.now();
   const end = new AbortController();
-  const killing = killByPlan(target, kills, (kill) => void done.push(kill), end.signal);
-  const ticker = setInterval(() => progress(`${done.length} kills, ${driven.length} of ${plan.jobs} jobs ended`), 60_000);
   const driven: DrivenJob[] = [];
+  const late = () => Date.now() - startedMs > (plan.maxSeconds ?? Infinity) * 1000;
+  // On a machine that is slow today the kills wait for the jobs, so that all jobs get their share and some get through.
+  const due = async (killed: number): Promise<void> => {
+    while (!end.signal.aborted && killed >= ((driven.length + JOBS_AT_ONCE) * plan.kills) / plan.jobs) await sleep(100);
+  };
+  const killing = killByPlan(target, kills, due, (kill) => void done.push(kill), end.signal);
+  const ticker = setInterval(() => progress(`${done.length} kills, ${driven.length} of ${plan.jobs} jobs ended`), 60_000);
   try {
-    await driveAll(target, plan, planned, () => done.length, driven, progress);
-    await killing; // what is left of the schedule falls on a stack at rest
+    await driveAll(target, plan, planned, { killed: () => done.length, late }, driven, progress);
+    if (!late()) await killing; // what is left of the schedule falls on a stack at rest
   } finally {
     clearInterval(ticker);
     end.abort();
@@ -63,13 +70,13 @@ async function driveAll(
   target: Target,
   plan: ChaosPlan,
   planned: PlannedJob[],
-  killed: () => number,
+  { killed, late }: { killed: () => number; late: () => boolean },
   driven: DrivenJob[],
   progress: (line: string) => void,
 ): Promise<void> {
   const queue = [...planned];
   const lanes = Array.from({ length: Math.min(JOBS_AT_ONCE, planned.length) }, async () => {
-    for (let next = queue.shift(); next; next = queue.shift()) {
+    for (let next = queue.shift(); next && !late(); next = queue.shift()) {
       const due = Math.floor(((plan.jobs - queue.length - JOBS_AT_ONCE) * plan.kills) / plan.jobs);
       while (killed() < due) await sleep(200);
       const job = await driveJob(target, plan.prefix, next).catch((error: unknown): DrivenJob => {

@@ -14,13 +14,21 @@ import { prepare } from './prepare.js';
 import { startStack, type Stack } from './stack.js';
 
 const { values } = parseArgs({
-  options: { jobs: { type: 'string' }, kills: { type: 'string' }, seed: { type: 'string' }, every: { type: 'string' } },
+  options: {
+    jobs: { type: 'string' },
+    kills: { type: 'string' },
+    seed: { type: 'string' },
+    every: { type: 'string' },
+    minutes: { type: 'string' },
+  },
 });
 const jobs = readNumber('jobs', 50);
 const kills = readNumber('kills', 500);
 const seed = readNumber('seed', Math.floor(Math.random() * 1e9));
 /** Seconds between two kills, in the mean. */
 const every = readNumber('every', 6);
+/** After these no job begins; what was done is audited. */
+const minutes = readNumber('minutes', 24 * 60);
 
 const home = mkdtempSync(join(tmpdir(), 'temper-chaos-'));
 chmodSync(home, 0o711); // run as root, the database belongs to another user, who must get through here
@@ -33,7 +41,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => vo
 try {
   const { baseModel } = await prepare(progress);
   stack = await startStack({ home, progress, baseModel, port: 0 });
-  const plan = { seed, jobs, kills, killEveryMs: every * 1000, profiles: PROFILES, prefix: `chaos-${seed}` };
+  const plan = { seed, jobs, kills, killEveryMs: every * 1000, profiles: PROFILES, prefix: `chaos-${seed}`, maxSeconds: minutes * 60 };
   const report = await runChaos(openTarget(home), plan, progress);
   failed = report.problems.length > 0;
   console.log(`\n${describeReport(report)}`);
