@@ -23,12 +23,23 @@ export const failureInterceptor: ActivityInboundCallsInterceptor = {
 export function toTemporalFailure(error: unknown, progress?: TrainProgress): unknown {
   if (error instanceof TemporalFailure || error instanceof CancelledFailure || error instanceof CompleteAsyncError) return error;
   const failure = describeFailure(error);
-  return ApplicationFailure.create({
+  const made = ApplicationFailure.create({
     type: failure.code,
     message: failure.message,
     nonRetryable: !failure.retryable,
     details: progress ? [failure, progress] : [failure],
   });
+  if (failure.code === 'INTERNAL') made.stack = `${failure.code}: ${failure.message}\n${framesOf(error)}`;
+  return made;
+}
+
+/** Where an error of others was thrown, for operators: what it says may hold secrets, where it was thrown does not. */
+function framesOf(error: unknown): string {
+  const { stack = '' } = (error ?? {}) as { stack?: string };
+  return stack
+    .split('\n')
+    .filter((line) => /^\s+at /.test(line))
+    .join('\n');
 }
 
 /** An error as users see it. What is not ours says its kind only: messages of libraries may carry paths, addresses or secrets. */

@@ -28,9 +28,14 @@ export function formatLogLine(worker: string, level: string, message: string, me
   });
 }
 
+/** Frames of a stack that tell where something unexpected was thrown. */
+const FRAMES = 8;
+
 /** Errors of ours say what users may read; of any other the kind is said, and where it was thrown. */
 function describeError(error: unknown): string {
   if (!(error instanceof Error)) return String(error).slice(0, 500);
-  const { type } = error as { type?: string };
-  return `${type ?? error.name}: ${error.message}`.slice(0, 500);
+  const { type = error.name, stack = '' } = error as { type?: string; stack?: string };
+  const said = `${type}: ${error.message}`.slice(0, 500);
+  const frames = stack.split('\n').filter((line) => /^\s+at /.test(line));
+  return type === 'INTERNAL' ? [said, ...frames.slice(0, FRAMES).map((frame) => frame.trim())].join(' ') : said;
 }
