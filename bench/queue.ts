@@ -1,9 +1,11 @@
 /**
  * Ten thousand jobs in the queue: what it costs to create them, to look at them, and to keep them. Only the GPU worker stands still:
- * every job is checked and its examples are rendered, then the first 64 wait for a GPU and the others for their turn.
+ * every job is checked and its examples are rendered, then the first 64 wait for a GPU and the others for their turn. At last another
+ * account's single job comes, and the GPU worker goes on: how many of the thousands does it wait for?
  *
  *   node --import tsx bench/queue.ts [--jobs 10000] [--clients 4]
  */
+import { randomUUID } from 'node:crypto';
 import { readFileSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -12,7 +14,9 @@ import { Client, Connection as TemporalConnection } from '@temporalio/client';
 import { sql } from 'kysely';
 import { callApi, type Connection, type Resource } from '../cli/client.js';
 import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
+import { bootstrapAccount } from '../stores/accounts.js';
 import { openDatabase } from '../stores/database.js';
+import { readSecretKeys } from '../stores/secretKeys.js';
 import { startTemporaryStack } from './temporaryStack.js';
 
 const { values } = parseArgs({ options: { jobs: { type: 'string', default: '10000' }, clients: { type: 'string', default: '4' } } });
@@ -20,14 +24,16 @@ const jobs = Number(values.jobs);
 const { stack, home, close } = await startTemporaryStack();
 const dev = stack.dev();
 const connection = { apiUrl: dev.apiUrl, apiKey: dev.apiKey, accountId: dev.accountId } as Connection;
-const account = `/v1/accounts/${dev.accountId}`;
+const other = { ...connection, accountId: 'other', apiKey: `tk_${randomUUID()}` };
+const accountOf = ({ accountId }: Connection) => `/v1/accounts/${accountId}`;
 const database = openDatabase(dev.databaseUrl);
 const temporalConnection = await TemporalConnection.connect({ address: dev.temporalAddress });
 const temporal = new Client({ connection: temporalConnection, namespace: dev.temporalNamespace });
 const [control, data, gpu] = dev.pids.workers as [number, number, number];
 const watched = { api: dev.pids.api!, control, data, temporal: dev.pids.temporal! };
 try {
-  await upload();
+  await bootstrapAccount(database, readSecretKeys(stack.environment['TEMPER_SECRET_KEY']!), other.accountId, other.apiKey);
+  for (const each of [connection, other]) await upload(each);
   process.kill(gpu, 'SIGSTOP');
   console.log(
     'jobs | create p50, p95 ms | settled after s | list of 50 p95 ms | resident MB: api, control, data, temporal | Temporal, Postgres MB on disk',
@@ -39,7 +45,7 @@ try {
     await settled((step * jobs) / steps);
     const settledSeconds = ((performance.now() - createdMs) / 1000).toFixed(0);
     const lists = await repeat(50, () =>
-      callApi(connection, { method: 'GET', path: `${account}/fineTuningJobs?pageSize=50&orderBy=createTime%20desc` }),
+      callApi(connection, { method: 'GET', path: `${accountOf(connection)}/fineTuningJobs?pageSize=50&orderBy=createTime%20desc` }),
     );
     const resident = Object.values(watched)
       .map((pid) => residentMb(pid).toFixed(0))
@@ -53,27 +59,29 @@ try {
   console.log(
     `CPU of the control worker while nothing happens: ${await idleCpu(watched.control)} % of a core; of Temporal ${await idleCpu(watched.temporal)} %`,
   );
+  console.log(await shareGpu());
 } finally {
-  process.kill(gpu, 'SIGCONT');
+  process.kill(stack.dev().pids.workers[2]!, 'SIGCONT');
   await database.destroy();
   await temporalConnection.close();
   await close();
 }
 
-async function upload(): Promise<void> {
-  await callApi(connection, { method: 'POST', path: `${account}/datasets`, body: { datasetId: 'rows', dataset: { userUploaded: {} } } });
+async function upload(user: Connection): Promise<void> {
+  const account = accountOf(user);
+  await callApi(user, { method: 'POST', path: `${account}/datasets`, body: { datasetId: 'rows', dataset: { userUploaded: {} } } });
   const form = new FormData();
   const rows = Array.from({ length: 100 }, (_, index) => JSON.stringify({ text: `row ${index}`, label: ['a', 'b'][index % 2] }));
   form.append('file', new Blob([`${rows.join('\n')}\n`]), 'rows.jsonl');
   await fetch(`${dev.apiUrl}${account}/datasets/rows:upload`, {
     method: 'POST',
-    headers: { authorization: `Bearer ${dev.apiKey}` },
+    headers: { authorization: `Bearer ${user.apiKey}` },
     body: form,
   });
   let dataset: Resource;
   do {
     await sleep(100);
-    dataset = await callApi(connection, { method: 'GET', path: `${account}/datasets/rows` });
+    dataset = await callApi(user, { method: 'GET', path: `${account}/datasets/rows` });
   } while (dataset['state'] !== 'READY');
 }
 
@@ -84,15 +92,36 @@ async function create(from: number, to: number): Promise<number[]> {
   const work = async () => {
     while (next < to) {
       const id = `job-${next++}`;
-      const settings = { textClassification: { text: 'text', label: 'label' }, baseModel: TINY_MODEL_NAME, priority: 1 + (next % 5) };
-      const body = { jobId: id, dataset: `accounts/${dev.accountId}/datasets/rows`, ...settings };
       const startMs = performance.now();
-      await callApi(connection, { method: 'POST', path: `${account}/fineTuningJobs`, body });
+      await createJob(connection, id, 1 + (next % 5));
       times.push(performance.now() - startMs);
     }
   };
   await Promise.all(Array.from({ length: Number(values.clients) }, work));
   return times;
+}
+
+async function createJob(user: Connection, jobId: string, priority: number): Promise<void> {
+  const settings = { textClassification: { text: 'text', label: 'label' }, baseModel: TINY_MODEL_NAME, evaluation: false, priority };
+  const body = { jobId, dataset: `${accountOf(user).slice('/v1/'.length)}/datasets/rows`, ...settings };
+  await callApi(user, { method: 'POST', path: `${accountOf(user)}/fineTuningJobs`, body });
+}
+
+/** A job of another account at the priority of the first in line: what begins before it once the GPU worker goes on. */
+async function shareGpu(): Promise<string> {
+  await createJob(other, 'single', 1);
+  await settled(jobs + 1);
+  process.kill(gpu, 'SIGCONT');
+  for (;;) {
+    const { rows } = await sql<{ before: number }>`
+      select (select count(*)::int from job_attempts
+        join jobs on jobs.uid = job_uid where account_id <> ${other.accountId} and start_time < own.start_time) as before
+      from jobs single join job_attempts own on own.job_uid = single.uid
+      where single.account_id = ${other.accountId}`.execute(database);
+    const [found] = rows;
+    if (found) return `another account's single job began after ${found.before} of the ${jobs} that were queued before it`;
+    await sleep(500);
+  }
 }
 
 /** Every job waits for a GPU, or for its turn. */
