@@ -26,12 +26,13 @@ export function planKills(random: Random, count: number, everyMs: number): Plann
   return Array.from({ length: count }, () => ({ afterMs: random.integer(everyMs / 2, everyMs * 1.5), role: random.pick(roles) }));
 }
 
-/** Some processes live for a moment only, and others are on their way back: how long one is waited for before its turn is another's. */
+/** Trainers and rendering processes live for a moment only: after this long without one, the worker that would start it takes its turn. */
 const WAIT_MS = 4_000;
+const STARTED_BY: Partial<Record<Role, Role>> = { trainer: 'gpu', rendering: 'data' };
 
 /**
- * Kills by the plan until it is done or `signal` ends it. Where nobody has the role, whoever is there takes its turn, so that each planned
- * kill is one.
+ * Kills by the plan until it is done or `signal` ends it. A program that is on its way back is let come back first: on a slow machine the
+ * schedule would else keep it from ever being there.
  * @param due  resolves when one more kill may fall, given how many have
  */
 export async function killByPlan(
@@ -42,17 +43,15 @@ export async function killByPlan(
   signal: AbortSignal,
 ): Promise<void> {
   const startedMs = Date.now();
-  let done = 0;
-  for (const { afterMs, role } of plan) {
+  for (const [done, { afterMs, role }] of plan.entries()) {
     await sleep(afterMs, undefined, { signal }).catch(() => undefined);
     await due(done);
     for (let killed = false; !killed;) {
-      const found = await waitFor(target, role, done, signal);
+      const found = await waitFor(target, role, signal);
       if (!found) return;
       killed = tryKill(found.pid);
       if (killed) onKill({ ...found, atMs: Date.now() - startedMs });
     }
-    done += 1;
   }
 }
 
@@ -66,18 +65,23 @@ function tryKill(pid: number): boolean {
   }
 }
 
-/** Whoever has the role or, when that takes too long, another, each kind in its `turn`; undefined once `signal` has ended the wait. */
-async function waitFor(target: Target, role: Role, turn: number, signal: AbortSignal): Promise<{ role: Role; pid: number } | undefined> {
-  const deadline = Date.now() + WAIT_MS;
-  const all = Object.keys(SHARES) as Role[];
-  const inTurn = [...all.slice(turn % all.length), ...all.slice(0, turn % all.length)];
-  while (!signal.aborted) {
-    const roles = Date.now() < deadline ? [role] : inTurn;
-    const found = roles.flatMap((each) => pidsOf(target, each).map((pid) => ({ role: each, pid }))).at(0);
-    if (found) return found;
+/** Undefined once `signal` has ended the wait. */
+async function waitFor(target: Target, role: Role, signal: AbortSignal): Promise<{ role: Role; pid: number } | undefined> {
+  for (const deadline = Date.now() + WAIT_MS; !signal.aborted;) {
+    const present = Date.now() < deadline ? role : (STARTED_BY[role] ?? role);
+    const pid = pidsOf(target, present).at(0);
+    if (pid !== undefined && (await isReady(target, present))) return { role: present, pid };
     await sleep(50);
   }
   return undefined;
+}
+
+/** What our own programs say of themselves; the servers are there at once. */
+async function isReady(target: Target, role: Role): Promise<boolean> {
+  const url = (target.dev().metricsUrls as Partial<Record<Role, string>>)[role];
+  if (!url) return true;
+  const reply = await fetch(new URL('/readyz', url), { signal: AbortSignal.timeout(2_000) }).catch(() => null);
+  return reply?.status === 200;
 }
 
 /** The processes that have a role now. */

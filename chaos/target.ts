@@ -25,7 +25,7 @@ export interface Target {
 }
 
 /** A call that goes unanswered for this long is a finding of its own. */
-const PATIENCE_MS = 180_000;
+const PATIENCE_MS = 300_000;
 const CALL_TIMEOUT_MS = 40_000;
 
 export function openTarget(home: string): Target {
