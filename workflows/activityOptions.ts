@@ -101,16 +101,21 @@ export interface GpuPlace {
   priority: number;
 }
 
+/** What ends a job goes before what begins one like it: a trained model must not wait behind a whole queue of trainings. */
+function sooner({ accountId, priority }: GpuPlace): GpuPlace {
+  return { accountId, priority: Math.max(1, priority - 1) };
+}
+
 export function trainActivity(place: GpuPlace, summary: string) {
   return proxyActivities<Pick<GpuActivities, 'train'>>({ ...gpuOptions(place), retry: { maximumAttempts: 1 }, summary });
 }
 
 export function evaluateActivity(place: GpuPlace, summary: string) {
-  return proxyActivities<Pick<GpuActivities, 'evaluate'>>({ ...gpuOptions(place), retry: EVALUATE_RETRY, summary });
+  return proxyActivities<Pick<GpuActivities, 'evaluate'>>({ ...gpuOptions(sooner(place)), retry: EVALUATE_RETRY, summary });
 }
 
 export function verifyActivity(place: GpuPlace, summary: string) {
-  return proxyActivities<Pick<GpuActivities, 'verifyModel'>>({ ...gpuOptions(place), retry: EVALUATE_RETRY, summary });
+  return proxyActivities<Pick<GpuActivities, 'verifyModel'>>({ ...gpuOptions(sooner(place)), retry: EVALUATE_RETRY, summary });
 }
 
 export function retrainingRecords(summary: string) {

@@ -161,7 +161,7 @@ describe.each(CASES)('a $kind job', ({ kind, rows, task, settings, metric }) => 
 });
 
 describe('history', () => {
-  it('stays small, and carries no data', async () => {
+  it('stays small, carries no data, and ends a job before another like it begins', async () => {
     const connection = await Connection.connect({ address: stack().temporalAddress });
     const client = new Client({ connection });
     const { body } = await call('GET', 'fineTuningJobs?pageSize=1&filter=state%3D%22COMPLETED%22');
@@ -169,6 +169,11 @@ describe('history', () => {
     const sizes = (history.events ?? []).map((event) => Buffer.byteLength(JSON.stringify(event)));
     expect(sizes.length).toBeLessThan(200);
     expect(Math.max(...sizes)).toBeLessThan(16_384);
+    const scheduled = (history.events ?? []).flatMap((event) => event.activityTaskScheduledEventAttributes ?? []);
+    const priorities = (...names: string[]) =>
+      scheduled.filter(({ activityType }) => names.includes(activityType!.name!)).map(({ priority }) => priority?.priorityKey);
+    const trained = priorities('train').at(-1)!;
+    expect(priorities('evaluate', 'verifyModel')).toEqual([Math.max(1, trained - 1)]);
     await connection.close();
   });
 });
