@@ -11,7 +11,20 @@ const RELEASES = ['0.1.0'];
 const CASES: Record<string, string[]> = {
   DatasetWorkflow: ['ready', 'refused'],
   FineTuningWorkflow: [
-    ...['completed', 'retried', 'paused', 'cancelled', 'deleted', 'failed', 'turn', 'deadline', 'verified', 'approved', 'preempted'],
+    ...[
+      'completed',
+      'retried',
+      'paused',
+      'cancelled',
+      'deleted',
+      'failed',
+      'turn',
+      'deadline',
+      'verified',
+      'approved',
+      'preempted',
+      'lostAttempts',
+    ],
   ],
   RetrainingWorkflow: ['completed', 'promoted', 'skipped', 'failed', 'cancelled'],
   WebhookWorkflow: ['delivered'],
