@@ -14,7 +14,7 @@ import { appendEvent } from '../stores/events.js';
 import { recordEvaluation, updateProgress, type JobRecord } from '../stores/jobs.js';
 import { findModel } from '../stores/models.js';
 import { requireBaseModel } from './baseModels.js';
-import { withHeartbeats } from './heartbeat.js';
+import { withHeartbeatsThroughOutages } from './heartbeat.js';
 import { requireJob, trainedQuantization } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
 import { ensureEvaluation, readManifest } from './preparedSets.js';
@@ -25,8 +25,8 @@ import { readVerification, tellVerified } from './verify.js';
 
 export function makeEvaluate(deps: TrainDependencies): Pick<GpuActivities, 'evaluate'> & RetrainingGpuActivities {
   return {
-    evaluate: (input) => withHeartbeats((signal) => evaluate(deps, input, signal)),
-    evaluateModel: (input) => withHeartbeats((signal) => evaluateModel(deps, input, signal)),
+    evaluate: (input) => withHeartbeatsThroughOutages((signal) => evaluate(deps, input, signal)),
+    evaluateModel: (input) => withHeartbeatsThroughOutages((signal) => evaluateModel(deps, input, signal)),
   };
 }
 

@@ -12,11 +12,12 @@ export interface TimeLimit {
 /**
  * The nearer of the two limits; null where there is none.
  * @param usedSeconds  how long the attempts before this one held a GPU
+ * @param nowMs  by the database's clock: that of a worker may be wrong
  */
 export function timeLimit(
   { maxGpuSeconds, deadline }: Pick<JobSettings, 'maxGpuSeconds' | 'deadline'>,
   usedSeconds: number,
-  nowMs = Date.now(),
+  nowMs: number,
 ): TimeLimit | null {
   const limits: TimeLimit[] = [];
   if (maxGpuSeconds !== undefined) limits.push({ name: 'maxGpuSeconds', seconds: Math.max(0, maxGpuSeconds - usedSeconds) });

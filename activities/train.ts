@@ -6,7 +6,14 @@ import { mkdir, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import path from 'node:path';
 import { Context } from '@temporalio/activity';
-import { MILESTONE_SIGNAL, type GpuActivities, type TrainInput, type TrainProgress, type TrainResult } from '../schemas/activities.js';
+import {
+  MILESTONE_SIGNAL,
+  type GpuActivities,
+  type TrainInput,
+  type TrainProgress,
+  type TrainResult,
+  type WaitingHeartbeat,
+} from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
 import {
   CHECKPOINT_EVERY_SECONDS,
@@ -24,7 +31,7 @@ import {
   beginAttempt,
   deleteCheckpoint,
   listCheckpoints,
-  sumAttemptSeconds,
+  readAttemptTimes,
   sumTokens,
   updateProgress,
   type CheckpointRecord,
@@ -36,7 +43,7 @@ import { toTemporalFailure } from './failures.js';
 import { withHeartbeats } from './heartbeat.js';
 import { requireJob, requireWarmStartFiles } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
-import { throughOutages } from './outages.js';
+import { outageOf, throughOutages } from './outages.js';
 import { ensureEvaluation, ensureSet, requireManifest, type PreparedManifest } from './preparedSets.js';
 import { makeRecorder, superseded } from './recordTraining.js';
 import { nothingInTime, timeLimit } from './timeLimit.js';
@@ -59,6 +66,7 @@ export function makeTrain(deps: TrainDependencies): Pick<GpuActivities, 'train'>
   return {
     async train(input) {
       let progress: TrainProgress = { attempt: input.attempt, step: 0, totalSteps: 0, checkpointStep: 0 };
+      let stop: AbortSignal | undefined;
       try {
         return await withHeartbeats(
           async () => {
@@ -68,13 +76,14 @@ export function makeTrain(deps: TrainDependencies): Pick<GpuActivities, 'train'>
             const training =
               running ??
               startTraining(deps.database, { uid: input.uid, attempt: input.attempt, progress, tell }, (own) => train(deps, input, own));
+            stop = training.stop.signal;
             if (running) {
               progress = running.progress;
               await takeOver(deps.database, input, running, tell);
             }
             return follow(training, context);
           },
-          () => progress,
+          () => ({ ...progress, outage: stop && outageOf(stop) }) satisfies TrainProgress & WaitingHeartbeat,
         );
       } catch (error) {
         throw toTemporalFailure(error, progress);
@@ -188,7 +197,8 @@ async function begin(deps: TrainDependencies, job: JobRecord, { attempt, reason 
   const step = (progress.step = progress.checkpointStep = checkpoint?.record.step ?? 0);
   const resumedFrom = checkpoint?.record.key ?? null;
   if (!(await beginAttempt(database, job.uid, { attempt, worker, reason, startStep: step, resumedFrom }))) throw superseded();
-  const limit = timeLimit(job.settings, await sumAttemptSeconds(database, job.uid, attempt));
+  const { usedSeconds, nowMs } = await readAttemptTimes(database, job.uid, attempt);
+  const limit = timeLimit(job.settings, usedSeconds, nowMs);
   if (limit && limit.seconds === 0 && !checkpoint) throw nothingInTime(limit.name);
   await appendEvent(database, job.uid, {
     key: `attempt/${attempt}/began`,

@@ -11,7 +11,7 @@ import { appendEvent } from '../stores/events.js';
 import { updateProgress, type JobRecord } from '../stores/jobs.js';
 import type { Database } from '../stores/database.js';
 import { requireBaseModel } from './baseModels.js';
-import { withHeartbeats } from './heartbeat.js';
+import { withHeartbeatsThroughOutages } from './heartbeat.js';
 import { requireJob, trainedQuantization } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
 import { ensureSet, requireManifest } from './preparedSets.js';
@@ -20,7 +20,7 @@ import { runTrainer } from './trainerProcess.js';
 import { endUnfollowed } from './trainings.js';
 
 export function makeVerify(deps: TrainDependencies): Pick<GpuActivities, 'verifyModel'> {
-  return { verifyModel: (input) => withHeartbeats((signal) => verifyModel(deps, input, signal)) };
+  return { verifyModel: (input) => withHeartbeatsThroughOutages((signal) => verifyModel(deps, input, signal)) };
 }
 
 async function verifyModel(deps: TrainDependencies, input: VerifyInput, signal: AbortSignal): Promise<Verification> {

@@ -21,6 +21,11 @@ export interface Failure {
   details?: ErrorDetail[];
 }
 
+/** In the heartbeats of an activity that waits while a server is away: what it waits for. */
+export interface WaitingHeartbeat {
+  outage?: Failure;
+}
+
 // ---- Dataset
 
 export interface DatasetInput {

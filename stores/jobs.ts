@@ -397,15 +397,17 @@ export async function sumTokens(database: Database, uid: string, upToStep: numbe
   return row;
 }
 
-/** How long the attempts before `attempt` held a GPU. One whose worker died counts until that was noticed. */
-export async function sumAttemptSeconds(database: Database, uid: string, attempt: number): Promise<number> {
-  const { seconds } = await database
+/** How long the attempts before `attempt` held a GPU (one whose worker died counts until that was noticed), and what time it is. */
+export async function readAttemptTimes(database: Database, uid: string, attempt: number): Promise<{ usedSeconds: number; nowMs: number }> {
+  return database
     .selectFrom('job_attempts')
-    .select(sql<number>`coalesce(sum(extract(epoch from coalesce(end_time, now()) - start_time)), 0)::float8`.as('seconds'))
+    .select([
+      sql<number>`coalesce(sum(extract(epoch from coalesce(end_time, now()) - start_time)), 0)::float8`.as('usedSeconds'),
+      sql<number>`(extract(epoch from now()) * 1000)::float8`.as('nowMs'),
+    ])
     .where('job_uid', '=', uid)
     .where('attempt', '<', attempt)
     .executeTakeFirstOrThrow();
-  return seconds;
 }
 
 export async function recordCheckpoint(
