@@ -174,8 +174,8 @@ async function* joinParts(source: ObjectStore, parts: DatasetPart[]): AsyncGener
   for (const { key } of parts) {
     let first = true;
     let last = NEWLINE;
-    for await (const piece of await source.getStream(key)) {
-      let bytes = piece as Buffer;
+    for await (const piece of source.readObject(key)) {
+      let bytes = piece;
       if (first && bytes.subarray(0, 3).equals(BYTE_ORDER_MARK)) bytes = bytes.subarray(3);
       first = false;
       if (bytes.length === 0) continue;

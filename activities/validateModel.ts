@@ -129,11 +129,11 @@ async function readWhole(deps: ModelDependencies, uid: string, findings: ModelFi
     const scan = header && scanFiniteValues(header);
     const tap = digestTap();
     tap.stream.resume();
-    for await (const chunk of await objects.getStream(key)) {
+    for await (const chunk of objects.readObject(key)) {
       signal.throwIfAborted();
-      scan?.take(chunk as Buffer);
+      scan?.take(chunk);
       if (!tap.stream.write(chunk)) await new Promise((resolve) => tap.stream.once('drain', resolve));
-      doneBytes += (chunk as Buffer).length;
+      doneBytes += chunk.length;
       if (doneBytes - saidBytes < PROGRESS_EVERY_BYTES) continue;
       saidBytes = doneBytes;
       await recordModelProgress(database, uid, `Validation goes on: ${gigabytes(doneBytes)} of ${gigabytes(totalBytes)} GB are read.`);

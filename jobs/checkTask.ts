@@ -107,9 +107,9 @@ async function tryChatTemplate({ objects, tmpFolder }: SettingsSources, template
 async function readFirstRows(objects: ObjectStore, key: string): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let sizeBytes = 0;
-  for await (const chunk of await objects.getStream(key)) {
-    chunks.push(chunk as Buffer);
-    sizeBytes += (chunk as Buffer).length;
+  for await (const chunk of objects.readObject(key)) {
+    chunks.push(chunk);
+    sizeBytes += chunk.length;
     if (sizeBytes < TRIED_BYTES || !chunks.some((part) => part.includes(NEWLINE))) continue;
     const bytes = Buffer.concat(chunks);
     return bytes.subarray(0, bytes.lastIndexOf(NEWLINE) + 1);

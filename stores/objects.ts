@@ -179,8 +179,18 @@ export function openObjectStore(settings: ObjectStoreSettings) {
 
   async function getBytes(key: string): Promise<Buffer> {
     const chunks: Buffer[] = [];
-    for await (const chunk of await getStream(key)) chunks.push(chunk as Buffer);
+    for await (const chunk of readObject(key)) chunks.push(chunk);
     return Buffer.concat(chunks);
+  }
+
+  /** The object piece by piece, for readers that bear it when the end does not come. @throws TemperError OBJECT_STORE_UNAVAILABLE then */
+  async function* readObject(key: string): AsyncGenerator<Buffer> {
+    const stream = await getStream(key);
+    try {
+      for await (const chunk of stream) yield chunk as Buffer;
+    } catch (error) {
+      throw storeError(error, key);
+    }
   }
 
   async function getText(key: string): Promise<string> {
@@ -254,6 +264,7 @@ export function openObjectStore(settings: ObjectStoreSettings) {
     putBytes,
     getFile,
     getStream,
+    readObject,
     getRange,
     getBytes,
     getText,

@@ -151,10 +151,10 @@ async function* joinParts(objects: ObjectStore, parts: UploadPartRecord[], md5: 
   const hash = createHash('md5');
   for (const part of parts) {
     let sizeBytes = 0;
-    for await (const chunk of await objects.getStream(part.key)) {
-      hash.update(chunk as Buffer);
-      sizeBytes += (chunk as Buffer).length;
-      yield chunk as Buffer;
+    for await (const chunk of objects.readObject(part.key)) {
+      hash.update(chunk);
+      sizeBytes += chunk.length;
+      yield chunk;
     }
     if (sizeBytes !== part.size_bytes)
       throw new TemperError('OBJECT_CORRUPT', `${part.id} was cut short on its way from the object store. Try again.`);
