@@ -61,6 +61,8 @@ function knownError(error: unknown): TemperError | null {
   }
   if ($metadata !== undefined)
     return new TemperError('OBJECT_STORE_UNAVAILABLE', 'The object store does not answer just now. Try again shortly.');
+  if (code === 'ENOSPC')
+    return new TemperError('NO_SPACE', 'The disk of the server is full. Try again later; an operator has to make room.');
   if (isTemporalOutage(error))
     return new TemperError('TEMPORAL_UNAVAILABLE', 'The workflow service does not answer just now. Try again shortly.');
   if (isDatabaseOutage(code, message))

@@ -152,7 +152,8 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
       const failure = failureOf(error);
       await recordEnd(input, attempt, 'failed', failure);
       if (!failure.retryable) throw error;
-      const isSuspicious = OUTSIDE_FAILURES.has(failure.code) ? 0 : 1;
+      const isFull = failure.code === 'NO_SPACE' && patched('full-disk');
+      const isSuspicious = OUTSIDE_FAILURES.has(failure.code) || isFull ? 0 : 1;
       suspicious = reached > bestCheckpoint ? isSuspicious : suspicious + isSuspicious;
       withoutProgress = reached > bestCheckpoint ? 1 : withoutProgress + 1;
       bestCheckpoint = Math.max(bestCheckpoint, reached);
@@ -164,7 +165,9 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
         'requeued',
         `Attempt ${attempt} ended: ${failure.message} The next goes on from ${bestCheckpoint > 0 ? `step ${bestCheckpoint}` : 'the start'}.`,
       );
-      await job.pausable(() => sleep(backoffMs(Math.max(1, suspicious)))).catch(rethrowIfEnding(job));
+      await job
+        .pausable(() => sleep(isFull ? backoffMs(withoutProgress) + FULL_DISK_MS : backoffMs(Math.max(1, suspicious))))
+        .catch(rethrowIfEnding(job));
       reason = failure.code;
     }
   }
@@ -271,6 +274,9 @@ function recordEnd(input: JobInput, attempt: number, outcome: string, failure?: 
 
 /** Ends of attempts that come from outside: worker, database or object store went away, or another trainer has the GPU. */
 const OUTSIDE_FAILURES = new Set(['WORKER_LOST', 'TRAINER_INTERRUPTED', 'GPU_BUSY', 'DATABASE_UNAVAILABLE', 'OBJECT_STORE_UNAVAILABLE']);
+
+/** A disk is full until somebody makes room, which takes longer than a process to start: twenty attempts are over an hour. */
+const FULL_DISK_MS = 5_000;
 
 /** 1 s after an attempt that made progress or the first that did not, then doubling to 5 minutes. */
 function backoffMs(withoutProgress: number): number {
