@@ -53,7 +53,8 @@ export function describeFailure(error: unknown): Failure {
   return {
     code,
     message:
-      SYSTEM_MESSAGES[code] ?? `An unexpected ${error instanceof Error ? error.name : 'error'} on our side; the step is tried again.`,
+      SYSTEM_MESSAGES[code] ??
+      `An unexpected ${error instanceof Error ? error.name : 'error'} of Temper's own; the step is tried again. If that does not help, the worker's log has the cause: tell the operator the name of the job.`,
     domain,
     retryable,
   };

@@ -23,6 +23,7 @@ import { name, number, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';
 import { compileReadMask } from './readMask.js';
 import { giveUpParts } from './resumableUploads.js';
+import { tellRetry } from './retry.js';
 import type { ApiDependencies } from './server.js';
 import { stopWork } from './temporal.js';
 import { readChanges, UpdateQuery } from './updateMask.js';
@@ -94,7 +95,8 @@ export function datasetRoutes(server: FastifyInstance, { database, objects, temp
     { config: { access: 'user' }, schema: { params: DatasetPath, querystring: GetQuery, response: { 200: Dataset } } },
     async (request) => {
       const dataset = await requireDataset(database, request.params);
-      return compileReadMask((request.query as Static<typeof GetQuery>).readMask, Dataset)(viewDataset(dataset));
+      const told = await tellRetry(temporal, datasetName(dataset), dataset);
+      return compileReadMask((request.query as Static<typeof GetQuery>).readMask, Dataset)(viewDataset(told));
     },
   );
 

@@ -1,5 +1,5 @@
 /** A job as the API shows it, in either shape. */
-import { errorRow, isErrorCode } from '../schemas/errors.js';
+import { errorRow, isErrorCode, nextAction } from '../schemas/errors.js';
 import type { FineTuningJob, JobAttempt, JobCheckpoint, JobEvent, JobMetric, SupervisedFineTuningJob } from '../schemas/job.js';
 import { resourceName } from '../schemas/names.js';
 import { isTerminal, legacyJobState, supervisedJobState } from '../schemas/states.js';
@@ -75,7 +75,7 @@ function commonFields(job: JobRecord, collection: 'fineTuningJobs' | 'supervised
     kind: job.kind,
     stage: job.stage,
     attempt: job.attempt,
-    ...(failure ? { failure: { ...failure } } : {}),
+    ...(failure ? { failure: { ...failure, ...(failure.code === 'CANCELLED' ? {} : { nextAction: nextAction(failure) }) } } : {}),
     progress: { ...job.progress, percent: percentDone(job) },
     ...(evaluation
       ? { evaluationResult: { metric: evaluation.metric, base: evaluation.base, tuned: evaluation.tuned, examples: evaluation.examples } }

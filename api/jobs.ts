@@ -25,6 +25,7 @@ import { openJobTexts } from './jobTexts.js';
 import { answerJobList, answerList, type ListOf } from './listRequest.js';
 import { viewQueuePlace } from './queuePlace.js';
 import { compileReadMask } from './readMask.js';
+import { viewJobRetry } from './retry.js';
 import type { ApiDependencies } from './server.js';
 import { startJob, updateJob } from './temporal.js';
 import { NOT_CLEARABLE, readChanges, UpdateQuery } from './updateMask.js';
@@ -36,7 +37,7 @@ export function jobRoutes(server: FastifyInstance, dependencies: ApiDependencies
 }
 
 function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, family: JobFamily): void {
-  const { database, config } = dependencies;
+  const { database, temporal, config } = dependencies;
   const collection = `/v1/accounts/:account/${family.collection}`;
   const one = `${collection}/:id(^[^:/]+$)`;
   const access = { access: 'user' as const };
@@ -75,7 +76,8 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
     async (request) => {
       const mask = compileReadMask((request.query as Static<typeof GetQuery>).readMask, family.schema);
       const job = await requireJob(database, family, request.params);
-      return mask({ ...family.view(job), ...(await viewQueuePlace(database, job)) });
+      const [place, retry] = await Promise.all([viewQueuePlace(database, job), viewJobRetry(temporal, database, job)]);
+      return mask({ ...family.view(job), ...place, ...retry });
     },
   );
 

@@ -19,6 +19,7 @@ import { name, number, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';
 import { compileReadMask } from './readMask.js';
 import { catalogueRow, viewBaseModel, viewModel } from './modelViews.js';
+import { tellRetry } from './retry.js';
 import type { ApiDependencies } from './server.js';
 import { stopWork } from './temporal.js';
 import { readChanges, UpdateQuery } from './updateMask.js';
@@ -73,8 +74,10 @@ export function modelRoutes(server: FastifyInstance, { database, objects, tempor
   server.get(one, { config: read, schema: { params: ModelPath, querystring: GetQuery, response: { 200: Model } } }, async (request) => {
     const mask = compileReadMask<Model>((request.query as Static<typeof GetQuery>).readMask, Model);
     const { account, id } = request.params as Static<typeof ModelPath>;
-    const base = findBaseModel(resourceName(account, 'models', id));
-    return mask(base ? viewBaseModel(base) : viewModel(await requireModel(database, request.params, request.caller.accountId)));
+    const name = resourceName(account, 'models', id);
+    const base = findBaseModel(name);
+    if (base) return mask(viewBaseModel(base));
+    return mask(viewModel(await tellRetry(temporal, name, await requireModel(database, request.params, request.caller.accountId))));
   });
 
   server.patch(

@@ -1,4 +1,5 @@
 /** A fine-tuning job in words: what it is doing, how far it is, what came of it. */
+import type { Retry } from '../schemas/job.js';
 import type { Resource } from './client.js';
 import { formatCount, formatDuration, formatFields, formatNumber, formatTable, formatTime, plainText } from './format.js';
 import { shownState, stateOf, statusMessage } from './resources.js';
@@ -74,6 +75,7 @@ export function describeJob(job: Resource, attempts: Attempt[] = []): string {
     ['Display name', plainText(job.displayName)],
     ['State', stateAndStage(job)],
     ['Queue', describeQueue(job)],
+    ['Tried again', describeRetry(job)],
     ['Problem', statusMessage(job)],
     ['Cause', describeCause(job)],
     ['Progress', progressOf(job).totalSteps ? describeProgress(job).slice(stateAndStage(job).length).trim() : ''],
@@ -119,6 +121,14 @@ export function describeReproduction(job: Resource): string {
 function describeQueue({ queuePosition, expectedStartTime }: Resource): string {
   if (queuePosition === undefined) return '';
   return `number ${formatCount(Number(queuePosition))}${expectedStartTime ? `, expected to start at ${formatTime(String(expectedStartTime))}` : ''}`;
+}
+
+/** Of a step that failed: why, and when it is tried again. */
+function describeRetry({ retry }: Resource): string {
+  const { step, attempt, failure, nextAttemptTime } = (retry ?? {}) as Retry;
+  if (!failure) return '';
+  const when = nextAttemptTime ? ` at ${formatTime(nextAttemptTime)}` : '';
+  return `${plainText(step)}, attempt ${formatCount(Number(attempt))}${when}: ${plainText(failure.message)} (${plainText(failure.code)})`;
 }
 
 /** `accuracy 12.4 % → 91.0 % (base → tuned) on 300 held-out examples` */

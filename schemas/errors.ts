@@ -191,6 +191,30 @@ export interface ErrorDetail {
   hint?: string;
 }
 
+type Advice = 'again' | 'changed';
+const NEXT_ACTIONS: Record<ErrorDomain, Record<Advice, string>> = {
+  DATASET: {
+    again: 'Upload the file again.',
+    changed: 'Correct the dataset where the message says, upload it as a new one, and start a new job on it.',
+  },
+  CONFIG: { again: 'Start the job again.', changed: 'Change the settings that the message names, and start a new job.' },
+  QUOTA: { again: 'Wait, and start the job again.', changed: 'Stay within the quota, or ask an admin for a larger one.' },
+  CAPACITY: {
+    again: 'Start the job again; if it fails the same way, use a worker with more memory or more GPUs.',
+    changed: 'Lower what the message names, allow quantization, or use a worker with more memory.',
+  },
+  PLATFORM: {
+    again: 'Start the job again; if it fails the same way, tell the operator its name.',
+    changed: 'Tell the operator the name of the job: the Temporal UI and the log of the worker have the cause.',
+  },
+  TRACKER: { again: 'Nothing: delivery is tried again by itself.', changed: 'Correct the settings or the key of the tracker.' },
+};
+
+/** What whoever reads a failure can do about it. The message says it more exactly where more is known. */
+export function nextAction({ domain, retryable }: { domain: ErrorDomain; retryable: boolean }): string {
+  return NEXT_ACTIONS[domain][retryable ? 'again' : 'changed'];
+}
+
 export class TemperError extends Error {
   override readonly name = 'TemperError';
 

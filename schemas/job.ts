@@ -89,6 +89,23 @@ const ownSettings = {
   priority: Type.Optional(Type.Integer({ minimum: 1, maximum: 5, 'x-expected': 'a whole number from 1 (first) to 5; 3 when absent' })),
 };
 
+/** A step that failed and is tried again. */
+export const Retry = Type.Object({
+  step: Type.String({ description: 'The activity, as docs/faults.md lists them' }),
+  attempt: Type.Integer({ description: 'The attempt that runs or comes next' }),
+  failure: Type.Object(
+    {
+      code: Type.String(),
+      message: Type.String(),
+      domain: Type.String(),
+      retryable: Type.Boolean(),
+    },
+    { additionalProperties: true, description: 'Of the attempt before it' },
+  ),
+  nextAttemptTime: Type.Optional(Time({ description: 'Absent while an attempt runs' })),
+});
+export type Retry = Static<typeof Retry>;
+
 /** What every job shows, in both shapes. */
 const common = {
   name: ReadOnly(ResourceName()),
@@ -108,7 +125,10 @@ const common = {
     }),
   ),
   expectedStartTime: ReadOnly(Time({ description: 'By the times left of the jobs that train, and those expected of the ones before it' })),
-  failure: ReadOnly(OpenObject('Of a failed job: code, message, domain (whose it is), retryable, details')),
+  failure: ReadOnly(OpenObject('Of a failed job: code, message, domain (whose it is), retryable, details, nextAction')),
+  retry: ReadOnly(
+    OpenObject('Of a job with a step that failed and is tried again, where it is read by itself: step, attempt, failure, nextAttemptTime'),
+  ),
   progress: ReadOnly(OpenObject('Step, epoch, loss, learning rate, tokens per second and the like, as of the last step')),
   evaluationResult: ReadOnly(OpenObject('Metric of the base and of the tuned model on the same held-out examples')),
   settings: ReadOnly(OpenObject('Every setting as resolved at creation')),

@@ -1,6 +1,6 @@
 /**
- * Every activity's time-outs and retries, one row a class. What cannot succeed is not retried: the failure itself says so
- * (`retryable` in schemas/errors.ts), so no list of error types stands here.
+ * Every activity's time-outs and retries, one row a class; docs/faults.md has them as a table. What cannot succeed is not
+ * retried: the failure itself says so (`retryable` in schemas/errors.ts), so no list of error types stands here.
  *
  * `train` is the exception: one attempt an activity. The workflow runs the attempts (fineTuning.ts), because it alone can
  * tell an attempt that brought the job forward from one that did not, and so that every attempt stands in the history.
@@ -12,21 +12,21 @@ import type { RetrainingDataActivities, RetrainingGpuActivities, RetrainingRecor
 import { CONTROL_QUEUE, DATA_QUEUE, gpuQueue } from '../schemas/taskQueues.js';
 
 /** Postgres: short, and worth repeating for as long as the database is away. */
-const RECORD: ActivityOptions = {
+export const RECORD: ActivityOptions = {
   taskQueue: CONTROL_QUEUE,
   startToCloseTimeout: '10s',
   retry: { initialInterval: '200ms', maximumInterval: '30s' },
 };
 
 /** A job's turn among those of its account: asked for until it comes. The activity says itself when to ask again. */
-const TURN: ActivityOptions = {
+export const TURN: ActivityOptions = {
   taskQueue: CONTROL_QUEUE,
   startToCloseTimeout: '10s',
   retry: { initialInterval: '1s', maximumInterval: '30s' },
 };
 
 /** Validate, render, register: as long as the data is large; the heartbeat tells a dead worker in 15 s. */
-const STREAM: ActivityOptions = {
+export const STREAM: ActivityOptions = {
   taskQueue: DATA_QUEUE,
   startToCloseTimeout: '6h',
   heartbeatTimeout: '15s',
@@ -35,14 +35,14 @@ const STREAM: ActivityOptions = {
 };
 
 /** Removing what a job left: worth a long time, and the end of the job does not depend on it. */
-const CLEANUP: ActivityOptions = {
+export const CLEANUP: ActivityOptions = {
   taskQueue: DATA_QUEUE,
   startToCloseTimeout: '5m',
   retry: { initialInterval: '1s', maximumInterval: '1m', maximumAttempts: 100 },
 };
 
 /** Delivery to a tracker: tried for a day, its failure is recorded and never fails the job. */
-const REPORT: ActivityOptions = {
+export const REPORT: ActivityOptions = {
   taskQueue: CONTROL_QUEUE,
   startToCloseTimeout: '10m',
   heartbeatTimeout: '30s',
@@ -51,7 +51,7 @@ const REPORT: ActivityOptions = {
 };
 
 /** A webhook that does not answer is called again for three days: after 5 s, 15 s, … and at last every six hours. */
-const DELIVER: ActivityOptions = {
+export const DELIVER: ActivityOptions = {
   taskQueue: CONTROL_QUEUE,
   startToCloseTimeout: '30s',
   scheduleToCloseTimeout: '72h',
@@ -66,8 +66,10 @@ const GPU: ActivityOptions = {
   cancellationType: 'WAIT_CANCELLATION_COMPLETED',
 };
 
+export const TRAIN: ActivityOptions = { ...GPU, retry: { maximumAttempts: 1 } };
+
 /** Evaluation starts over after a crash; one that crashes this often does so for a reason of its own. */
-const EVALUATE_RETRY = { initialInterval: '1s', maximumInterval: '5m', maximumAttempts: 10 } as const;
+export const EVALUATE: ActivityOptions = { ...GPU, retry: { initialInterval: '1s', maximumInterval: '5m', maximumAttempts: 10 } };
 
 /** @param summary  the line that the Temporal UI shows on the activity */
 export function recordActivities(summary: string) {
@@ -107,15 +109,15 @@ function sooner({ accountId, priority }: GpuPlace): GpuPlace {
 }
 
 export function trainActivity(place: GpuPlace, summary: string) {
-  return proxyActivities<Pick<GpuActivities, 'train'>>({ ...gpuOptions(place), retry: { maximumAttempts: 1 }, summary });
+  return proxyActivities<Pick<GpuActivities, 'train'>>({ ...TRAIN, ...inQueue(place), summary });
 }
 
 export function evaluateActivity(place: GpuPlace, summary: string) {
-  return proxyActivities<Pick<GpuActivities, 'evaluate'>>({ ...gpuOptions(sooner(place)), retry: EVALUATE_RETRY, summary });
+  return proxyActivities<Pick<GpuActivities, 'evaluate'>>({ ...EVALUATE, ...inQueue(sooner(place)), summary });
 }
 
 export function verifyActivity(place: GpuPlace, summary: string) {
-  return proxyActivities<Pick<GpuActivities, 'verifyModel'>>({ ...gpuOptions(sooner(place)), retry: EVALUATE_RETRY, summary });
+  return proxyActivities<Pick<GpuActivities, 'verifyModel'>>({ ...EVALUATE, ...inQueue(sooner(place)), summary });
 }
 
 export function retrainingRecords(summary: string) {
@@ -131,9 +133,9 @@ export function janitorActivity(summary: string) {
 }
 
 export function evaluateModelActivity(place: GpuPlace, summary: string) {
-  return proxyActivities<RetrainingGpuActivities>({ ...gpuOptions(place), retry: EVALUATE_RETRY, summary });
+  return proxyActivities<RetrainingGpuActivities>({ ...EVALUATE, ...inQueue(place), summary });
 }
 
-function gpuOptions({ accountId, priority }: GpuPlace): ActivityOptions {
-  return { ...GPU, taskQueue: gpuQueue(), priority: { priorityKey: priority, fairnessKey: accountId } };
+function inQueue({ accountId, priority }: GpuPlace): ActivityOptions {
+  return { taskQueue: gpuQueue(), priority: { priorityKey: priority, fairnessKey: accountId } };
 }

@@ -2,13 +2,15 @@
 import { ActivityFailure, ApplicationFailure, TimeoutFailure } from '@temporalio/workflow';
 import type { Failure, TrainProgress } from '../schemas/activities.js';
 
+const UNEXPECTED = 'An unexpected error; the page of the job in the Temporal UI has the cause.';
+
 /** A failure as users see it. Activities put it in the details of their ApplicationFailure (activities/failures.ts). */
 export function failureOf(error: unknown): Failure {
   const cause = error instanceof ActivityFailure ? error.cause : error;
   if (cause instanceof ApplicationFailure) {
     const [described] = (cause.details ?? []) as [Failure?];
     if (described?.code) return described;
-    return { code: 'INTERNAL', message: cause.message || 'An unexpected error.', domain: 'PLATFORM', retryable: !cause.nonRetryable };
+    return { code: 'INTERNAL', message: cause.message || UNEXPECTED, domain: 'PLATFORM', retryable: !cause.nonRetryable };
   }
   if (cause instanceof TimeoutFailure) {
     return { code: 'WORKER_LOST', message: 'The worker that ran this step stopped answering.', domain: 'PLATFORM', retryable: true };
