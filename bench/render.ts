@@ -1,5 +1,5 @@
 /**
- * How fast conversations become training examples: validation and rendering by Temper, with loss spans and the evaluation split, against
+ * How fast conversations become training examples: validation and rendering by Temper (renderTemper.ts), with loss spans and the split, against
  * what people use in Python (renderRivals.py), which render the same rows with the same template and do nothing else. One run, one file.
  *
  *   node --import tsx bench/render.ts [--rows 300000] [--sides temper,datasets,jinja2] [--processes 2] [--template FILE]
@@ -9,15 +9,13 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { cacheFolder } from '../dev/binaries.js';
 import { ensureUv } from '../dev/python.js';
-import { validateFile } from '../datasets/validate.js';
-import { renderSet } from '../templates/renderSet.js';
 
 const RIVALS = ['datasets==5.2.0', 'transformers==5.23.0', 'jinja2==3.1.6', 'orjson==3.13.0'];
 
@@ -26,9 +24,7 @@ const { values } = parseArgs({
     rows: { type: 'string', default: '300000' },
     sides: { type: 'string', default: 'temper,datasets,jinja2' },
     processes: { type: 'string', default: '2' },
-    file: { type: 'string' },
     template: { type: 'string' },
-    out: { type: 'string' },
   },
 });
 
@@ -43,26 +39,7 @@ const WORDS =
     ' ',
   );
 
-if (values.file !== undefined) await renderOnce(values.file, values.template!, values.out!, Number(values.processes));
-else await compare(Number(values.rows), values.sides.split(','));
-
-/** What Temper does with a dataset before a job trains on it. */
-async function renderOnce(file: string, template: string, outputFolder: string, processes: number): Promise<void> {
-  const report = await validateFile(file, { threads: processes });
-  if (!report.valid) throw new Error(JSON.stringify(report.errors));
-  const specialTokens = ['<|begin_of_text|>', '<|end_of_text|>', '<|eot_id|>', '<|start_header_id|>', '<|end_header_id|>'];
-  const chat = {
-    template: readFileSync(template, 'utf8'),
-    bosToken: '<|begin_of_text|>',
-    eosToken: '<|eot_id|>',
-    specialTokens,
-    now: '2026-01-01T00:00:00Z',
-  };
-  const request = { kind: 'conversation' as const, chat, datasetPath: file, evaluationSplit: 0.15, seed: 1, outputFolder };
-  const result = await renderSet(request, { processes });
-  if (result.problems.length > 0) throw new Error(JSON.stringify(result.problems));
-  console.log(result.trainExamples + result.evalExamples);
-}
+await compare(Number(values.rows), values.sides.split(','));
 
 type Measurement = { rows: number; seconds: number; cpuSeconds: number; peakBytes: number };
 
@@ -73,7 +50,10 @@ async function compare(rows: number, sides: string[]): Promise<void> {
     const file = path.join(folder, 'rows.jsonl');
     writeRows(file, rows);
     const template = values.template ?? fileURLToPath(new URL('./exampleTemplate.jinja', import.meta.url));
-    const rivals = fileURLToPath(new URL('./renderRivals.py', import.meta.url));
+    const [temper, rivals] = ['./renderTemper.ts', './renderRivals.py'].map((name) => fileURLToPath(new URL(name, import.meta.url))) as [
+      string,
+      string,
+    ];
     console.log(`${rows} conversations of 4 messages, ${(statSync(file).size / 1e6).toFixed(0)} MB, Node ${process.version}`);
     console.log('side                                  rows/s  rows/CPU-s     CPU s   largest process');
     const measured: Record<string, Measurement> = {};
@@ -82,9 +62,9 @@ async function compare(rows: number, sides: string[]): Promise<void> {
       mkdirSync(out);
       const command =
         side === 'temper'
-          ? [process.execPath, '--import', 'tsx', fileURLToPath(import.meta.url), '--file', file, '--template', template, '--out', out]
+          ? [process.execPath, '--import', 'tsx', temper, file, template, out, values.processes]
           : [python, rivals, side, file, template, out];
-      const found = measure(python, side === 'temper' ? [...command, '--processes', values.processes] : command);
+      const found = measure(python, command);
       if (found.rows !== rows) throw new Error(`${side} rendered ${found.rows} of ${rows} rows`);
       measured[side] = found;
       const numbers = [rows / found.seconds, rows / found.cpuSeconds].map((rate) => rate.toFixed(0).padStart(11)).join(' ');

@@ -1,13 +1,5 @@
 /** Adds up the tallies of a file's ranges, in file order, and draws the conclusions that need the whole file. */
-import {
-  REPORT_VERSION,
-  type DatasetFormat,
-  type FieldReport,
-  type JsonType,
-  type ProblemPlace,
-  type ReportedProblem,
-  type ValidationReport,
-} from '../schemas/validationReport.js';
+import type { DatasetFormat, FieldReport, JsonType, ProblemPlace, ReportedProblem, ValidationReport } from '../schemas/validationReport.js';
 import { HashSet } from './hashSet.js';
 import { lengthPercentile } from './lengths.js';
 import { addProblem, excerpt, MAX_PLACES, PROBLEMS, type Finding, type ProblemCode, type ProblemTally } from './problems.js';
@@ -120,7 +112,7 @@ export function finishReport(file: FileTally, { sizeBytes, sha256 }: FileFacts):
   addFileProblems(file, format);
   const errors = reportProblems(total.problems, 'E_');
   const report: ValidationReport = {
-    version: REPORT_VERSION,
+    version: 1,
     valid: errors.length === 0,
     format,
     sizeBytes,
@@ -157,7 +149,7 @@ export function refuseFile(problem: Finding, sizeBytes: number): ValidationRepor
   addProblem(problems, code, 1, [{ line: 1, byteOffset: 0, found, expected, fix }]);
   const errors = reportProblems(problems, 'E_');
   const counts = { lines: 0, examples: 0, fields: [], duplicates: 0 };
-  return { version: REPORT_VERSION, valid: false, format: 'FORMAT_UNSPECIFIED', sizeBytes, ...counts, errors, warnings: [] };
+  return { version: 1, valid: false, format: 'FORMAT_UNSPECIFIED', sizeBytes, ...counts, errors, warnings: [] };
 }
 
 /** The first row decides what the file is; rows of another kind are problems, not a vote. */

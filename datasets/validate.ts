@@ -17,7 +17,6 @@ import { hashFile } from './hashFile.js';
 import type { RangeTally } from './rangeTally.js';
 import { finishReport, refuseFile } from './report.js';
 import { RangeQueue, type ValidatedPart, type ValidateProgress } from './rangeQueue.js';
-import { tallyRange } from './tally.js';
 import type { Unpacked } from './unpack.js';
 
 export interface ValidateOptions {
@@ -73,7 +72,9 @@ export async function validateFile(path: string, options: ValidateOptions = {}):
   }
 }
 
-function validateInline(path: string, queue: RangeQueue, { sha256, onProgress }: ValidateOptions): ValidationReport {
+async function validateInline(path: string, queue: RangeQueue, { sha256, onProgress }: ValidateOptions): Promise<ValidationReport> {
+  // Loaded here alone: of a large file the threads read the rows, and need not wait until this thread has the same modules.
+  const { tallyRange } = await import('./tally.js');
   for (let task = queue.next(); task !== undefined; task = queue.next()) {
     queue.add(tallyRange(task.path, task.range, { ...task, withoutDistinct: new Set(task.withoutDistinct) }));
   }

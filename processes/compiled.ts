@@ -2,9 +2,9 @@
  * Entries of child processes and threads as one file of JavaScript each: loading TypeScript file by file takes longer than most of their
  * work. The file is made when it is first needed, and again whenever one of its sources has changed since.
  */
-import { buildSync } from 'esbuild';
 import { createHash, randomBytes } from 'node:crypto';
 import { closeSync, lstatSync, mkdirSync, openSync, readSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -37,6 +37,8 @@ function ownFolder(): string {
 
 function compile(source: string, file: string): void {
   const started = Date.now();
+  // Loaded when there is something to compile, which is seldom.
+  const { buildSync } = createRequire(import.meta.url)('esbuild') as typeof import('esbuild');
   const { outputFiles, metafile } = buildSync({
     entryPoints: [source],
     absWorkingDir: path.parse(source).root,

@@ -1,8 +1,6 @@
 /** What validation found in a dataset file: plain JSON, stored beside the dataset, read by the API, the CLI and job creation. */
 import { Type, type Static } from 'typebox';
 
-export const REPORT_VERSION = 1;
-
 const Count = Type.Integer({ minimum: 0 });
 const Line = Type.Integer({ minimum: 1 });
 
@@ -101,7 +99,7 @@ export const Compression = Type.Object({
 export type Compression = Static<typeof Compression>;
 
 export const ValidationReport = Type.Object({
-  version: Type.Literal(REPORT_VERSION),
+  version: Type.Literal(1),
   /** No errors; warnings do not count. */
   valid: Type.Boolean(),
   format: DatasetFormat,
