@@ -72,7 +72,12 @@ const unavailable = (name: string): [string, Filter] => [
 
 export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   bound('abs', [], (_run, value) => absolute(value)),
-  bound('attr', ['name'], (run, value, name) => findAttribute(value, toText(run, name)), 1),
+  bound(
+    'attr',
+    ['name'],
+    (run, value, name) => (value === undefined ? fail('the value of attr is undefined') : findAttribute(value, toText(run, name))),
+    1,
+  ),
   bound('batch', ['linecount', 'fill_with'], batch, 1),
   onText('capitalize', [], (_run, text) => capitalize(text)),
   onText('center', ['width'], (run, text, width = 80) => TEXT_METHODS.get('center')!.call(text, [width], NO_KEYWORDS, run) as string),

@@ -155,25 +155,27 @@ function parseWith(parser: Parser, at: number): Statement {
   return { type: 'with', at, targets, body: parseBody(parser, ['endwith']).body };
 }
 
-/** `a`, `a.b` or `a, (b, c)`. */
+/** `a`, `a, (b, c)`; without an end name `a.b` and `a.b, c` as well. */
 function parseTarget(stream: TokenStream, endName?: string): Target {
   const at = stream.current.at;
-  if (endName === undefined && stream.is('name') && stream.following.type === 'operator' && stream.following.value === '.') {
-    const namespace = stream.take().value;
-    stream.take();
-    return { type: 'field', at, namespace, name: stream.expect('name').value };
-  }
   const items: Target[] = [];
   let isTuple = false;
   for (;;) {
     if (items.length > 0) stream.expect('operator', ',');
     if (endsTuple(stream, endName)) break;
-    items.push(toTarget(stream, parsePrimary(stream)));
+    const isField = endName === undefined && stream.is('name') && stream.following.type === 'operator' && stream.following.value === '.';
+    items.push(isField ? parseField(stream) : toTarget(stream, parsePrimary(stream)));
     if (!stream.is('operator', ',')) break;
     isTuple = true;
   }
   if (isTuple) return { type: 'tuple', at, items };
   return items[0] ?? stream.fail('expected a name to assign to', at);
+}
+
+function parseField(stream: TokenStream): Target {
+  const { at, value: namespace } = stream.take();
+  stream.take();
+  return { type: 'field', at, namespace, name: stream.expect('name').value };
 }
 
 function toTarget(stream: TokenStream, expression: Expression): Target {

@@ -227,6 +227,8 @@ EXPRESSIONS = r"""
 {{ dict(a=1, b=2) }}
 {{ namespace(a=1) }} {{ namespace({'a': 1}).a }} {{ namespace(a=1)['a'] }} {{ namespace().zz }}|
 {% set ns = namespace(x=1) %}{% for i in range(3) %}{% set ns.x = ns.x + i %}{% endfor %}{{ ns.x }} {% set ns.y %}block{% endset %}{{ ns.y }}
+{% set ns = namespace() %}{% set ns.a, ns.b = 5, 6 %}{% set ns.c, d = [7, 8] %}{{ ns.a }}{{ ns.b }}{{ ns.c }}{{ d }}
+{{ missing|attr('x') is defined }}
 {% set d = {} %}{% set d.x = 1 %}
 {% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.next() }}{{ c.next() }}{{ c.current }}{{ c.reset() }}{{ c.current }} {% set j = joiner(', ') %}{{ j() }}|{{ j() }}|{{ j() }}
 {{ strftime_now('%Y-%m-%d %H:%M:%S %B %b %A %a %d %j %y %p %I %-d %%') }}
