@@ -26,7 +26,9 @@ export function splitByHash(hashes: BigUint64Array, share: number): Split {
     const hash = hashes[index]!;
     if (hash < cut || (takesCut && hash === cut)) evaluation[filled++] = index;
   }
-  evaluation.sort((a, b) => (hashes[a]! < hashes[b]! ? -1 : hashes[a]! > hashes[b]! ? 1 : a - b));
+  // By their words, low and high: a BigInt for each comparison takes three times as long.
+  const words = new Uint32Array(hashes.buffer, hashes.byteOffset, count * 2);
+  evaluation.sort((a, b) => words[a * 2 + 1]! - words[b * 2 + 1]! || words[a * 2]! - words[b * 2]! || a - b);
   return { evaluation, overlaps: false };
 }
 
