@@ -59,7 +59,7 @@ function visible(text: string): string {
 }
 
 function describeEstimate(estimate: JobEstimate): string {
-  const { tokens, memory, memoryUnknown, time } = estimate;
+  const { tokens, memory, memoryUnknown, time, timeByFormula = [] } = estimate; // an older server sends none
   const held = estimate.evalExamples > 0 ? `, ${formatCount(estimate.evalExamples)} held out` : '';
   const about = tokens?.basis === 'SAMPLED' ? 'about ' : '';
   return formatFields([
@@ -90,7 +90,14 @@ function describeEstimate(estimate: JobEstimate): string {
         ? memory.cards.map(({ gib, fits }) => `${gib} GiB: ${{ LORA: 'LoRA', QLORA: 'QLoRA only', NEITHER: 'no' }[fits]}`).join(', ')
         : undefined,
     ],
-    ['Training time', time.length === 0 ? 'unknown: no finished job of this base model to measure' : undefined],
+    [
+      'Training time',
+      time.length > 0
+        ? undefined
+        : timeByFormula.length === 0
+          ? 'unknown: no finished job of this base model to measure'
+          : `${timeByFormula.map(({ card, seconds }) => `${formatDuration(seconds)} on one ${card}`).join(', ')} (by the model's size; nothing measured yet)`,
+    ],
     ...time.map(({ device, seconds, cost, jobs }): [string, string] => [
       'Training time',
       `${formatDuration(seconds)} on ${plainText(device)}${cost ? `, ${cost.units}.${String(cost.nanos / 10_000_000).padStart(2, '0')} ${cost.currencyCode}` : ''} (as measured on ${jobs} ${jobs === 1 ? 'job' : 'jobs'})`,

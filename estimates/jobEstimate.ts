@@ -4,6 +4,7 @@ import { asMoney, pricePerHour, type GpuPrices, type Money, type Throughput } fr
 import type { JobSettings } from '../schemas/task.js';
 import { estimateMemory, type MemoryEstimate } from './memory.js';
 import { planJob, type Plan } from './plan.js';
+import { estimateTime, type CardTime } from './time.js';
 
 /** What a sample of the rendered rows has shown. */
 export interface TokenSample {
@@ -44,12 +45,14 @@ export interface JobEstimate extends Plan {
   memoryUnknown?: string;
   /** Training alone, on each kind of device where this deployment has trained the base model; empty: not known. */
   time: { device: string; tokensPerSecond: number; seconds: number; jobs: number; cost?: Money }[];
+  /** The same by the model's size and the cards' data sheets, for cards that hold the job: a guess, where nothing is measured yet. */
+  timeByFormula: CardTime[];
 }
 
 export function estimateJob({ settings, examples, sample, modelConfig, throughput, prices }: EstimateInput): JobEstimate {
   const plan = planJob(settings, examples, sample?.droppedShare);
-  const memory = memoryOf(settings, sample, modelConfig);
   const total = sample && Math.round(sample.tokensPerExample * plan.examplesSeen);
+  const needs = needsOf(settings, sample, modelConfig, total);
   const measured =
     total === null
       ? []
@@ -67,7 +70,7 @@ export function estimateJob({ settings, examples, sample, modelConfig, throughpu
       truncatedShare: sample.truncatedShare,
       droppedShare: sample.droppedShare,
     },
-    ...memory,
+    ...needs,
     time: measured.map(({ device, tokensPerSecond, jobs }) => {
       const seconds = Math.round(total! / tokensPerSecond);
       return { device, tokensPerSecond: Math.round(tokensPerSecond), seconds, jobs, ...costOf(seconds, device, prices) };
@@ -81,18 +84,20 @@ export function costOf(seconds: number, device: string | undefined, prices: GpuP
   return price === undefined ? {} : { cost: asMoney((seconds / 3600) * price, prices!.currency) };
 }
 
-function memoryOf(
+function needsOf(
   settings: EstimatedSettings,
   sample: TokenSample | null,
   modelConfig: Record<string, unknown> | null,
-): Pick<JobEstimate, 'memory' | 'memoryUnknown'> {
-  if (modelConfig === null) return { memory: null, memoryUnknown: "The base model's config.json could not be read." };
+  tokens: number | null,
+): Pick<JobEstimate, 'memory' | 'memoryUnknown' | 'timeByFormula'> {
+  if (modelConfig === null) return { memory: null, memoryUnknown: "The base model's config.json could not be read.", timeByFormula: [] };
   const { layout, problem } = describeLayout(modelConfig);
-  if (!layout) return { memory: null, memoryUnknown: problem.message };
+  if (!layout) return { memory: null, memoryUnknown: problem.message, timeByFormula: [] };
   // Where tokens are not known, the longest that may be.
   const longestExample = sample?.longestExample || settings.cutoffLength;
   const meanExample = sample?.tokensPerExample || settings.cutoffLength;
   const trainedShare = sample && sample.tokensPerExample > 0 ? sample.trainedPerExample / sample.tokensPerExample : 1;
   const batchTokens = Math.ceil(settings.batchSize * meanExample);
-  return { memory: estimateMemory(layout, settings, { longestExample, batchTokens, trainedShare }) };
+  const memory = estimateMemory(layout, settings, { longestExample, batchTokens, trainedShare });
+  return { memory, timeByFormula: tokens === null ? [] : estimateTime(layout, modelConfig, memory, tokens, { meanExample, trainedShare }) };
 }

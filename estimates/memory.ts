@@ -21,7 +21,7 @@ const FIXED_BYTES = 1.5 * GIB;
 /** What the allocator loses to fragments. */
 const FRAGMENTATION = 1.1;
 /** Of a card's memory, what a process may count on. */
-const USABLE_SHARE = 0.92;
+export const USABLE_SHARE = 0.92;
 /** The trainer's micro-batch on a GPU, where memory allows (trainer/temper_trainer/train.py). */
 const MICRO_BATCH_TOKENS = 4096;
 /** Memory of usual cards, GiB. */

@@ -42,6 +42,7 @@ const PREVIEW: ShownPreview = {
     time: [
       { device: 'cuda: H100', tokensPerSecond: 10, seconds: 3700, jobs: 2, cost: { currencyCode: 'USD', units: '2', nanos: 50_000_000 } },
     ],
+    timeByFormula: [{ card: 'A100', tokensPerSecond: 5, seconds: 7400 }],
   },
 };
 
@@ -52,6 +53,9 @@ describe('a preview in words', () => {
     expect(plain).toContain('── line 2, field a: FIELD_MISSING');
     expect(plain).toContain('2 of 9 rows tried do not render, first at line 2, 7');
     expect(plain).toContain('1h01m on cuda: H100, 2.05 USD');
+    expect(plain).not.toContain('A100'); // what was measured is better than a guess
+    const unmeasured = describePreview({ ...PREVIEW, estimate: { ...PREVIEW.estimate, time: [] } }, { colour: false });
+    expect(unmeasured).toContain("2h03m on one A100 (by the model's size; nothing measured yet)");
     expect(plain).not.toContain('\u001b');
     expect(describePreview(PREVIEW, { colour: true })).toContain('\u001b[32m⟦yes⟧\u001b[0m');
   });

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { estimateJob, type EstimateInput } from '../../../estimates/jobEstimate.js';
 import { countParameters, TARGET_MODULES } from '../../../estimates/parameters.js';
+import { flopsPerToken } from '../../../estimates/time.js';
 import { planJob } from '../../../estimates/plan.js';
 import { describeLayout } from '../../../models/families.js';
 
@@ -133,9 +134,29 @@ describe('a job', () => {
     ]);
   });
 
+  it('has a time by its size where nothing is measured, on the cards that hold it', () => {
+    const { layout } = describeLayout(LLAMA_8B);
+    // 4 × 6.98 billion weights of the blocks, 4 × 525 million of the output layer for half the tokens, attention over 4,096.
+    const work = { meanExample: 4096, trainedShare: 0.5 };
+    expect(flopsPerToken(layout!, LLAMA_8B, work)).toBeCloseTo(4 * 6_979_584_000 + 2 * 128256 * 4096 + 6 * 32 * 4096 * 4096, -8);
+    const { timeByFormula } = estimateJob(input({}));
+    expect(timeByFormula.map(({ card }) => card)).toEqual(['L40S', 'A100 80GB', 'H100', 'H200']);
+    const h100 = timeByFormula.find(({ card }) => card === 'H100')!;
+    expect(h100.seconds).toBe(
+      Math.ceil(800_000 / ((989e12 * 0.35) / flopsPerToken(layout!, LLAMA_8B, { meanExample: 400, trainedShare: 0.25 }))),
+    );
+    expect(h100.tokensPerSecond).toBeGreaterThan(11_000);
+    const large = estimateJob(input({ modelConfig: LLAMA_70B, settings: { ...input({}).settings, quantization: 'nf4' } })).timeByFormula;
+    expect(large.map(({ card }) => card)).toContain('H200');
+    const mixtral = { ...LLAMA_8B, model_type: 'mixtral', vocab_size: 32000, num_local_experts: 8, num_experts_per_tok: 2 };
+    const perToken = flopsPerToken(describeLayout(mixtral).layout!, mixtral, { meanExample: 1, trainedShare: 1 });
+    expect(perToken / 4).toBeGreaterThan(12e9); // of 46.7 billion parameters 12.9 are at work
+    expect(perToken / 4).toBeLessThan(13e9);
+  });
+
   it('says what is not known', () => {
     const estimate = estimateJob(input({ sample: null, modelConfig: { model_type: 'bert' } }));
-    expect(estimate).toMatchObject({ tokens: null, memory: null, time: [], totalSteps: 126 });
+    expect(estimate).toMatchObject({ tokens: null, memory: null, time: [], timeByFormula: [], totalSteps: 126 });
     expect(estimate.memoryUnknown).toContain('bert');
   });
 });
