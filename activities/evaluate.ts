@@ -45,6 +45,7 @@ async function evaluate(deps: TrainDependencies, input: EvaluateInput, signal: A
       examples: tuned.examples,
       reportKey,
       trainerSeconds: seconds,
+      change: tuned.change,
       verification,
     };
     await recordEvaluation(database, job.uid, result);

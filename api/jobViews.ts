@@ -78,7 +78,15 @@ function commonFields(job: JobRecord, collection: 'fineTuningJobs' | 'supervised
     ...(failure ? { failure: { ...failure, ...(failure.code === 'CANCELLED' ? {} : { nextAction: nextAction(failure) }) } } : {}),
     progress: { ...job.progress, percent: percentDone(job) },
     ...(evaluation
-      ? { evaluationResult: { metric: evaluation.metric, base: evaluation.base, tuned: evaluation.tuned, examples: evaluation.examples } }
+      ? {
+          evaluationResult: {
+            metric: evaluation.metric,
+            base: evaluation.base,
+            tuned: evaluation.tuned,
+            examples: evaluation.examples,
+            ...(evaluation.change ? { change: { ...evaluation.change } } : {}),
+          },
+        }
       : {}),
     settings: { ...settings },
     settingOrigins: { ...job.setting_origins },

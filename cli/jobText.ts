@@ -19,6 +19,7 @@ interface Evaluation {
   base: number;
   tuned: number;
   examples: number;
+  change?: { value: number; low: number; high: number };
 }
 export interface Attempt {
   attempt: number;
@@ -131,10 +132,19 @@ function describeRetry({ retry }: Resource): string {
   return `${plainText(step)}, attempt ${formatCount(Number(attempt))}${when}: ${plainText(failure.message)} (${plainText(failure.code)})`;
 }
 
-/** `accuracy 12.4 % → 91.0 % (base → tuned) on 300 held-out examples` */
-function describeEvaluation({ metric, base, tuned, examples }: Evaluation): string {
+/** `accuracy 12.4 % → 91.0 % (base → tuned) on 300 held-out examples, +78.6 points (95 %: +73.2 to +83.1)` */
+function describeEvaluation({ metric, base, tuned, examples, change }: Evaluation): string {
   const value = metric === 'accuracy' ? (share: number) => `${(share * 100).toFixed(1)} %` : formatNumber;
-  return `${metric} ${value(base)} → ${value(tuned)} (base → tuned) on ${formatCount(examples)} held-out examples`;
+  const changed = change ? `, ${describeChange(metric, change)}` : '';
+  return `${metric} ${value(base)} → ${value(tuned)} (base → tuned) on ${formatCount(examples)} held-out examples${changed}`;
+}
+
+/** A perplexity's change is a quotient, shown as what it adds or takes. */
+function describeChange(metric: string, { value, low, high }: NonNullable<Evaluation['change']>): string {
+  const none = metric === 'accuracy' ? 0 : 1;
+  const signed = (number: number) => `${number < none ? '−' : '+'}${Math.abs((number - none) * 100).toFixed(1)}`;
+  const chance = low <= none && none <= high ? ': may be chance' : '';
+  return `${signed(value)} ${metric === 'accuracy' ? 'points' : '%'} (95 %: ${signed(low)} to ${signed(high)}${chance})`;
 }
 
 function describeAttempts(attempts: Attempt[]): string {

@@ -4,6 +4,7 @@
  */
 import type { ErrorDomain, ErrorDetail } from './errors.js';
 import type { JobStage, JobState } from './states.js';
+import type { EvaluationChange } from './trainerProtocol.js';
 
 /** An object of the object store, by key and content. */
 export interface ObjectReference {
@@ -183,7 +184,8 @@ export interface EvaluationResult {
   examples: number;
   reportKey: string;
   trainerSeconds: number;
-  /** Absent in evaluations of before there was such a step. */
+  /** This and the next: absent in evaluations of before there were such. */
+  change?: EvaluationChange;
   verification?: Verification;
 }
 

@@ -130,7 +130,11 @@ const common = {
     OpenObject('Of a job with a step that failed and is tried again, where it is read by itself: step, attempt, failure, nextAttemptTime'),
   ),
   progress: ReadOnly(OpenObject('Step, epoch, loss, learning rate, tokens per second and the like, as of the last step')),
-  evaluationResult: ReadOnly(OpenObject('Metric of the base and of the tuned model on the same held-out examples')),
+  evaluationResult: ReadOnly(
+    OpenObject(
+      'Metric of the base and of the tuned model on the same held-out examples; `change`, row by row: `value` (tuned less base of an accuracy, tuned divided by base of a perplexity), its 95 % interval `low` to `high`, and `pValue`',
+    ),
+  ),
   settings: ReadOnly(OpenObject('Every setting as resolved at creation')),
   reproduction: ReadOnly(OpenObject('Of a job that makes a model once more: which one, and in the end whether the bytes are equal')),
   estimatedCost: ReadOnly(

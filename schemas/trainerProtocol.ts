@@ -282,6 +282,15 @@ export const CheckpointEvent = Type.Object({
   sizeBytes: Type.Integer(),
 });
 export const WarningEvent = Type.Object({ event: Type.Literal('warning'), code: Type.String(), message: Type.String() });
+/** The tuned model against the base on the same rows: of an accuracy the difference, of a perplexity the quotient, with its 95 %
+ * confidence interval. `pValue`: of a change at least as large if both were equally good. */
+export const EvaluationChange = Type.Object({
+  value: Type.Number(),
+  low: Type.Number(),
+  high: Type.Number(),
+  pValue: Type.Number({ minimum: 0, maximum: 1 }),
+});
+export type EvaluationChange = Static<typeof EvaluationChange>;
 export const EvaluatedEvent = Type.Object({
   event: Type.Literal('evaluated'),
   target: Type.Union([Type.Literal('base'), Type.Literal('tuned')]),
@@ -293,6 +302,8 @@ export const EvaluatedEvent = Type.Object({
   examples: Type.Integer(),
   tokens: Type.Integer(),
   seconds: Type.Number(),
+  /** Of the tuned model. */
+  change: Type.Optional(EvaluationChange),
 });
 /** The adapter was loaded once more from its files, and `rows` rows repeated. The difference is of a mean loss a token. */
 export const VerifiedEvent = Type.Object({

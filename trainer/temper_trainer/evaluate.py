@@ -20,6 +20,7 @@ from temper_trainer.failures import TrainerFailure
 from temper_trainer.labels import LabelTree, Verdict, classify
 from temper_trainer.model import find_device, load_adapter, load_base, load_tokenizer
 from temper_trainer.packing import make_pack, token_losses
+from temper_trainer.paired import Z95, Change, accuracy_change, perplexity_change, safe_exp
 from temper_trainer.process import StopRequest, Stopwatch
 from temper_trainer.ranks import Ranks
 from temper_trainer.spec import EvaluateSpec
@@ -30,7 +31,6 @@ CPU_BATCH_TOKENS = 2048
 GPU_BATCH_TOKENS = 8192
 SAMPLES = 50
 SAMPLE_CHARACTERS = 2000
-Z95 = 1.959963984540054  # two-sided 95 % of the normal distribution
 REPORT_VERSION = 1
 
 
@@ -79,9 +79,13 @@ def evaluate(spec: EvaluateSpec, events: Events, stop: StopRequest, watch: Stopw
         value, low, high = interval
         if not math.isfinite(value):
             raise TrainerFailure('LOSS_NOT_FINITE', f'The {metric} of the {target} model is not a finite number.')
+        change = {}
+        if target == 'tuned':
+            found = answered_change(questions, results) if spec.data.kind == 'textClassification' else measured_change(results)
+            change = {'change': found.facts()}
         events.send(
             'evaluated', target=target, metric=metric, value=value, low=low, high=high, examples=examples, tokens=tokens,
-            seconds=round(seconds, 3),
+            seconds=round(seconds, 3), **change,
         )  # fmt: skip
 
     if spec.data.kind == 'textClassification':
@@ -93,9 +97,21 @@ def evaluate(spec: EvaluateSpec, events: Events, stop: StopRequest, watch: Stopw
         rows = answered_rows(questions, results) if spec.data.kind == 'textClassification' else measured_rows(encoded, results)
         with watch.part('verify'):
             load_again(model.unload(), spec.adapterPath, [row for row in rows if row.line in lines], events)
+    head = {'version': REPORT_VERSION, 'kind': spec.data.kind, 'examples': examples, 'tokens': tokens}
     with watch.part('save'):
-        write_report(spec.outputPath, {'version': REPORT_VERSION, 'kind': spec.data.kind, 'examples': examples, 'tokens': tokens, **report})
+        write_report(spec.outputPath, {**head, **change, **report})
     return {'step': 0, 'files': [{'name': os.path.basename(spec.outputPath), **describe_file(Path(spec.outputPath))}]}
+
+
+def answered_change(questions: 'Questions', results: dict) -> Change:
+    base, tuned = (
+        [verdict.label == label for verdict, label in zip(results[target], questions.expected, strict=True)] for target in ('base', 'tuned')
+    )
+    return accuracy_change(base, tuned)
+
+
+def measured_change(results: dict) -> Change:
+    return perplexity_change(results['base'].sums, results['tuned'].sums, results['base'].counts)
 
 
 def answered_rows(questions: 'Questions', results: dict) -> Iterator[Row]:
@@ -269,10 +285,6 @@ def perplexity_interval(losses: Losses) -> tuple[float, float, float]:
     residuals = losses.sums - mean * losses.counts
     error = math.sqrt((residuals**2).sum() * examples / (examples - 1)) / losses.counts.sum()
     return safe_exp(mean), safe_exp(mean - Z95 * error), safe_exp(mean + Z95 * error)
-
-
-def safe_exp(exponent: float) -> float:
-    return math.exp(min(exponent, 700.0)) if not math.isnan(exponent) else math.nan
 
 
 def perplexity_report(spec: EvaluateSpec, examples, results: dict[str, Losses]) -> dict:

@@ -5,8 +5,10 @@ import math
 import random
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import LABELS, classification_rows, completion_rows, train_spec
@@ -18,6 +20,7 @@ from temper_trainer.evaluate import Losses, accuracy_interval, perplexity_interv
 from temper_trainer.failures import TrainerFailure
 from temper_trainer.labels import LabelTree, Verdict, classify
 from temper_trainer.model import load_adapter
+from temper_trainer.paired import accuracy_change, perplexity_change
 
 
 def naive_scores(model, prompt: list[int], sequences: list[list[int]]) -> list[float]:
@@ -78,7 +81,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-base, adapter, rows = sys.argv[1:]
+base, adapter, rows = sys.argv[1:4]
 tokenizer = AutoTokenizer.from_pretrained(adapter)
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter).eval()
 rows = [json.loads(line) for line in open(rows)]
@@ -91,18 +94,22 @@ def loss(prompt, answer):
     return -log.gather(1, torch.tensor(tail)[:, None]).sum().item(), len(tail)
 
 if 'label' in rows[0]:
-    labels = sorted({row['label'] for row in rows})
-    found = [min(labels, key=lambda label: loss(row['segments'][0][0] + row['segments'][1][0], label)[0]) for row in rows]
-    print(sum(label == row['label'] for label, row in zip(found, rows)) / len(rows))
+    labels = json.loads(sys.argv[4])
+    def score():
+        return [[-loss(row['segments'][0][0] + row['segments'][1][0], label)[0] for label in labels] for row in rows]
+    with model.disable_adapter():
+        base = score()
+    print(json.dumps({'base': base, 'tuned': score()}))
 else:
     losses = [loss(row['segments'][0][0], row['segments'][1][0]) for row in rows]
     print(math.exp(sum(total for total, _ in losses) / sum(count for _, count in losses)))
 """
 
 
-def with_plain_peft(spec: dict) -> float:
-    command = [sys.executable, '-c', PLAIN_PEFT, spec['model']['path'], spec['adapterPath'], spec['data']['path']]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+def with_plain_peft(spec: dict):
+    """The perplexity; of a classification the log-likelihood of each label for each row, by base and tuned model."""
+    command = [sys.executable, '-c', PLAIN_PEFT, spec['model']['path'], spec['adapterPath'], spec['data']['path'], json.dumps(LABELS)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def test_classification_end_to_end(models, tmp_path):
@@ -118,18 +125,32 @@ def test_classification_end_to_end(models, tmp_path):
     assert verified['rows'] == 8
     assert 0 < verified['largestDifference'] < 1e-4
     assert events['tuned']['value'] > events['base']['value'] + 0.2
-    assert events['tuned']['value'] == with_plain_peft(spec)
     report = json.loads(Path(spec['outputPath']).read_text())
+    expected, scores = [row['label'] for row in rows], with_plain_peft(spec)
+    given = {target: [LABELS[of_row.index(max(of_row))] for of_row in scores[target]] for target in scores}
+    right = {target: [label == answer for label, answer in zip(expected, given[target], strict=True)] for target in scores}
+    of_expected = {
+        target: [of_row[LABELS.index(label)] for label, of_row in zip(expected, scores[target], strict=True)] for target in scores
+    }
     for target in ('base', 'tuned'):
         found = report[target]
         assert (found['value'], found['low'], found['high']) == tuple(events[target][name] for name in ('value', 'low', 'high'))
-        assert sum(label['expected'] for label in found['labels']) == sum(label['predicted'] for label in found['labels']) == 60
-        wrong = sum(pair['count'] for pair in found['confusions'])
-        assert sum(label['correct'] for label in found['labels']) == 60 - wrong == round(found['value'] * 60)
+        assert found['value'] == sum(right[target]) / 60
+        assert found['meanLogLikelihood'] == pytest.approx(sum(of_expected[target]) / 60, abs=1e-4)
+        confused = Counter((label, answer) for label, answer in zip(expected, given[target], strict=True) if label != answer)
+        assert {(pair['expected'], pair['predicted']): pair['count'] for pair in found['confusions']} == confused
+        counted = {label['label']: (label['expected'], label['predicted'], label['correct']) for label in found['labels']}
+        for label in LABELS:
+            wrong = sum(confused[label, other] for other in LABELS)
+            assert counted[label] == (expected.count(label), given[target].count(label), expected.count(label) - wrong)
+    assert report['change'] == events['tuned']['change'] == accuracy_change(right['base'], right['tuned']).facts()
     assert len(report['samples']) == 50
     first = report['samples'][0]
     assert first['base'] != first['tuned']
-    assert first['expected'] == rows[first['line'] - 1]['label']
+    for sample in report['samples']:
+        row = sample['line'] - 1
+        assert (sample['expected'], sample['base'], sample['tuned']) == (expected[row], given['base'][row], given['tuned'][row])
+        assert sample['logLikelihoodGain'] == pytest.approx(of_expected['tuned'][row] - of_expected['base'][row], abs=1e-4)
 
 
 def test_perplexity_end_to_end(models, tmp_path):
@@ -142,6 +163,10 @@ def test_perplexity_end_to_end(models, tmp_path):
     assert events['tuned']['low'] < events['tuned']['value'] < events['tuned']['high']
     report = json.loads(Path(spec['outputPath']).read_text())
     assert report['tuned']['value'] == events['tuned']['value']
+    change = events['tuned']['change']
+    assert report['change'] == change and 'change' not in events['base']
+    assert change['value'] == pytest.approx(events['tuned']['value'] / events['base']['value'])
+    assert change['low'] < change['value'] < change['high'] < 1 and change['pValue'] < 0.01
     assert len(report['samples']) == 30
     assert all(sample['text'].split()[0] in WORDS for sample in report['samples'])
 
@@ -184,8 +209,6 @@ def test_wilson_interval_of_the_literature():
 
 
 def test_the_interval_of_a_perplexity_covers_what_resampling_covers():
-    import numpy as np
-
     dice = np.random.default_rng(0)
     counts = dice.integers(1, 40, 300).astype(float)
     sums = counts * 2 + dice.normal(0, 1, 300) * np.sqrt(counts)
@@ -196,3 +219,34 @@ def test_the_interval_of_a_perplexity_covers_what_resampling_covers():
         resampled.append(math.exp(sums[chosen].sum() / counts[chosen].sum()))
     assert value == pytest.approx(math.exp(sums.sum() / counts.sum()))
     assert [low, high] == pytest.approx(np.quantile(resampled, [0.025, 0.975]).tolist(), rel=0.01)
+
+
+def test_a_change_of_accuracy_is_judged_on_the_same_rows():
+    """8 rows gained and 2 lost: McNemar's exact test gives 2 × (1 + 10 + 45) / 1024. The interval is that of resampled rows."""
+    base, tuned = [False] * 8 + [True] * 42, [True] * 8 + [False] * 2 + [True] * 40
+    change = accuracy_change(base, tuned)
+    assert change.value == pytest.approx(6 / 50) and change.pValue == 112 / 1024
+    dice = np.random.default_rng(0)
+    base, tuned = np.array(base * 8), np.array(tuned * 8)
+    change = accuracy_change(base.tolist(), tuned.tolist())
+    chosen = dice.integers(0, 400, (4000, 400))
+    resampled = (tuned[chosen].mean(1) - base[chosen].mean(1)).tolist()
+    assert [change.low, change.high] == pytest.approx(np.quantile(resampled, [0.025, 0.975]).tolist(), abs=0.004)
+    assert accuracy_change([True] * 5, [True] * 5).pValue == 1
+
+
+def test_a_change_of_perplexity_is_judged_on_the_same_rows():
+    """Rows differ far more among themselves than the models do on any: resampling rows, not the two intervals, shows what is known."""
+    dice = np.random.default_rng(0)
+    counts = dice.integers(1, 40, 300).astype(float)
+    base = counts * dice.normal(2, 1, 300)
+    tuned = base - counts * 0.05 + dice.normal(0, 0.5, 300) * np.sqrt(counts)
+    change = perplexity_change(base, tuned, counts)
+    chosen = dice.integers(0, 300, (2000, 300))
+    resampled = np.exp((tuned - base)[chosen].sum(1) / counts[chosen].sum(1))
+    assert change.value == pytest.approx(math.exp((tuned.sum() - base.sum()) / counts.sum()))
+    assert [change.low, change.high] == pytest.approx(np.quantile(resampled, [0.025, 0.975]).tolist(), rel=0.01)
+    assert change.high < 1 and change.pValue < 0.05
+    _, low, high = perplexity_interval(Losses(tuned, counts))
+    assert change.high - change.low < (high - low) / 5
+    assert perplexity_change(base, base, counts).pValue == 1
