@@ -6,6 +6,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
@@ -130,6 +131,10 @@ def load_base(spec: ModelSpec, device: torch.device):
             trust_remote_code=False,
             output_loading_info=True,
         )
+    except UnpicklingError as error:
+        raise TrainerFailure(
+            'MODEL_FILES_INVALID', f'The weights in {spec.path} hold more than tensors, which could run code. Give them as safetensors.'
+        ) from error
     except (SafetensorError, OSError) as error:
         raise TrainerFailure('MODEL_FILES_MISSING', f'The weights in {spec.path} cannot be read: {first_line(error)}') from error
     absent = sorted(loading['missing_keys']) + sorted(str(key) for key in loading.get('mismatched_keys', ()))

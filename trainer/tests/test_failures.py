@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from tinymodels import make_model
 
 from temper_trainer import loop
 from temper_trainer.failures import TrainerFailure, explain
+from temper_trainer.model import load_base
+from temper_trainer.spec import ModelSpec
 
 
 def failure(spec: dict) -> TrainerFailure:
@@ -107,6 +110,48 @@ def test_a_base_model_that_is_already_quantized_is_refused(models, tmp_path, met
     model = changed_model(models, tmp_path / 'model', {'quantization_config': {'quant_method': method}})
     found = failure(train_spec(tmp_path, model, completion_rows(8), model={'quantization': quantization}))
     assert found.code == 'MODEL_ALREADY_QUANTIZED' and method in str(found)
+
+
+@pytest.fixture
+def stranger(models, tmp_path) -> tuple[Path, str]:
+    """A model with pickled weights, and Python code that would leave a file where the second says."""
+    folder, trace = tmp_path / 'stranger', tmp_path / 'ran'
+    shutil.copytree(models(), folder)
+    torch.save(load_file(folder / 'model.safetensors'), folder / 'pytorch_model.bin')
+    (folder / 'model.safetensors').unlink()
+    (folder / 'own.py').write_text(f'open({str(trace)!r}, "w")')
+    return folder, trace
+
+
+def test_code_that_a_model_brings_never_runs(stranger):
+    """The pickled tensors are read, the class that `auto_map` names is not."""
+    folder, trace = stranger
+    config = json.loads((folder / 'config.json').read_text())
+    (folder / 'config.json').write_text(json.dumps({**config, 'auto_map': {'AutoModelForCausalLM': 'own.Model', 'AutoConfig': 'own.C'}}))
+    model = load_base(ModelSpec(str(folder), 'none', 'float32', None), torch.device('cpu'))
+    assert type(model).__name__ == 'LlamaForCausalLM' and not trace.exists()
+
+
+def test_weights_that_are_more_than_tensors_are_refused_unread(stranger):
+    folder, trace = stranger
+
+    class Evil:
+        def __reduce__(self):
+            return open, (str(trace), 'w')
+
+    tensors = torch.load(folder / 'pytorch_model.bin', weights_only=True)
+    torch.save({**tensors, 'extra': Evil()}, folder / 'pytorch_model.bin')
+    with pytest.raises(TrainerFailure) as refused:
+        load_base(ModelSpec(str(folder), 'none', 'float32', None), torch.device('cpu'))
+    assert refused.value.code == 'MODEL_FILES_INVALID' and not trace.exists()
+
+
+def test_the_hub_is_out_of_reach():
+    """Whoever started the process, and whatever a library would like to ask."""
+    script = 'from temper_trainer.__main__ import set_environment; set_environment(); import huggingface_hub.constants as hub; '
+    environment = {name: value for name, value in os.environ.items() if name != 'HF_HUB_OFFLINE'}
+    said = subprocess.run([sys.executable, '-c', script + 'print(hub.HF_HUB_OFFLINE)'], env=environment, capture_output=True, text=True)
+    assert said.stdout == 'True\n'
 
 
 def test_an_unknown_target_module_is_named(models, tmp_path):
