@@ -14,7 +14,7 @@ import type { Database } from '../stores/database.js';
 import { findJob } from '../stores/jobs.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { recordRunJob, type RunRecord } from '../stores/retrainingRuns.js';
-import type { GpuPrices } from '../schemas/prices.js';
+import type { Prices } from '../schemas/prices.js';
 import type { SecretKeys } from '../stores/secretKeys.js';
 import { readSecret } from '../stores/secrets.js';
 import { withHeartbeats } from './heartbeat.js';
@@ -24,7 +24,7 @@ export interface RetrainingJobDependencies {
   database: Database;
   objects: ObjectStore;
   secretKeys: SecretKeys;
-  prices: GpuPrices | null;
+  prices: Prices | null;
   scratch: string;
 }
 

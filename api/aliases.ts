@@ -3,11 +3,20 @@ import { randomUUID } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
 import { Type, type Static } from 'typebox';
 import { parseAlias, resolveModelName } from '../jobs/modelNames.js';
-import { Alias, AliasId, AliasMove, RollbackRequest } from '../schemas/alias.js';
+import { AddVersionRequest, Alias, AliasId, AliasMove, RollbackRequest } from '../schemas/alias.js';
 import { fieldError, notFound } from '../schemas/errors.js';
 import { parseName, resourceName } from '../schemas/names.js';
 import { Empty, GetQuery, Id, listReply, ListQuery } from '../schemas/wire.js';
-import { deleteAlias, findAlias, listMoves, moveAlias, rollBackAlias, type AliasMoveRecord, type AliasRecord } from '../stores/aliases.js';
+import {
+  addVersion,
+  deleteAlias,
+  findAlias,
+  listMoves,
+  moveAlias,
+  rollBackAlias,
+  type AliasMoveRecord,
+  type AliasRecord,
+} from '../stores/aliases.js';
 import type { Database } from '../stores/database.js';
 import { name, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';
@@ -68,6 +77,20 @@ export function aliasRoutes(server: FastifyInstance, { database, config }: ApiDe
     },
   );
 
+  // `support-bot` names no model of its own: it is what versions and aliases of it have in common.
+  server.post(
+    '/v1/accounts/:account/models/:id(^[^:/]+$)::addVersion',
+    { config: write, schema: { params: Type.Object({ account: Id(), id: Id() }), body: AddVersionRequest, response: { 200: Alias } } },
+    async (request) => {
+      const { accountId, email } = request.caller;
+      const { id: name } = request.params as { id: string };
+      const { model, reason = '' } = request.body as Static<typeof AddVersionRequest>;
+      const parsed = parseName(await resolveModelName(database, accountId, model), 'models', accountId);
+      if (parsed?.accountId !== accountId) throw modelNotOwn(accountId, model);
+      return viewAlias(await addVersion(database, { accountId, name, modelId: parsed.id, by: email, reason }));
+    },
+  );
+
   server.post(
     `${one}::rollback`,
     { config: write, schema: { params: AliasPath, body: RollbackRequest, response: { 200: Alias } } },
@@ -120,6 +143,7 @@ function viewAlias(alias: AliasRecord): Alias {
     name: resourceName(alias.account_id, 'aliases', alias.id),
     model: resourceName(alias.account_id, 'models', alias.model_id),
     modelName: resourceName(alias.account_id, 'models', alias.id),
+    ...(alias.is_version ? { version: true } : {}),
     createTime: alias.create_time.toISOString(),
     updateTime: alias.update_time.toISOString(),
     createdBy: alias.created_by,

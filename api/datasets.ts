@@ -7,7 +7,7 @@ import { CreateDatasetRequest, Dataset } from '../schemas/dataset.js';
 import { notFound, TemperError } from '../schemas/errors.js';
 import { DOWNLOAD_URL_SECONDS } from '../schemas/limits.js';
 import { resourceName } from '../schemas/names.js';
-import { Empty, GetQuery, Id, listReply, ListQuery, SignedUrls } from '../schemas/wire.js';
+import { DeleteQuery, Empty, GetQuery, Id, listReply, ListQuery, SignedUrls } from '../schemas/wire.js';
 import type { Database } from '../stores/database.js';
 import {
   createDataset,
@@ -18,7 +18,10 @@ import {
   withdrawDataset,
   type DatasetRecord,
 } from '../stores/datasets.js';
+import { addTombstone } from '../stores/lineage.js';
+import { standingOnDataset } from '../stores/standing.js';
 import { readIdempotencyKey, requestHash, requireSameRequest } from './idempotency.js';
+import { refuseStoodOn } from './lineage.js';
 import { name, number, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';
 import { compileReadMask } from './readMask.js';
@@ -110,10 +113,16 @@ export function datasetRoutes(server: FastifyInstance, { database, objects, temp
     },
   );
 
-  server.delete(one, { config: { access: 'user' }, schema: { params: DatasetPath, response: { 200: Empty } } }, async (request) => {
-    await removeDataset({ database, objects, temporal }, await requireDataset(database, request.params));
-    return {};
-  });
+  server.delete(
+    one,
+    { config: { access: 'user' }, schema: { params: DatasetPath, querystring: DeleteQuery, response: { 200: Empty } } },
+    async (request) => {
+      const force = (request.query as Static<typeof DeleteQuery>).force === 'true';
+      const dataset = await requireDataset(database, request.params);
+      await removeDataset({ database, objects, temporal }, dataset, { force, by: request.caller.email });
+      return {};
+    },
+  );
 
   const Download = Type.Object({ ...GetQuery.properties, downloadLineage: Type.Optional(Type.String()) });
   server.get(
@@ -152,6 +161,7 @@ export function datasetRoutes(server: FastifyInstance, { database, objects, temp
 export async function removeDataset(
   { database, objects, temporal }: Pick<ApiDependencies, 'database' | 'objects' | 'temporal'>,
   dataset: DatasetRecord,
+  { force, by }: { force: boolean; by: string },
 ): Promise<void> {
   const jobs = await jobsUsingDataset(database, dataset.uid);
   if (jobs.length > 0) {
@@ -161,6 +171,18 @@ export async function removeDataset(
       `${datasetName(dataset)} is in use by ${names}. Wait for them to end, or cancel them.`,
       jobs.slice(0, 20).map((job) => ({ reason: 'RESOURCE_IN_USE', message: job })),
     );
+  }
+  const standing = await standingOnDataset(database, dataset);
+  if (!force) refuseStoodOn(datasetName(dataset), standing);
+  if (standing.length > 0) {
+    const facts = dataset.sha256 ? { sha256: dataset.sha256 } : {};
+    await addTombstone(database, dataset.account_id, {
+      name: datasetName(dataset),
+      uid: dataset.uid,
+      kind: 'DATASET',
+      facts,
+      deletedBy: by,
+    });
   }
   await stopWork(temporal, datasetName(dataset));
   await withdrawDataset(database, dataset.uid);

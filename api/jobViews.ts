@@ -92,6 +92,7 @@ function commonFields(job: JobRecord, collection: 'fineTuningJobs' | 'supervised
     settingOrigins: { ...job.setting_origins },
     ...(job.reproduction ? { reproduction: { model: job.reproduction.first.model, ...job.reproduction.outcome } } : {}),
     ...(cost ? { estimatedCost: { ...cost } } : {}),
+    ...(job.cost ? { cost: { ...job.cost } } : {}),
     ...(wandb ? { wandbState: wandb.state ?? 'PENDING', wandbReason: wandb.reason ?? '' } : {}),
     outputModel: resourceName(job.account_id, 'models', job.model_id),
     dataset: job.dataset_name,

@@ -4,13 +4,13 @@ import path from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { OpenTelemetryWorkflowClientInterceptor } from '@temporalio/interceptors-opentelemetry';
 import { RESUMABLE_UPLOAD_SECONDS } from '../schemas/limits.js';
-import { readGpuPrices } from '../schemas/prices.js';
 import { ADMIN, bootstrapAccount, createAccount, hasNoApiKeys } from '../stores/accounts.js';
 import { createApiKey, generateApiKey, rehashApiKeys } from '../stores/apiKeys.js';
 import { loadBaseModelsFile } from '../stores/baseModelsFile.js';
 import { migrate, openDatabase, type Database } from '../stores/database.js';
 import { openEventFeed } from '../stores/eventFeed.js';
 import { openObjectStore } from '../stores/objects.js';
+import { readPrices } from '../stores/pricesFile.js';
 import { isDatabaseOutage } from '../stores/outages.js';
 import { readSecretKeys } from '../stores/secretKeys.js';
 import { reencryptSecrets } from '../stores/secrets.js';
@@ -25,7 +25,7 @@ import { removeExpired } from './openai/expiry.js';
 import { readModelAliases } from './openai/modelNames.js';
 import { buildServer } from './server.js';
 import { readSignInSettings } from './signIn.js';
-import { preempt, startPendingDeliveries, startPendingWorkflows } from './temporal.js';
+import { preempt, startPendingDeliveries, startPendingExports, startPendingWorkflows } from './temporal.js';
 import { applyPendingSchedules } from './temporalSchedules.js';
 
 /** How often jobs whose workflow was not started are looked for, and how old they must be: their creator may be about to. */
@@ -79,7 +79,7 @@ const server = await buildServer({
     operatorAccountId: accountId,
     temporalNamespace: namespace,
     tmpFolder,
-    prices: fromEnvironment(() => readGpuPrices(process.env['TEMPER_GPU_PRICES'])),
+    prices: fromEnvironment(() => readPrices(process.env)),
     logLevel: process.env['TEMPER_LOG_LEVEL'] || 'info',
     trustedProxies: process.env['TEMPER_TRUSTED_PROXIES'] || undefined,
     signIn: fromEnvironment(() => readSignInSettings(process.env)) ?? undefined,
@@ -95,6 +95,11 @@ const rounds = [
   repeat('looking for workflows to start', RECONCILE_EVERY_MS, () =>
     startPendingWorkflows(temporal, database, RECONCILE_OLDER_THAN_SECONDS, (error, job) =>
       server.log.warn({ job: job.id, cause: (error as Error).message }, 'workflow not started yet'),
+    ),
+  ),
+  repeat('looking for exports to start', RECONCILE_EVERY_MS, () =>
+    startPendingExports(temporal, database, RECONCILE_OLDER_THAN_SECONDS, (error, name) =>
+      server.log.warn({ export: name, cause: (error as Error).message }, 'export not started yet'),
     ),
   ),
   repeat('looking for schedules to apply', RECONCILE_EVERY_MS, () =>

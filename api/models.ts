@@ -9,12 +9,16 @@ import { notFound, TemperError } from '../schemas/errors.js';
 import { DOWNLOAD_URL_SECONDS } from '../schemas/limits.js';
 import { Model } from '../schemas/model.js';
 import { parseName, resourceName } from '../schemas/names.js';
-import { Empty, GetQuery, Id, listReply, ListQuery, SignedUrls } from '../schemas/wire.js';
+import { DeleteQuery, Empty, GetQuery, Id, listReply, ListQuery, SignedUrls } from '../schemas/wire.js';
 import { aliasesOf } from '../stores/aliases.js';
 import type { Database } from '../stores/database.js';
+import { exportName, listExports } from '../stores/exports.js';
 import { jobsStartingFrom } from '../stores/jobs.js';
+import { addTombstone } from '../stores/lineage.js';
 import { deleteModel, findModel, updateModel, withdrawModel, type ModelRecord } from '../stores/models.js';
 import type { ObjectStore } from '../stores/objects.js';
+import { standingOnModel } from '../stores/standing.js';
+import { refuseStoodOn } from './lineage.js';
 import { name, number, text, time, type ListFields } from './listFields.js';
 import { answerList } from './listRequest.js';
 import { compileReadMask } from './readMask.js';
@@ -99,10 +103,16 @@ export function modelRoutes(server: FastifyInstance, { database, objects, tempor
     },
   );
 
-  server.delete(one, { config: write, schema: { params: ModelPath, response: { 200: Empty } } }, async (request) => {
-    await removeModel({ database, objects, temporal }, await requireModel(database, request.params, request.caller.accountId));
-    return {};
-  });
+  server.delete(
+    one,
+    { config: write, schema: { params: ModelPath, querystring: DeleteQuery, response: { 200: Empty } } },
+    async (request) => {
+      const model = await requireModel(database, request.params, request.caller.accountId);
+      const force = (request.query as Static<typeof DeleteQuery>).force === 'true';
+      await removeModel({ database, objects, temporal }, model, { force, by: request.caller.email });
+      return {};
+    },
+  );
 
   server.get(
     `${one}::getDownloadEndpoint`,
@@ -121,10 +131,11 @@ export function modelRoutes(server: FastifyInstance, { database, objects, tempor
   );
 }
 
-/** @throws TemperError RESOURCE_IN_USE while a job makes it or goes on from it */
+/** @throws TemperError RESOURCE_IN_USE while a job makes it or goes on from it, an alias points at it, or, without force, others were made from it */
 export async function removeModel(
   { database, objects, temporal }: Pick<ApiDependencies, 'database' | 'objects' | 'temporal'>,
   model: ModelRecord,
+  { force, by }: { force: boolean; by: string },
 ): Promise<void> {
   const modelName = resourceName(model.account_id, 'models', model.id);
   if (model.state !== 'READY' && model.job_name)
@@ -141,7 +152,15 @@ export async function removeModel(
       'RESOURCE_IN_USE',
       `${aliases.join(', ')} point${aliases.length === 1 ? 's' : ''} at ${modelName}: move the alias first, or delete it.`,
     );
+  const standing = await standingOnModel(database, model);
+  if (!force) refuseStoodOn(modelName, standing);
+  if (standing.length > 0) {
+    const weights = model.files.find(({ name: file }) => file.startsWith('adapter_model.') || file.startsWith('model'));
+    const facts = { ...(weights ? { sha256: weights.sha256 } : {}), ...(model.lineage ? { lineage: model.lineage } : {}) };
+    await addTombstone(database, model.account_id, { name: modelName, uid: model.uid, kind: 'MODEL', facts, deletedBy: by });
+  }
   await stopWork(temporal, modelName);
+  for (const made of await listExports(database, model.uid)) await stopWork(temporal, exportName(made));
   await withdrawModel(database, model.uid);
   // The record goes last: a deletion that is cut short can be asked for again.
   await objects.removePrefix(`models/${model.uid}/`);

@@ -9,7 +9,7 @@ import type { TSchema } from 'typebox';
 import { TemperError } from '../schemas/errors.js';
 import { LINEAGE_SCHEMA, LINEAGE_SCHEMA_PATH } from '../schemas/lineage.js';
 import { MAX_JSON_BODY_BYTES } from '../schemas/limits.js';
-import type { GpuPrices } from '../schemas/prices.js';
+import type { Prices } from '../schemas/prices.js';
 import { ErrorBody } from '../schemas/wire.js';
 import type { Database } from '../stores/database.js';
 import type { EventFeed } from '../stores/eventFeed.js';
@@ -41,6 +41,10 @@ import { previewRoutes } from './previews.js';
 import { describeError } from './problems.js';
 import { quotaRoutes } from './quotas.js';
 import { openRates } from './rates.js';
+import { compareRoutes } from './compare.js';
+import { usageRoutes } from './usage.js';
+import { lineageRoutes } from './lineage.js';
+import { exportRoutes } from './exports.js';
 import { reproduceRoutes } from './reproduce.js';
 import { runRoutes } from './runs.js';
 import { scheduleRoutes } from './schedules.js';
@@ -62,7 +66,7 @@ export interface ApiConfig {
   /** Uploads are spooled here before they are published. */
   tmpFolder: string;
   /** Of GPU hours; null: no costs are shown. */
-  prices: GpuPrices | null;
+  prices: Prices | null;
   /** Log lines of this level and above, as JSON on stdout; `silent` for none. */
   logLevel: string;
   /** Addresses of proxies before the API, whose word on the client's address is taken, as in `loopback,10.0.0.0/8`. */
@@ -176,6 +180,8 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   apiKeyRoutes(server, dependencies);
   secretRoutes(server, dependencies);
   quotaRoutes(server, dependencies);
+  usageRoutes(server, dependencies);
+  lineageRoutes(server, dependencies);
   auditRoutes(server, dependencies);
   datasetRoutes(server, dependencies);
   const forms = openFormSpool(dependencies.database, dependencies.config.tmpFolder);
@@ -187,6 +193,8 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   modelRoutes(server, dependencies);
   modelUploadRoutes(server, dependencies);
   reproduceRoutes(server, dependencies);
+  exportRoutes(server, dependencies);
+  compareRoutes(server, dependencies);
   aliasRoutes(server, dependencies);
   scheduleRoutes(server, dependencies);
   runRoutes(server, dependencies);

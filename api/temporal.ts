@@ -14,16 +14,25 @@ import {
 import { jobInput } from '../jobs/jobInput.js';
 import type { DatasetInput, DeliveryInput, DeliveryResult, ModelInput } from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
+import type { ExportInput } from '../schemas/export.js';
 import { resourceName } from '../schemas/names.js';
 import { jobStartOptions, startAttributes } from '../schemas/jobStart.js';
 import { TEMPER_ACCOUNT, TEMPER_KIND, TEMPER_MODEL, TEMPER_STAGE, TEMPER_STATE } from '../schemas/searchAttributes.js';
 import { CONTROL_QUEUE } from '../schemas/taskQueues.js';
 import type { Database } from '../stores/database.js';
+import { exportName, exportsWithoutWorkflow, markExportStarted, type ExportRecord } from '../stores/exports.js';
 import type { ModelRecord } from '../stores/models.js';
 import { jobsWithoutWorkflow, markWorkflowStarted, type JobRecord } from '../stores/jobs.js';
 import { findPreemption } from '../stores/queue.js';
 import { deliveriesWithoutWorkflow, markDeliveryStarted } from '../stores/webhooks.js';
-import { DATASET_WORKFLOW, FINE_TUNING_WORKFLOW, MODEL_WORKFLOW, stepAsideUpdate, WEBHOOK_WORKFLOW } from '../workflows/messages.js';
+import {
+  DATASET_WORKFLOW,
+  EXPORT_WORKFLOW,
+  FINE_TUNING_WORKFLOW,
+  MODEL_WORKFLOW,
+  stepAsideUpdate,
+  WEBHOOK_WORKFLOW,
+} from '../workflows/messages.js';
 
 /** A start is a few milliseconds; one that takes this long has found no server. */
 const START_TIMEOUT_MS = 3_000;
@@ -49,6 +58,39 @@ export async function startPendingWorkflows(
       await startJob(client, database, job);
     } catch (error) {
       onError(error, job);
+    }
+  }
+}
+
+/** Starts an export's workflow unless it has one, and remembers that it has. */
+export async function startExport(client: Client, database: Database, record: ExportRecord): Promise<void> {
+  const name = exportName(record);
+  const input: ExportInput = { uid: record.uid, name, accountId: record.account_id };
+  await startOnce(client, EXPORT_WORKFLOW, name, record.uid, {
+    args: [input],
+    staticSummary: `export as ${record.format}`,
+    staticDetails: `**Export** \`${name}\`, asked for by ${record.created_by}`,
+    typedSearchAttributes: [
+      ...startAttributes({ account: record.account_id, state: 'PENDING', stage: 'queued' }),
+      { key: TEMPER_KIND, value: record.format },
+      { key: TEMPER_MODEL, value: resourceName(record.account_id, 'models', record.model_id) },
+    ],
+  });
+  await markExportStarted(database, record.uid);
+}
+
+/** Starts the exports whose start was missed. */
+export async function startPendingExports(
+  client: Client,
+  database: Database,
+  olderThanSeconds: number,
+  onError: (error: unknown, name: string) => void,
+): Promise<void> {
+  for (const record of await exportsWithoutWorkflow(database, olderThanSeconds)) {
+    try {
+      await startExport(client, database, record);
+    } catch (error) {
+      onError(error, exportName(record));
     }
   }
 }
@@ -153,6 +195,17 @@ export async function stopWork(client: Client, name: string): Promise<void> {
     await client.withDeadline(Date.now() + START_TIMEOUT_MS, () => client.workflow.getHandle(name).terminate('The resource was deleted.'));
   } catch (error) {
     if (!(error instanceof WorkflowNotFoundError)) throw error;
+  }
+}
+
+/** Asks a workflow to end what it does. False when none is running. */
+export async function cancelWork(client: Client, name: string): Promise<boolean> {
+  try {
+    await client.withDeadline(Date.now() + START_TIMEOUT_MS, () => client.workflow.getHandle(name).cancel());
+    return true;
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return false;
+    throw error;
   }
 }
 

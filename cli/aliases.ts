@@ -23,6 +23,26 @@ export function defineUpdateAlias(command: Command): void {
     });
 }
 
+export function defineAddVersion(command: Command): void {
+  command
+    .description('Number a model as the next version of a name: support-bot@v1, then @v2 …')
+    .argument('<name>', 'what is versioned, such as support-bot')
+    .requiredOption('--model <model>', 'ID, full name or alias of the model')
+    .option('--reason <text>', 'why, for its history')
+    .addHelpText(
+      'after',
+      '\nExample:\n  temper add-version support-bot --model support-bot-7 --reason "new refund policy"\n  temper update alias support-bot@production --model support-bot@v7',
+    )
+    .action(async (name: string, { model, reason }: { model: string; reason?: string }, self: Command) => {
+      const session = openSession(self);
+      const body = { model: (await resourcePath(session, MODEL, model)).slice('/v1/'.length), ...(reason === undefined ? {} : { reason }) };
+      const request: ApiRequest = { method: 'POST', path: `${await resourcePath(session, MODEL, name)}:addVersion`, body };
+      if (session.dryRun) return printRequest(session, request);
+      const version = await callApi(session.connection, request);
+      printResource(session, version, idOf(version.name), `${idOf(version.name)} is ${plainText(version.model)}`);
+    });
+}
+
 export function defineRollback(command: Command): void {
   command
     .description('Point an alias at the model before, as far as that still exists')

@@ -37,17 +37,18 @@ export function defineDownloadModel(command: Command): void {
       const session = openSession(self);
       const path = await resourcePath(session, MODEL, name);
       if (session.dryRun) return printRequest(session, { method: 'GET', path: `${path}:getDownloadEndpoint` });
-      await downloadModel(session, path, folder ?? idOf(path));
+      await downloadFiles(session, path, folder ?? idOf(path));
     });
 }
 
-async function downloadModel(session: Session, path: string, folder: string): Promise<void> {
+/** @param path  of what has files with hashes and a `:getDownloadEndpoint`: a model, or an export of one */
+export async function downloadFiles(session: Session, path: string, folder: string): Promise<void> {
   const { connection, status } = session;
   const model = await callApi<{ files?: ModelFile[] }>(connection, { method: 'GET', path });
   const known = new Map((model.files ?? []).map((file) => [file.name, file]));
   const source = signedUrls(connection, path);
   const names = Object.keys(await source.urls()).sort();
-  if (names.length === 0) throw new OperationError('the model has no files');
+  if (names.length === 0) throw new OperationError('there are no files');
 
   const totalBytes = names.reduce((sum, name) => sum + Number(known.get(name)?.sizeBytes ?? 0), 0);
   const doneBytes = new Map<string, number>();
@@ -156,7 +157,7 @@ async function fetchRest(
 async function checkContent(file: ModelFile, path: string): Promise<string | undefined> {
   const sizeBytes = await sizeOf(path);
   if (file.sizeBytes !== undefined && sizeBytes !== Number(file.sizeBytes)) return `it has ${sizeBytes} bytes instead of ${file.sizeBytes}`;
-  if (file.sha256 && (await sha256Of(path)) !== file.sha256) return 'its content does not have the SHA-256 of the model';
+  if (file.sha256 && (await sha256Of(path)) !== file.sha256) return 'its content does not have the SHA-256 that it was stored with';
   return undefined;
 }
 
@@ -164,7 +165,7 @@ async function checkContent(file: ModelFile, path: string): Promise<string | und
 function placeIn(folder: string, name: string): string {
   const target = resolve(folder, name);
   if (!target.startsWith(resolve(folder) + sep))
-    throw new OperationError(`the model has a file with a name that leads out of the folder: ${plainText(name)}`);
+    throw new OperationError(`there is a file with a name that leads out of the folder: ${plainText(name)}`);
   return target;
 }
 

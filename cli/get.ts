@@ -2,13 +2,15 @@
 import type { Command } from 'commander';
 import { fetchMoves } from './aliases.js';
 import { callApi } from './client.js';
+import { waitForExport } from './exportModel.js';
 import { describeDataset, fetchReport } from './datasetText.js';
 import { formatFields, idOf } from './format.js';
+import { showLineage } from './lineage.js';
 import { describeJob } from './jobText.js';
 import { fetchMetrics, plotLoss } from './plot.js';
 import { describeRetraining } from './schedules.js';
 import { describeAlias } from './retrainingText.js';
-import { ALIAS, DATASET, JOB, resourcePath, type ResourceType } from './resources.js';
+import { ALIAS, DATASET, EXPORT, JOB, MODEL, resourcePath, type ResourceType } from './resources.js';
 import { openSession, printRequest, printResource, terminalWidth } from './session.js';
 import { fetchAttempts, watchJob } from './watchJob.js';
 
@@ -16,12 +18,16 @@ export function defineGet(command: Command, type: ResourceType): void {
   command.description(`Show one ${type.noun}`).argument('<name>', `ID or full name of the ${type.noun}`);
   if (type === JOB)
     command.option('-w, --wait', 'stay until the job ends, and show how far it is').option('--plot', 'draw the loss over the steps');
+  if (type === DATASET || type === JOB || type === MODEL) command.option('--lineage', 'show what it was made from, and what stands on it');
+  if (type === EXPORT) command.option('-w, --wait', 'stay until it has ended');
   command
     .addHelpText('after', `\nExample:\n  temper get ${type.noun} my-${type.noun}`)
-    .action(async (name: string, options: { wait?: boolean; plot?: boolean }, self: Command) => {
+    .action(async (name: string, options: { wait?: boolean; plot?: boolean; lineage?: boolean }, self: Command) => {
       const session = openSession(self);
       const path = await resourcePath(session, type, name);
-      if (session.dryRun) return printRequest(session, { method: 'GET', path });
+      if (session.dryRun) return printRequest(session, { method: 'GET', path: options.lineage ? `${path}:lineage` : path });
+      if (options.lineage) return showLineage(session, path);
+      if (options.wait && type === EXPORT) return void (await waitForExport(session, path));
       if (options.wait) return watchJob(session, path, idOf(path));
       const { connection } = session;
       const resource = await callApi(connection, { method: 'GET', path });

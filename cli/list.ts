@@ -2,7 +2,7 @@
 import { InvalidArgumentError, type Command } from 'commander';
 import { callApi, type Resource } from './client.js';
 import { formatTable, idOf } from './format.js';
-import { ACCOUNT, API_KEY, collectionPath, pluralOf, RUN, type ResourceType } from './resources.js';
+import { ACCOUNT, API_KEY, collectionPath, EXPORT, pluralOf, RUN, type ResourceType } from './resources.js';
 import { openSession, print, printJson, printRequest, terminalWidth, type Session } from './session.js';
 
 interface ListOptions {
@@ -18,7 +18,7 @@ type Page = { nextPageToken?: string; totalSize?: number } & Resource;
 
 export function defineList(command: Command, type: ResourceType): void {
   command
-    .description(type === RUN ? 'List the runs of a schedule' : `List the ${pluralOf(type)} of an account`)
+    .description(`List the ${pluralOf(type)} of ${type === RUN ? 'a schedule' : type === EXPORT ? 'a model' : 'an account'}`)
     .option('--filter <filter>', 'only those that match, as in google.aip.dev/160: state = "READY" AND createTime > "2026-01-01T00:00:00Z"')
     .option('--order-by <fields>', 'fields to order by, each with " desc" to turn it round: "createTime desc, name"')
     .option('--page-size <number>', 'at most so many (default 50, at most 200)', readPageSize)
@@ -31,6 +31,13 @@ export function defineList(command: Command, type: ResourceType): void {
       .argument('<schedule>', 'ID or full name of the schedule')
       .addHelpText('after', '\nExample:\n  temper list schedule-runs nightly --order-by "createTime desc"')
       .action(async (schedule: string, options: ListOptions, self: Command) => listResources(openSession(self), type, options, schedule));
+    return;
+  }
+  if (type === EXPORT) {
+    command
+      .argument('<model>', 'ID, full name or alias of the model')
+      .addHelpText('after', '\nExample:\n  temper list model-exports my-model')
+      .action(async (model: string, options: ListOptions, self: Command) => listResources(openSession(self), type, options, model));
     return;
   }
   command

@@ -116,6 +116,52 @@ export const MODEL: ResourceType = {
   ],
 };
 
+/** `MODEL/EXPORT`, as commands take it. */
+export function exportId(resource: Resource): string {
+  const [, , , model = '', , last = ''] = plainText(resource.name).split('/');
+  return `${model}/${last}`;
+}
+
+export const EXPORT: ResourceType = {
+  noun: 'model-export',
+  aliases: ['model-exports', 'exports'],
+  collection: 'exports',
+  columns: [
+    ['EXPORT', exportId],
+    ['STATE', stateOf],
+    ['STAGE', (found) => (stateOf(found) === 'RUNNING' ? `${plainText(found.stage)} ${plainText(found.percent)} %` : '')],
+    ['FORMAT', text('format')],
+    ['QUANTIZATION', text('quantization')],
+    ['SIZE', (found) => (stateOf(found) === 'COMPLETED' ? formatSize(Number(found.sizeBytes)) : '')],
+    ['CREATED', shortTime('createTime')],
+  ],
+  fields: (found) => [
+    ['Name', text('name')(found)],
+    ['Format', `${text('format')(found)} ${text('quantization')(found)}`.trim()],
+    ['State', stateOf(found) === 'RUNNING' ? `RUNNING ${plainText(found.stage)} ${plainText(found.percent)} %` : stateOf(found)],
+    ['Problem', statusMessage(found)],
+    ['Checked', checkOf(found)],
+    [
+      'Files',
+      (found.files as Resource[] | undefined)
+        ?.map((file) => `${plainText(file.name)}  ${formatSize(Number(file.sizeBytes))}  ${plainText(file.sha256)}`)
+        .join('\n'),
+    ],
+    ['Created', `${time('createTime')(found)} ${found.createdBy ? `by ${text('createdBy')(found)}` : ''}`],
+    ['Ended', time('completedTime')(found)],
+  ],
+};
+
+/** What the check of an export found, in words. */
+function checkOf({ check }: Resource): string {
+  const { difference, tolerance, effect, tensors, weights, weightDifference } = (check ?? {}) as Record<string, number>;
+  if (difference !== undefined)
+    return `logits differ by ${difference.toFixed(4)} of their spread (at most ${tolerance}; the adapter itself makes ${effect!.toFixed(2)})`;
+  return tensors === undefined
+    ? ''
+    : `${tensors} tensors, ${count(weights)} weights in matrices, mean size off by ${weightDifference!.toPrecision(1)}`;
+}
+
 export const USER: ResourceType = {
   noun: 'user',
   aliases: ['users'],
@@ -334,6 +380,9 @@ export const ALIAS: ResourceType = {
   fields: () => [],
 };
 
+/** No resource of its own: what the account has used, read as a whole. */
+export const USAGE: ResourceType = { noun: 'usage', aliases: [], collection: 'usage', columns: [], fields: () => [] };
+
 export function pluralOf({ noun }: ResourceType): string {
   return noun.endsWith('s') ? `${noun}es` : `${noun}s`;
 }
@@ -343,6 +392,7 @@ export async function collectionPath(session: Session, type: ResourceType, paren
   if (type === ACCOUNT) return '/v1/accounts';
   const account = `/v1/accounts/${encodeURIComponent(await accountOf(session.connection))}`;
   if (type === API_KEY) return `${account}/users/${encodeURIComponent(parent ?? (await currentUser(session)))}/apiKeys`;
+  if (type === EXPORT) return `${await resourcePath(session, MODEL, parent ?? '')}/exports`;
   return type === RUN ? `${account}/schedules/${encodeURIComponent(idOf(parent))}/runs` : `${account}/${type.collection}`;
 }
 
@@ -352,6 +402,7 @@ export async function collectionPath(session: Session, type: ResourceType, paren
  */
 export async function resourcePath(session: Session, type: ResourceType, name: string): Promise<string> {
   if (type === RUN) return runPath(session, name);
+  if (type === EXPORT) return exportPath(session, name);
   const isOwnId = (text: string) => (type === ALIAS ? ALIAS_ID.test(text) : isId(text) || (type === MODEL && ALIAS_ID.test(text)));
   if (isOwnId(name)) return `${await collectionPath(session, type)}/${name}`;
   const [accounts, account, collection, last, ...more] = name.split('/');
@@ -380,6 +431,13 @@ async function runPath(session: Session, name: string): Promise<string> {
   const schedule = /^(.+)-\d{8}-\d{6}$/.exec(name)?.[1];
   if (schedule && isId(name)) return `${await collectionPath(session, RUN, schedule)}/${name}`;
   throw new UsageError(`"${plainText(name)}" is not the name of a run: give its ID, such as nightly-20261124-020000, or its full name`);
+}
+
+/** `MODEL/EXPORT`, or the full name. */
+async function exportPath(session: Session, name: string): Promise<string> {
+  const [, model, id] = /^(.+?)\/(?:exports\/)?([^/]+)$/.exec(name) ?? [];
+  if (model && isId(id ?? '')) return `${await resourcePath(session, MODEL, model)}/exports/${id}`;
+  throw new UsageError(`"${plainText(name)}" is not the name of an export: give MODEL/EXPORT, such as my-model/merged, or its full name`);
 }
 
 /** The user that the key belongs to. */

@@ -5,8 +5,9 @@
  */
 import { Command, CommanderError, Option } from 'commander';
 import { TEMPER_VERSION } from '../schemas/version.js';
-import { defineRollback, defineUpdateAlias } from './aliases.js';
+import { defineAddVersion, defineRollback, defineUpdateAlias } from './aliases.js';
 import { defineCreateAccount, defineCreateApiKey, defineCreateSecret, defineCreateUser, defineCreateWebhook } from './createAccess.js';
+import { defineCompare } from './compare.js';
 import { defineComplete, defineCompletion } from './completion.js';
 import { defineCreateDataset } from './createDataset.js';
 import { defineCreateJob } from './createJob.js';
@@ -15,6 +16,7 @@ import { defineDelete } from './delete.js';
 import { defineDoctor } from './doctor.js';
 import { defineDownloadModel } from './download.js';
 import { defineExportMetrics } from './exportMetrics.js';
+import { defineCancelExport, defineDownloadExport, defineExportModel } from './exportModel.js';
 import { exitCode, explain } from './failures.js';
 import { defineGet } from './get.js';
 import { defineSetApiKey, defineVersion, defineWhoami } from './identity.js';
@@ -26,6 +28,7 @@ import {
   API_KEY,
   AUDIT_EVENT,
   DATASET,
+  EXPORT,
   JANITOR_REPORT,
   JOB,
   MODEL,
@@ -35,6 +38,7 @@ import {
   SCHEDULE,
   SECRET,
   SWEEP,
+  USAGE,
   USER,
   WEBHOOK,
   type ResourceType,
@@ -44,12 +48,14 @@ import { defineBackfill, defineCreateSchedule, defineRunVerb, defineScheduleVerb
 import { defineSignIn, defineSignOut } from './signIn.js';
 import { defineSteering, STEERING } from './steer.js';
 import { defineUpdate, UPDATABLE } from './update.js';
+import { defineGetUsage } from './usage.js';
 import { defineValidate } from './validate.js';
 
 const TYPES = [
   DATASET,
   JOB,
   MODEL,
+  EXPORT,
   USER,
   API_KEY,
   SECRET,
@@ -73,8 +79,9 @@ const VERBS = {
   update: 'Change a resource',
   delete: 'Delete a resource',
   download: 'Download files',
+  export: 'Make a model available in another form',
   import: 'Import from elsewhere',
-  cancel: 'Cancel a job, a run or a sweep',
+  cancel: 'Cancel a job, an export, a run or a sweep',
   pause: 'Pause a job or a schedule',
   resume: 'Resume a job',
   unpause: 'Let a schedule run again',
@@ -123,7 +130,11 @@ const ACTIONS: [verb: Verb, type: ResourceType, define: Define][] = [
   ...(['cancel', 'approve', 'reject'] as const).flatMap((verb) =>
     [RUN, SWEEP].map((type): [Verb, ResourceType, Define] => [verb, type, (command) => defineRunVerb(command, type, verb)]),
   ),
+  ['get', USAGE, defineGetUsage],
   ['download', MODEL, defineDownloadModel],
+  ['download', EXPORT, defineDownloadExport],
+  ['export', MODEL, defineExportModel],
+  ['cancel', EXPORT, defineCancelExport],
   ['export-metrics', JOB, defineExportMetrics],
   ...(Object.keys(STEERING) as (keyof typeof STEERING)[]).map((verb): [Verb, ResourceType, Define] => [
     verb,
@@ -162,6 +173,8 @@ function buildProgram(): Command {
     }
   }
   defineReproduce(program.command('reproduce'));
+  defineCompare(program.command('compare'));
+  defineAddVersion(program.command('add-version'));
   defineValidate(program.command('validate'));
   definePreview(program.command('preview'));
   defineWhoami(program.command('whoami'));

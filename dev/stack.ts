@@ -27,7 +27,8 @@
  *   TEMPER_SECRET_KEY       32 bytes in base64 that encrypt secrets at rest (in the same file)
  *   TEMPER_SECRET_KEYS      more of them, comma-separated: the first is the one in use, the others only read (docs/security.md)
  *   TEMPER_DEFAULT_BASE_MODEL  whose tokenizer counts a dataset's tokens where the upload names none (accounts/temper/models/temper-tiny)
- *   TEMPER_GPU_PRICES       prices of GPU hours, as JSON (docs/estimates.md); without them no costs are shown
+ *   TEMPER_PRICES           file with prices of GPU hours and tokens, as YAML or JSON (docs/estimates.md); without them no costs are shown
+ *   TEMPER_GPU_PRICES       the same table itself, as JSON
  *   TEMPER_BUILD_ID         version of the control worker, for rollouts under running jobs (docs/operations.md); without it, none
  *   TEMPER_PYTHON           interpreter with the trainer's packages (trainer/.venv/bin/python)
  *

@@ -1,6 +1,6 @@
 /** What a job will take: examples, steps, tokens, memory, time and cost, as far as they can be known before it runs. */
 import { describeLayout } from '../models/families.js';
-import { asMoney, pricePerHour, type GpuPrices, type Money, type Throughput } from '../schemas/prices.js';
+import { asMoney, priceOf, type Prices, type Money, type Throughput, type Work } from '../schemas/prices.js';
 import type { JobSettings } from '../schemas/task.js';
 import { estimateMemory, type MemoryEstimate } from './memory.js';
 import { planJob, type Plan } from './plan.js';
@@ -20,10 +20,12 @@ export interface TokenSample {
   droppedShare: number;
 }
 
+/** Without a base model's name, its tokens have the price of any other. */
 export type EstimatedSettings = Pick<
   JobSettings,
   'batchSize' | 'epochs' | 'evaluationSplit' | 'cutoffLength' | 'loraRank' | 'quantization'
->;
+> &
+  Partial<Pick<JobSettings, 'baseModel'>>;
 
 export interface EstimateInput {
   settings: EstimatedSettings;
@@ -34,7 +36,7 @@ export interface EstimateInput {
   /** The base model's config.json; null when it could not be read. */
   modelConfig: Record<string, unknown> | null;
   throughput: Throughput[];
-  prices: GpuPrices | null;
+  prices: Prices | null;
 }
 
 export interface JobEstimate extends Plan {
@@ -73,15 +75,21 @@ export function estimateJob({ settings, examples, sample, modelConfig, throughpu
     ...needs,
     time: measured.map(({ device, tokensPerSecond, jobs }) => {
       const seconds = Math.round(total! / tokensPerSecond);
-      return { device, tokensPerSecond: Math.round(tokensPerSecond), seconds, jobs, ...costOf(seconds, device, prices) };
+      return {
+        device,
+        tokensPerSecond: Math.round(tokensPerSecond),
+        seconds,
+        jobs,
+        ...costOf({ device, gpuSeconds: seconds, baseModel: settings.baseModel ?? '', tokens: total }, prices),
+      };
     }),
   };
 }
 
 /** Empty where no price is set for the device. */
-export function costOf(seconds: number, device: string | undefined, prices: GpuPrices | null): { cost?: Money } {
-  const price = prices ? pricePerHour(prices, device) : undefined;
-  return price === undefined ? {} : { cost: asMoney((seconds / 3600) * price, prices!.currency) };
+export function costOf(work: Work, prices: Prices | null): { cost?: Money } {
+  const price = prices ? priceOf(work, prices) : undefined;
+  return price === undefined ? {} : { cost: asMoney(price, prices!.currency) };
 }
 
 function needsOf(

@@ -4,7 +4,7 @@ import { findBaseModel } from '../schemas/baseModels.js';
 import { TemperError } from '../schemas/errors.js';
 import type { Lineage } from '../schemas/lineage.js';
 import { resourceName } from '../schemas/names.js';
-import type { GpuPrices } from '../schemas/prices.js';
+import type { Prices } from '../schemas/prices.js';
 import type { JobProgressData, OpenaiJobSettings, WandbSettings } from '../stores/database.js';
 import { appendEventIn } from '../stores/events.js';
 import { createJob, findJob, type JobRecord } from '../stores/jobs.js';
@@ -20,7 +20,7 @@ export interface JobSources extends SettingsSources {
   /** Encrypt the job's W&B key. */
   secretKeys: SecretKeys;
   /** Kept with the job; null: costs are not shown. */
-  prices: GpuPrices | null;
+  prices: Prices | null;
 }
 
 export interface WantedJob {

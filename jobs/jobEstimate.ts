@@ -1,6 +1,6 @@
 /** What a new job is expected to take, as far as it is known without rendering: its dataset's tokens, and how fast they were trained before. */
 import { planJob } from '../estimates/plan.js';
-import type { GpuPrices } from '../schemas/prices.js';
+import type { Prices } from '../schemas/prices.js';
 import type { Database, JobEstimate } from '../stores/database.js';
 import { measureThroughput } from '../stores/throughput.js';
 import type { ResolvedJob } from './resolveSettings.js';
@@ -8,7 +8,7 @@ import type { ResolvedJob } from './resolveSettings.js';
 export async function estimateNewJob(
   database: Database,
   { settings, dataset }: Pick<ResolvedJob, 'settings' | 'dataset'>,
-  prices: GpuPrices | null,
+  prices: Prices | null,
 ): Promise<JobEstimate> {
   const { tokens: datasetTokens, tokens_base_model: countedWith, examples } = dataset;
   const { examplesSeen } = planJob(settings, examples);

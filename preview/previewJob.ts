@@ -3,7 +3,7 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { estimateJob, type EstimatedSettings, type JobEstimate, type TokenSample } from '../estimates/jobEstimate.js';
 import { TemperError } from '../schemas/errors.js';
-import type { GpuPrices, Throughput } from '../schemas/prices.js';
+import type { Prices, Throughput } from '../schemas/prices.js';
 import type { Segment } from '../schemas/trainerProtocol.js';
 import { PROBLEMS, WARNINGS } from '../templates/problems.js';
 import { previewRows, type Preview, type PreviewedRow } from '../templates/renderSet.js';
@@ -29,7 +29,7 @@ export interface PreviewInput {
   /** Of the base model, or why they could not be had. */
   sources: TokenizerSources | { unavailable: string };
   throughput: Throughput[];
-  prices: GpuPrices | null;
+  prices: Prices | null;
   /** Made, and removed again. */
   folder: string;
   signal?: AbortSignal;

@@ -23,6 +23,7 @@ export const Alias = Type.Object({
   name: ReadOnly(ResourceName()),
   model: Type.Optional(ResourceName({ description: 'What it points at: an ID or name of a READY model of the account' })),
   reason: Type.Optional(PlainText(500)),
+  version: ReadOnly(Type.Boolean({ description: 'It was numbered when it was made, and never moves' })),
   modelName: ReadOnly(ResourceName({ description: 'Usable wherever a model is named' })),
   createTime: ReadOnly(Time()),
   updateTime: ReadOnly(Time({ description: 'Of the last move' })),
@@ -32,7 +33,7 @@ export type Alias = Static<typeof Alias>;
 
 export const AliasMove = Type.Object({
   sequence: Type.Integer({ description: 'From 1, without gap' }),
-  kind: Type.String({ enum: ['MOVE', 'PROMOTION', 'ROLLBACK'] }),
+  kind: Type.String({ enum: ['MOVE', 'PROMOTION', 'ROLLBACK', 'VERSION'] }),
   from: Type.Optional(ResourceName()),
   to: ResourceName(),
   by: Type.String({ description: 'A user, or the run that promoted' }),
@@ -40,5 +41,10 @@ export const AliasMove = Type.Object({
   time: Time(),
 });
 export type AliasMove = Static<typeof AliasMove>;
+
+export const AddVersionRequest = Type.Object({
+  model: ResourceName({ description: 'An ID, name or alias of a READY model of the account' }),
+  reason: Type.Optional(PlainText(500)),
+});
 
 export const RollbackRequest = Type.Object({ reason: Type.Optional(PlainText(500)) });

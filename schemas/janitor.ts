@@ -6,6 +6,7 @@ import { ReadOnly, ResourceName, Time } from './wire.js';
 export const ORPHAN_KINDS = {
   'job-objects': true,
   'model-objects': true,
+  'export-objects': true,
   'dataset-objects': true,
   upload: true,
   'upload-parts': true,

@@ -140,6 +140,7 @@ const common = {
   estimatedCost: ReadOnly(
     OpenObject('Of its training time, where the deployment has prices: currencyCode, units and nanos, as google.type.Money'),
   ),
+  cost: ReadOnly(OpenObject('Of a job that has ended, by what it used (docs/estimates.md): currencyCode, units and nanos')),
   settingOrigins: ReadOnly(OpenObject('Where each setting came from: given, baseModel, default or derived')),
   wandbState: ReadOnly(Type.String({ description: 'PENDING, DELIVERED or DEGRADED' })),
   wandbReason: ReadOnly(Type.String()),

@@ -1,34 +1,48 @@
-/** What GPU time costs here, by a table that the operator sets, and how much of it a job may take. */
+/** What work costs here, by a table that the operator sets, and how much of it a job takes. */
 
-export interface GpuPrices {
+export interface Prices {
   /** ISO 4217: `USD`. */
   currency: string;
-  /** Price of an hour by a part of the device's name (`H100`); `*` is any other device. */
+  /** Price of a GPU's hour by a part of the device's name (`H100`); `*` is any other device. */
   perHour: Record<string, number>;
+  /** Price of a million tokens that are trained on, by a base model's name or ID; `*` is any other. Comes on top of the hours. */
+  perMillionTokens?: Record<string, number>;
 }
 
-/** From the setting `TEMPER_GPU_PRICES`, for example `{"currency": "USD", "perHour": {"H100": 2.5, "*": 1}}`. Null when it is not set. @throws Error saying what is wrong with it */
-export function readGpuPrices(setting: string | undefined): GpuPrices | null {
-  if (!setting) return null;
-  const example = 'such as {"currency": "USD", "perHour": {"H100": 2.5, "*": 1}}';
-  let value: unknown;
-  try {
-    value = JSON.parse(setting);
-  } catch {
-    throw new Error(`TEMPER_GPU_PRICES must be JSON ${example}.`);
-  }
-  const { currency, perHour } = (value ?? {}) as Partial<GpuPrices>;
-  const prices = typeof perHour === 'object' && perHour !== null ? Object.values(perHour) : [];
-  const fits = typeof currency === 'string' && /^[A-Z]{3}$/.test(currency) && prices.length > 0;
-  if (!fits || !prices.every((price) => Number.isFinite(price) && price >= 0))
-    throw new Error(`TEMPER_GPU_PRICES must have a currency and prices of an hour ${example}.`);
-  return { currency, perHour: perHour as Record<string, number> };
+const EXAMPLE = 'such as {"currency": "USD", "perHour": {"H100": 2.5, "*": 1}, "perMillionTokens": {"*": 0.1}}';
+
+/** @param source  what is told of as wrong @throws Error saying what is */
+export function checkPrices(value: unknown, source: string): Prices {
+  const { currency, perHour = {}, perMillionTokens } = (value ?? {}) as Partial<Prices>;
+  const isTable = (table: unknown) =>
+    typeof table === 'object' && table !== null && Object.values(table).every((price) => Number.isFinite(price) && (price as number) >= 0);
+  const tables = [perHour, perMillionTokens ?? {}];
+  const fits = typeof currency === 'string' && /^[A-Z]{3}$/.test(currency) && tables.every(isTable);
+  if (!fits || tables.every((table) => Object.keys(table).length === 0))
+    throw new Error(`${source} must have a currency and prices of an hour, or of a million tokens, ${EXAMPLE}.`);
+  return { currency, perHour, ...(perMillionTokens ? { perMillionTokens } : {}) };
 }
 
-/** The price of an hour on a device (`cuda: NVIDIA H100 80GB HBM3`); undefined when the table has none for it. */
-export function pricePerHour({ perHour }: GpuPrices, device: string | undefined): number | undefined {
+export interface Work {
+  /** `cuda: NVIDIA H100 80GB HBM3` */
+  device: string | undefined;
+  /** Of all GPUs together. */
+  gpuSeconds: number;
+  baseModel: string;
+  /** Trained on, in all epochs; null where they are not known. */
+  tokens: number | null;
+}
+
+/** In the currency of the prices; undefined when the table has no price for a part of it, or that part is not known. */
+export function priceOf({ device, gpuSeconds, baseModel, tokens }: Work, { perHour, perMillionTokens }: Prices): number | undefined {
   const part = Object.keys(perHour).find((name) => name !== '*' && device?.toLowerCase().includes(name.toLowerCase()));
-  return perHour[part ?? '*'];
+  const hour = perHour[part ?? '*'];
+  if (!perMillionTokens) return hour === undefined ? undefined : (gpuSeconds / 3600) * hour;
+  const million = perMillionTokens[baseModel] ?? perMillionTokens[baseModel.slice(baseModel.lastIndexOf('/') + 1)] ?? perMillionTokens['*'];
+  if (million === undefined || tokens === null) return undefined;
+  const isByHour = Object.keys(perHour).length > 0;
+  if (isByHour && hour === undefined) return undefined;
+  return (gpuSeconds / 3600) * (hour ?? 0) + (tokens / 1e6) * million;
 }
 
 /** What was measured on earlier jobs of a base model: on which device, over how many tokens. */

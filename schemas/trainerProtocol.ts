@@ -174,6 +174,22 @@ export const MergeSpec = Type.Object({
 });
 export type MergeSpec = Static<typeof MergeSpec>;
 
+/** Has llama.cpp's converter write a GGUF, and reads it again. */
+export const ConvertSpec = Type.Object({
+  version: Type.Literal(PROTOCOL_VERSION),
+  work: Type.Literal('convert'),
+  /** Folder of the converter (activities/ggufConverter.ts). */
+  converterPath: Type.String({ minLength: 1 }),
+  /** Folder of a merged model; of an adapter when there is a `basePath`. */
+  path: Type.String({ minLength: 1 }),
+  /** Folder with the config.json of the adapter's base model. */
+  basePath: Type.Optional(Type.String({ minLength: 1 })),
+  quantization: Type.Union([Type.Literal('f32'), Type.Literal('f16'), Type.Literal('bf16'), Type.Literal('q8_0')]),
+  /** The file. */
+  outputPath: Type.String({ minLength: 1 }),
+});
+export type ConvertSpec = Static<typeof ConvertSpec>;
+
 /** Brings a model from the Hugging Face hub into a folder. Weights come pickled (`.bin`) only where there are no others. */
 export const FetchSpec = Type.Object({
   version: Type.Literal(PROTOCOL_VERSION),
@@ -197,7 +213,7 @@ export const InspectSpec = Type.Object({
 });
 export type InspectSpec = Static<typeof InspectSpec>;
 
-export const TrainerSpec = Type.Union([TrainSpec, EvaluateSpec, VerifySpec, MergeSpec, FetchSpec, InspectSpec]);
+export const TrainerSpec = Type.Union([TrainSpec, EvaluateSpec, VerifySpec, MergeSpec, ConvertSpec, FetchSpec, InspectSpec]);
 export type TrainerSpec = Static<typeof TrainerSpec>;
 
 const nullableNumber = Type.Union([Type.Number(), Type.Null()]);
@@ -209,7 +225,7 @@ export const StartedEvent = Type.Object({
   device: Type.String(),
   versions: Type.Record(Type.String(), Type.String()),
 });
-/** A stage that may be long and is otherwise silent: `loadModel`, `tokenize`, `download`, `convert`, `loadTokenizer`, `evaluate` (while training), `evaluateBase`, `evaluateTuned`, `verify`, `merge`, `checkAdapter`, `checkBase`, `checkMerged`. Also the sign of life. */
+/** A stage that may be long and is otherwise silent: `loadModel`, `tokenize`, `download`, `convert`, `loadTokenizer`, `evaluate` (while training), `evaluateBase`, `evaluateTuned`, `verify`, `merge`, `checkAdapter`, `checkBase`, `checkMerged`, `readModel`, `readGguf`. Also the sign of life. */
 export const ProgressEvent = Type.Object({
   event: Type.Literal('progress'),
   stage: Type.String(),
@@ -326,7 +342,7 @@ export const CompletedEvent = Type.Object({
   files: Type.Array(Type.Object({ name: Type.String(), sizeBytes: Type.Integer(), sha256: Type.String() })),
   /** Train: the evaluation loss ended the training before its last step. */
   earlyStopped: Type.Optional(Type.Boolean()),
-  /** Train: `stopAfterSeconds` did. */
+  /** Train: `stopAfterSeconds` or `stopAtStep` did. */
   timeEnded: Type.Optional(Type.Boolean()),
   /** Train with evaluation: the step whose weights the adapter has, and its loss on the held-out examples. */
   bestStep: Type.Optional(Type.Integer()),
@@ -336,6 +352,8 @@ export const CompletedEvent = Type.Object({
   merged: Type.Optional(
     Type.Object({ difference: Type.Number(), effect: Type.Number(), tolerance: Type.Number(), tokens: Type.Integer() }),
   ),
+  /** Convert: tensors of the GGUF, weights in its matrices, and how far their mean size is from that of the source, as a share. */
+  converted: Type.Optional(Type.Object({ tensors: Type.Integer(), weights: Type.Integer(), weightDifference: Type.Number() })),
   /** Fetch: the commit that was brought. */
   commit: Type.Optional(Type.String()),
   /** Inspect: the tokenizer's highest ID and one. */

@@ -59,6 +59,12 @@ export const ListQuery = Type.Object({
 });
 export const GetQuery = Type.Pick(ListQuery, ['readMask']);
 
+export const DeleteQuery = Type.Object({
+  force: Type.Optional(
+    Type.String({ enum: ['true', 'false'], description: 'true: also when others stand on it; a tombstone keeps their lineage readable' }),
+  ),
+});
+
 /** `{ "<resources>": [...], "nextPageToken": "", "totalSize": n }` */
 export function listReply<Key extends string, T extends TSchema>(key: Key, item: T) {
   return Type.Object({ [key]: Type.Array(item), nextPageToken: Type.String(), totalSize: Type.Integer() } as {

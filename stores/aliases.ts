@@ -11,7 +11,7 @@ export interface Move {
   accountId: string;
   id: string;
   modelId: string;
-  kind: 'MOVE' | 'PROMOTION';
+  kind: 'MOVE' | 'PROMOTION' | 'VERSION';
   /** Names the move for ever: a second one of the same key changes nothing. */
   key: string;
   by: string;
@@ -43,56 +43,68 @@ async function lockAlias(transaction: Database, accountId: string, id: string): 
 }
 
 /** Makes the alias where there is none. Null when it is not where it was expected: then nothing has moved. */
-export async function moveAlias(database: Database, move: Move): Promise<AliasRecord | null> {
+export function moveAlias(database: Database, move: Move): Promise<AliasRecord | null> {
+  return database.transaction().execute((transaction) => moveAliasIn(transaction, move));
+}
+
+async function moveAliasIn(transaction: Database, move: Move): Promise<AliasRecord | null> {
   const { accountId, id, modelId } = move;
-  return database.transaction().execute(async (transaction) => {
-    const alias = await lockAlias(transaction, accountId, id);
-    const made = await transaction
-      .selectFrom('alias_moves')
-      .select('sequence')
-      .where('account_id', '=', accountId)
-      .where('alias_id', '=', id)
-      .where('key', '=', move.key)
-      .executeTakeFirst();
-    if (alias && made) return alias;
-    if (move.expected !== undefined && (alias?.model_id ?? null) !== move.expected) return null;
-    const target = await transaction
-      .selectFrom('models')
-      .select('state')
-      .where('account_id', '=', accountId)
-      .where('id', '=', modelId)
-      .forShare()
-      .executeTakeFirst();
-    if (target?.state !== 'READY') throw notReady(accountId, modelId, target?.state);
-    if (alias?.model_id === modelId) return alias;
-    const moves = (alias?.moves ?? 0) + 1;
-    const earlier = alias ? [...alias.earlier, alias.model_id].slice(-EARLIER_MODELS_KEPT) : [];
-    const moved = await transaction
-      .insertInto('aliases')
-      .values({ account_id: accountId, id, model_id: modelId, earlier: JSON.stringify(earlier), moves, created_by: move.by })
-      .onConflict((conflict) =>
-        conflict
-          .columns(['account_id', 'id'])
-          .doUpdateSet({ model_id: modelId, earlier: JSON.stringify(earlier), moves, update_time: sql`now()` }),
-      )
-      .returningAll()
-      .executeTakeFirstOrThrow();
-    await transaction
-      .insertInto('alias_moves')
-      .values({
-        account_id: accountId,
-        alias_id: id,
-        sequence: moves,
-        key: move.key,
-        kind: move.kind,
-        from_model: alias?.model_id ?? null,
-        to_model: modelId,
-        moved_by: move.by,
-        reason: move.reason,
-      })
-      .execute();
-    return moved;
-  });
+  const alias = await lockAlias(transaction, accountId, id);
+  const made = await transaction
+    .selectFrom('alias_moves')
+    .select('sequence')
+    .where('account_id', '=', accountId)
+    .where('alias_id', '=', id)
+    .where('key', '=', move.key)
+    .executeTakeFirst();
+  if (alias && made) return alias;
+  if (move.expected !== undefined && (alias?.model_id ?? null) !== move.expected) return null;
+  const target = await transaction
+    .selectFrom('models')
+    .select('state')
+    .where('account_id', '=', accountId)
+    .where('id', '=', modelId)
+    .forShare()
+    .executeTakeFirst();
+  if (target?.state !== 'READY') throw notReady(accountId, modelId, target?.state);
+  if (alias?.model_id === modelId) return alias;
+  if (alias?.is_version)
+    throw new TemperError('ILLEGAL_STATE', `${id} is a version: it stays with ${alias.model_id}. Move an alias, or add a version.`);
+  const moves = (alias?.moves ?? 0) + 1;
+  const earlier = alias ? [...alias.earlier, alias.model_id].slice(-EARLIER_MODELS_KEPT) : [];
+  const moved = await transaction
+    .insertInto('aliases')
+    .values({
+      account_id: accountId,
+      id,
+      model_id: modelId,
+      earlier: JSON.stringify(earlier),
+      moves,
+      created_by: move.by,
+      is_version: move.kind === 'VERSION',
+    })
+    .onConflict((conflict) =>
+      conflict
+        .columns(['account_id', 'id'])
+        .doUpdateSet({ model_id: modelId, earlier: JSON.stringify(earlier), moves, update_time: sql`now()` }),
+    )
+    .returningAll()
+    .executeTakeFirstOrThrow();
+  await transaction
+    .insertInto('alias_moves')
+    .values({
+      account_id: accountId,
+      alias_id: id,
+      sequence: moves,
+      key: move.key,
+      kind: move.kind,
+      from_model: alias?.model_id ?? null,
+      to_model: modelId,
+      moved_by: move.by,
+      reason: move.reason,
+    })
+    .execute();
+  return moved;
 }
 
 /** Back to the model before, as far as it still exists. @throws TemperError ILLEGAL_STATE when there is none */
@@ -140,6 +152,38 @@ export async function rollBackAlias(
       .where('id', '=', id)
       .returningAll()
       .executeTakeFirstOrThrow();
+  });
+}
+
+/** The next version of a name: `support-bot@v3`. The same model twice in a row is one version. */
+export async function addVersion(
+  database: Database,
+  { accountId, name, modelId, by, reason }: { accountId: string; name: string; modelId: string; by: string; reason: string },
+): Promise<AliasRecord> {
+  return database.transaction().execute(async (transaction) => {
+    await sql`select pg_advisory_xact_lock(hashtext(${`version ${accountId}/${name}`}))`.execute(transaction);
+    const latest = await transaction
+      .selectFrom('aliases')
+      .selectAll()
+      .where('account_id', '=', accountId)
+      .where('is_version', '=', true)
+      .where(sql<boolean>`split_part(id, '@', 1) = ${name}`)
+      .orderBy('create_time', 'desc')
+      .limit(1)
+      .executeTakeFirst();
+    if (latest?.model_id === modelId) return latest;
+    for (;;) {
+      const { last } = await transaction
+        .insertInto('version_numbers')
+        .values({ account_id: accountId, model_name: name, last: 1 })
+        .onConflict((conflict) => conflict.columns(['account_id', 'model_name']).doUpdateSet({ last: sql`version_numbers.last + 1` }))
+        .returning('last')
+        .executeTakeFirstOrThrow();
+      const id = `${name}@v${last}`;
+      // An alias that somebody has called so before.
+      if (await findAlias(transaction, accountId, id)) continue;
+      return (await moveAliasIn(transaction, { accountId, id, modelId, kind: 'VERSION', key: 'version', by, reason }))!;
+    }
   });
 }
 

@@ -4,9 +4,10 @@ import { Kysely, PostgresDialect, sql, type ColumnType, type Generated, type JSO
 import pg from 'pg';
 import type { EvaluationResult, Failure } from '../schemas/activities.js';
 import type { ErrorDetail } from '../schemas/errors.js';
+import type { ExportCheck, ExportFailure, ExportFormat, ExportStage, ExportState } from '../schemas/export.js';
 import type { Lineage, Reproduction } from '../schemas/lineage.js';
 import type { Orphan } from '../schemas/janitor.js';
-import type { GpuPrices } from '../schemas/prices.js';
+import type { Money, Prices } from '../schemas/prices.js';
 import type { PromotionOutcome, RunJobResult } from '../schemas/retraining.js';
 import type { Retraining, RunState, Timing } from '../schemas/schedule.js';
 import type { JobStage, JobState, DatasetState, ModelState } from '../schemas/states.js';
@@ -163,7 +164,7 @@ export interface JobEstimate {
   /** That `seconds` was measured on. */
   device?: string;
   /** As they were then; null where none were set. */
-  prices: GpuPrices | null;
+  prices: Prices | null;
 }
 export interface JobsTable {
   uid: string;
@@ -198,6 +199,8 @@ export interface JobsTable {
   attempt: Generated<number>;
   workflow_started: Generated<boolean>;
   estimate: ColumnType<JobEstimate | null, string | null | undefined, string | null>;
+  /** Once it has ended. */
+  cost: ColumnType<Money | null, string | null | undefined, string | null>;
   is_running: Generated<boolean>;
   reproduction: ColumnType<Reproduction | null, string | null | undefined, string | null>;
   /** Name of the run of retraining that made it, and the workflow ID of that run while it waits. */
@@ -345,6 +348,58 @@ export interface ModelsTable {
   create_time: Time;
   update_time: Time;
 }
+export interface VersionNumbersTable {
+  account_id: string;
+  model_name: string;
+  last: number;
+}
+export interface TombstonesTable {
+  account_id: string;
+  name: string;
+  uid: string;
+  kind: 'DATASET' | 'MODEL';
+  facts: JsonWithDefault<{ sha256?: string; lineage?: Lineage }>;
+  deleted_by: Generated<string>;
+  delete_time: Time;
+}
+export interface UsageRecordsTable {
+  job_uid: string;
+  account_id: string;
+  job_id: string;
+  created_by: string;
+  base_model: string;
+  kind: string;
+  device: string | null;
+  state: string;
+  tokens: BigInteger;
+  trained_tokens: BigInteger;
+  gpu_seconds: number;
+  cost: number | null;
+  currency: string | null;
+  time: Time;
+}
+export interface ExportsTable {
+  uid: string;
+  account_id: string;
+  model_uid: string;
+  model_id: string;
+  id: string;
+  format: ExportFormat;
+  quantization: string | null;
+  state: Generated<ExportState>;
+  stage: Generated<ExportStage>;
+  percent: Generated<number>;
+  failure: ColumnType<ExportFailure | null, string | null | undefined, string | null>;
+  merged: ColumnType<StoredFile[] | null, string | null | undefined, string | null>;
+  files: JsonWithDefault<StoredFile[]>;
+  checked: ColumnType<ExportCheck | null, string | null | undefined, string | null>;
+  request_hash: string;
+  workflow_started: Generated<boolean>;
+  created_by: Generated<string>;
+  create_time: Time;
+  update_time: Time;
+  end_time: OptionalTime;
+}
 /** As Temporal is to be told; whether it is paused only at the beginning. */
 export interface ScheduleTiming extends Timing {
   startPaused?: boolean;
@@ -403,6 +458,8 @@ export interface AliasesTable {
   model_id: string;
   earlier: JsonWithDefault<string[]>;
   moves: Generated<number>;
+  /** One of `NAME@vN` that was numbered when it was made, and never moves. */
+  is_version: Generated<boolean>;
   created_by: Generated<string>;
   create_time: Time;
   update_time: Time;
@@ -548,6 +605,10 @@ export interface Tables {
   job_attempts: JobAttemptsTable;
   job_checkpoints: JobCheckpointsTable;
   models: ModelsTable;
+  exports: ExportsTable;
+  usage_records: UsageRecordsTable;
+  tombstones: TombstonesTable;
+  version_numbers: VersionNumbersTable;
   schedules: SchedulesTable;
   retraining_runs: RetrainingRunsTable;
   aliases: AliasesTable;

@@ -23,6 +23,7 @@ import type {
 } from './database.js';
 import { appendEventIn } from './events.js';
 import { reserveModel } from './models.js';
+import { recordUsage } from './usage.js';
 import { tellJobState } from './webhooks.js';
 
 export type JobRecord = Selectable<JobsTable>;
@@ -211,6 +212,7 @@ export async function applyTransition(database: Database, transition: Transition
       message: transition.cause,
       data: { from: transition.from, to: transition.to, stage: transition.stage, ...(failure ? { failure } : {}) },
     });
+    if (isTerminal(transition.to)) await recordUsage(transaction, transition.uid);
     if (transition.from !== transition.to) await tellJobState(transaction, updated, transition.to);
     return true;
   });

@@ -10,6 +10,7 @@ export type ListedTable =
   | 'datasets'
   | 'jobs'
   | 'models'
+  | 'exports'
   | 'users'
   | 'secrets'
   | 'api_keys'

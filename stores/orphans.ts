@@ -27,6 +27,7 @@ export async function findOrphanObjects(database: Database, objects: ObjectStore
 interface Owners {
   jobs: Map<string, { terminal: boolean; checkpoints: Set<string> }>;
   models: Map<string, { settled: boolean; uploads: Set<string> }>;
+  exports: Set<string>;
   datasets: Map<string, { uploadKey: string | null; ready: boolean }>;
   uploads: Set<string>;
   /** Hashes of the rendered sets in use. */
@@ -38,6 +39,7 @@ async function readOwners(database: Database, { renderedSetSeconds }: OrphanAges
   const checkpoints = await database.selectFrom('job_checkpoints').select(['job_uid', 'key']).execute();
   const models = await database.selectFrom('models').select(['uid', 'state', 'upload']).execute();
   const datasets = await database.selectFrom('datasets').select(['uid', 'state', 'upload']).execute();
+  const exports = await database.selectFrom('exports').select('uid').execute();
   const uploads = await database.selectFrom('uploads').select('id').where('state', '=', 'pending').execute();
   const rendered = await database
     .selectFrom('job_events')
@@ -66,6 +68,7 @@ async function readOwners(database: Database, { renderedSetSeconds }: OrphanAges
         },
       ]),
     ),
+    exports: new Set(exports.map(({ uid }) => uid)),
     datasets: new Map(datasets.map(({ uid, state, upload }) => [uid, { ready: state === 'READY', uploadKey: upload?.key ?? null }])),
     uploads: new Set(uploads.map(({ id }) => id)),
     rendered: new Set(rendered.map(({ hash }) => hash)),
@@ -88,7 +91,10 @@ function judge({ key }: ListedObject, owners: Owners): Omit<Orphan, 'sizeBytes'>
       return null;
     }
     case 'models':
-      return owners.models.has(owner) ? null : { kind: 'model-objects', name: `models/${owner}/`, reason: 'There is no such model.' };
+      if (!owners.models.has(owner)) return { kind: 'model-objects', name: `models/${owner}/`, reason: 'There is no such model.' };
+      return part === 'exports' && !owners.exports.has(key.split('/')[3]!)
+        ? { kind: 'export-objects', name: key.split('/').slice(0, 4).join('/') + '/', reason: 'The model has no such export.' }
+        : null;
     case 'datasets':
       return owners.datasets.has(owner)
         ? null

@@ -131,6 +131,10 @@ async function sumStoredBytes(database: Database, accountId: string): Promise<nu
       select coalesce(sum((file ->> 'sizeBytes')::int8), 0)
       from models, jsonb_array_elements(case when state = 'READY' then files else coalesce(upload -> 'files', '[]') end) as file
       where account_id = ${accountId}
+    )::int8 + (
+      select coalesce(sum((file ->> 'sizeBytes')::int8), 0)
+      from exports, jsonb_array_elements(files) as file
+      where account_id = ${accountId} and format <> 'ADAPTER' -- whose files are the model's
     )::int8 as bytes`.execute(database);
   return rows[0]!.bytes;
 }

@@ -29,6 +29,7 @@ const CASES: Record<string, string[]> = {
   RetrainingWorkflow: ['completed', 'promoted', 'skipped', 'failed', 'cancelled'],
   WebhookWorkflow: ['delivered'],
   ModelWorkflow: ['ready', 'refused'],
+  ExportWorkflow: ['merged', 'converted', 'failed', 'cancelled'],
 };
 
 const read = (type: string, name: string) =>

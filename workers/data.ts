@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { Worker } from '@temporalio/worker';
 import { makeCheckJob } from '../activities/checkJob.js';
 import { makeCleanUp } from '../activities/cleanup.js';
+import { makeExportData } from '../activities/exportModel.js';
 import { makeImportModel } from '../activities/importModel.js';
 import { makeJanitor } from '../activities/janitor.js';
 import { makeRegister } from '../activities/register.js';
@@ -33,6 +34,7 @@ const worker = await Worker.create({
     ...makeRetrainingData(environment),
     ...makeRetrainingJobs(environment),
     ...makeJanitor(environment),
+    ...makeExportData(environment),
   },
   maxConcurrentActivityTaskExecutions: SLOTS,
 });

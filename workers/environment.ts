@@ -7,8 +7,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { NativeConnection, type WorkerOptions } from '@temporalio/worker';
 import { isAlive, scratchOwner } from '../activities/scratch.js';
 import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
-import { readGpuPrices, type GpuPrices } from '../schemas/prices.js';
+import type { Prices } from '../schemas/prices.js';
 import { loadBaseModelsFile } from '../stores/baseModelsFile.js';
+import { readPrices } from '../stores/pricesFile.js';
 import { openDatabase, type Database } from '../stores/database.js';
 import type { WorkerKind } from '../schemas/worker.js';
 import { openObjectStore, type ObjectStore } from '../stores/objects.js';
@@ -28,7 +29,7 @@ export interface Environment {
   /** Whose tokenizer counts a dataset's tokens where the upload names none. */
   defaultBaseModel: string;
   /** Of GPU hours; null: no costs are shown. */
-  prices: GpuPrices | null;
+  prices: Prices | null;
   /** Files that can be had again: models, datasets, rendered sets. */
   cache: string;
   /** Base models in the cache, all together. */
@@ -64,7 +65,7 @@ export async function openEnvironment(kind: WorkerKind): Promise<Environment> {
     secretKeys: readSecretKeys(required('TEMPER_SECRET_KEY'), process.env['TEMPER_SECRET_KEYS']),
     python: process.env['TEMPER_PYTHON'] ?? 'python3',
     defaultBaseModel: process.env['TEMPER_DEFAULT_BASE_MODEL'] || TINY_MODEL_NAME,
-    prices: readGpuPrices(process.env['TEMPER_GPU_PRICES']),
+    prices: readPrices(process.env),
   };
 }
 

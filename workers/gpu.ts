@@ -2,6 +2,7 @@
 import path from 'node:path';
 import { Worker } from '@temporalio/worker';
 import { makeEvaluate } from '../activities/evaluate.js';
+import { makeMergeModel } from '../activities/exportModel.js';
 import { makeTrain } from '../activities/train.js';
 import { endTrainings } from '../activities/trainings.js';
 import { makeVerify } from '../activities/verify.js';
@@ -24,7 +25,7 @@ const dependencies = { ...environment, trainer };
 const worker = await Worker.create({
   ...workerOptions(environment),
   taskQueue: gpuQueue(process.env['TEMPER_GPU_CLASS']),
-  activities: { ...makeTrain(dependencies), ...makeEvaluate(dependencies), ...makeVerify(dependencies) },
+  activities: { ...makeTrain(dependencies), ...makeEvaluate(dependencies), ...makeVerify(dependencies), ...makeMergeModel(dependencies) },
   maxConcurrentActivityTaskExecutions: SLOTS,
   // A cancelled trainer gets its checkpoint out before the worker goes.
   shutdownGraceTime: 0,

@@ -7,6 +7,7 @@
  */
 import { proxyActivities, type ActivityOptions } from '@temporalio/workflow';
 import type { ControlActivities, DataActivities, GpuActivities } from '../schemas/activities.js';
+import type { ExportDataActivities, ExportGpuActivities } from '../schemas/export.js';
 import type { JanitorActivities } from '../schemas/janitor.js';
 import type { RetrainingDataActivities, RetrainingGpuActivities, RetrainingRecordActivities } from '../schemas/retraining.js';
 import { CONTROL_QUEUE, DATA_QUEUE, gpuQueue } from '../schemas/taskQueues.js';
@@ -33,6 +34,9 @@ export const STREAM: ActivityOptions = {
   cancellationType: 'WAIT_CANCELLATION_COMPLETED',
   retry: { initialInterval: '1s', maximumInterval: '1m' },
 };
+
+/** Exports: as long as the model is large. What fails this often does so for a reason of its own. */
+export const EXPORT: ActivityOptions = { ...STREAM, retry: { initialInterval: '1s', maximumInterval: '5m', maximumAttempts: 8 } };
 
 /** Removing what a job left: worth a long time, and the end of the job does not depend on it. */
 export const CLEANUP: ActivityOptions = {
@@ -130,6 +134,18 @@ export function retrainingData(summary: string) {
 
 export function janitorActivity(summary: string) {
   return proxyActivities<JanitorActivities>({ ...STREAM, summary });
+}
+
+export function exportData(summary: string) {
+  return proxyActivities<Omit<ExportDataActivities, 'abandonExport'>>({ ...EXPORT, summary });
+}
+
+export function abandonExportActivity(summary: string) {
+  return proxyActivities<Pick<ExportDataActivities, 'abandonExport'>>({ ...STREAM, summary });
+}
+
+export function mergeActivity(place: GpuPlace, summary: string) {
+  return proxyActivities<ExportGpuActivities>({ ...EVALUATE, ...inQueue(place), summary });
 }
 
 export function evaluateModelActivity(place: GpuPlace, summary: string) {

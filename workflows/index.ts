@@ -4,4 +4,5 @@ export { FineTuningWorkflow } from './fineTuning.js';
 export { RetrainingWorkflow } from './retraining.js';
 export { WebhookWorkflow } from './webhook.js';
 export { ModelWorkflow } from './model.js';
+export { ExportWorkflow } from './export.js';
 export { JanitorWorkflow } from './janitor.js';

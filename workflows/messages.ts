@@ -43,4 +43,5 @@ export const RETRAINING_WORKFLOW = 'RetrainingWorkflow';
 export const DATASET_WORKFLOW = 'DatasetWorkflow';
 export const WEBHOOK_WORKFLOW = 'WebhookWorkflow';
 export const MODEL_WORKFLOW = 'ModelWorkflow';
+export const EXPORT_WORKFLOW = 'ExportWorkflow';
 export const JANITOR_WORKFLOW = 'JanitorWorkflow';

@@ -9,7 +9,7 @@ import { removeExpiredUploads } from './uploads.js';
 export async function removeExpired(dependencies: Pick<ApiDependencies, 'database' | 'objects' | 'temporal'>): Promise<void> {
   for (const { account_id: accountId, id } of await expiredDatasets(dependencies.database)) {
     const dataset = await findDataset(dependencies.database, accountId, id);
-    if (dataset) await removeDataset(dependencies, dataset).catch(unlessInUse);
+    if (dataset) await removeDataset(dependencies, dataset, { force: true, by: 'its expiry' }).catch(unlessInUse);
   }
   await removeExpiredUploads(dependencies);
 }

@@ -74,7 +74,7 @@ export function fileRoutes(server: FastifyInstance, dependencies: ApiDependencie
       await objects.removePrefix(file.object_key!);
       await removeResults(database, accountId, file.id.slice(RESULTS_PREFIX.length));
     } else {
-      await removeDataset(dependencies, (await findDataset(database, accountId, file.id))!);
+      await removeDataset(dependencies, (await findDataset(database, accountId, file.id))!, { force: true, by: request.caller.email });
     }
     return { id: file.id, object: 'file', deleted: true };
   });

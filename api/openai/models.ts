@@ -40,7 +40,7 @@ export function openaiModelRoutes(server: FastifyInstance, dependencies: ApiDepe
     if (!own && catalogue.some(({ id }) => id === name))
       throw fieldError('PERMISSION_DENIED', 'model', `${name} is a base model of this deployment: only tuned models can be deleted.`);
     if (!own) throw noModel(name);
-    await removeModel(dependencies, own);
+    await removeModel(dependencies, own, { force: true, by: request.caller.email });
     return { id: name, object: 'model', deleted: true };
   });
 }

@@ -43,7 +43,9 @@ it('makes the same adapter again, also from a dataset that was uploaded anew', a
   expect(lineage['versions']).toMatchObject({ torch: expect.any(String) as string, peft: expect.any(String) as string });
   expect(lineage['verification']).toMatchObject({ rows: 4 });
 
-  await ok('DELETE', `datasets/${id}`);
+  const refusal = await call('DELETE', `datasets/${id}`);
+  expect(refusal).toMatchObject({ status: 400, body: { details: [{ reason: 'RESOURCE_IN_USE', message: lineage['model'] as string }] } });
+  await ok('DELETE', `datasets/${id}?force=true`);
   const refused = await call('POST', `models/${id}:reproduce`, { jobId: again });
   expect(refused).toMatchObject({ status: 400, body: { details: [{ reason: 'MODEL_NOT_REPRODUCIBLE' }] } });
   expect(refused.body['message']).toContain(lineage['dataset'].sha256);

@@ -7,7 +7,7 @@ import traceback
 from temper_trainer.events import Events, claim_stdout
 from temper_trainer.failures import Interrupted, explain
 from temper_trainer.process import StopRequest, Stopwatch, die_with_parent, local_rank
-from temper_trainer.spec import FetchSpec, InspectSpec, MergeSpec, Spec, TrainSpec, VerifySpec, read_spec
+from temper_trainer.spec import ConvertSpec, FetchSpec, InspectSpec, MergeSpec, Spec, TrainSpec, VerifySpec, read_spec
 from temper_trainer.versions import versions
 
 EXIT_COMPLETED = 0
@@ -56,6 +56,13 @@ def run(spec: Spec, events: Events, stop: StopRequest) -> dict:
         with watch.part('imports'):
             from temper_trainer.inspection import inspect_model
         return {**inspect_model(spec, events, stop, watch), 'seconds': watch.rounded()}
+    if isinstance(spec, ConvertSpec):
+        set_environment()
+        os.environ['CUDA_VISIBLE_DEVICES'] = ''
+        events.send('started', pid=os.getpid(), device='none', versions=versions())
+        with watch.part('imports'):
+            from temper_trainer.convert import convert
+        return {**convert(spec, events, stop, watch), 'seconds': watch.rounded()}
     set_environment('none' if isinstance(spec, MergeSpec) else spec.model.quantization)
     with watch.part('imports'):
         import torch

@@ -13,6 +13,8 @@ RETRYABLE = {
     'QUANTIZATION_UNSUPPORTED': False,
     'WARM_START_MISMATCH': False,
     'MERGE_DIFFERS': False,
+    'GGUF_UNSUPPORTED': False,
+    'GGUF_DIFFERS': False,
     'CHECKPOINT_CORRUPT': True,  # with the checkpoint before it
     'CHECKPOINT_MISMATCH': True,  # without it
     'LOSS_NOT_FINITE': False,

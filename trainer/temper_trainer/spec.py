@@ -14,6 +14,7 @@ PROTOCOL_VERSION = 1
 
 KINDS = ('textCompletion', 'textClassification', 'conversation')
 QUANTIZATIONS = ('none', 'nf4', 'auto')  # auto: nf4 where memory asks for it; for training only
+GGUF_QUANTIZATIONS = ('f32', 'f16', 'bf16', 'q8_0')
 DTYPES = ('auto', 'float32', 'bfloat16')
 SCHEDULES = ('linear', 'cosine', 'constant')
 
@@ -118,6 +119,15 @@ class MergeSpec:
 
 
 @dataclass(frozen=True)
+class ConvertSpec:
+    converterPath: str
+    path: str  # of a merged model, or of an adapter
+    basePath: str | None  # config.json of an adapter's base model
+    quantization: str
+    outputPath: str
+
+
+@dataclass(frozen=True)
 class FetchSpec:
     repository: str
     revision: str | None
@@ -133,7 +143,7 @@ class InspectSpec:
     outputPath: str
 
 
-Spec = TrainSpec | EvaluateSpec | VerifySpec | MergeSpec | FetchSpec | InspectSpec
+Spec = TrainSpec | EvaluateSpec | VerifySpec | MergeSpec | ConvertSpec | FetchSpec | InspectSpec
 
 
 def read_spec(path: str) -> Spec:
@@ -152,6 +162,7 @@ def read_spec(path: str) -> Spec:
         'evaluate': read_evaluate,
         'verify': read_verify,
         'merge': read_merge,
+        'convert': read_convert,
         'fetch': read_fetch,
         'inspect': read_inspect,
     }
@@ -248,6 +259,16 @@ def read_merge(fields: 'Fields') -> MergeSpec:
         adapterPath=fields.text('adapterPath'),
         texts=fields.texts('texts'),
         shardBytes=fields.integer('shardBytes', 1, nullable=True),
+        outputPath=fields.text('outputPath'),
+    )
+
+
+def read_convert(fields: 'Fields') -> ConvertSpec:
+    return ConvertSpec(
+        converterPath=fields.text('converterPath'),
+        path=fields.text('path'),
+        basePath=fields.text('basePath', optional=True),
+        quantization=fields.choice('quantization', GGUF_QUANTIZATIONS),
         outputPath=fields.text('outputPath'),
     )
 

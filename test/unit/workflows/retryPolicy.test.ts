@@ -7,6 +7,7 @@ import { makeClaimRun } from '../../../activities/claimRun.js';
 import { makeCleanUp } from '../../../activities/cleanup.js';
 import { makeDeliverWebhook } from '../../../activities/deliverWebhook.js';
 import { makeEvaluate } from '../../../activities/evaluate.js';
+import { makeExportData, makeMergeModel } from '../../../activities/exportModel.js';
 import { makeImportModel } from '../../../activities/importModel.js';
 import { makeJanitor } from '../../../activities/janitor.js';
 import { makeRecords } from '../../../activities/records.js';
@@ -20,12 +21,14 @@ import { makeTrain } from '../../../activities/train.js';
 import { makeValidate } from '../../../activities/validate.js';
 import { makeValidateModel } from '../../../activities/validateModel.js';
 import { makeVerify } from '../../../activities/verify.js';
-import { CLEANUP, DELIVER, EVALUATE, RECORD, REPORT, STREAM, TRAIN, TURN } from '../../../workflows/activityOptions.js';
+import { CLEANUP, DELIVER, EVALUATE, EXPORT, RECORD, REPORT, STREAM, TRAIN, TURN } from '../../../workflows/activityOptions.js';
 
 const none = {} as never;
 const namesOf = (...made: object[]) => made.flatMap((activities) => Object.keys(activities));
 const records = namesOf(makeRecords(none), makeRetraining(none), makeDeliverWebhook(none)).filter((name) => name !== 'deliverWebhook');
+const { abandonExport, ...exporting } = makeExportData(none);
 const data = namesOf(
+  { abandonExport },
   makeCheckJob(none),
   makeImportModel(none),
   makeJanitor(none),
@@ -41,9 +44,10 @@ const POLICY: [activities: string[], options: ActivityOptions][] = [
   [records, RECORD],
   [namesOf(makeClaimRun(none)), TURN],
   [data, STREAM],
+  [namesOf(exporting), EXPORT],
   [namesOf(makeCleanUp(none)), CLEANUP],
   [namesOf(makeTrain(none)), TRAIN],
-  [namesOf(makeEvaluate(none), makeVerify(none)), EVALUATE],
+  [namesOf(makeEvaluate(none), makeMergeModel(none), makeVerify(none)), EVALUATE],
   [namesOf(makeReport(none)), REPORT],
   [['deliverWebhook'], DELIVER],
 ];
