@@ -17,7 +17,7 @@ import { requireBaseModel } from './baseModels.js';
 import { withHeartbeatsThroughOutages } from './heartbeat.js';
 import { requireJob, trainedQuantization } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
-import { ensureEvaluation, readManifest } from './preparedSets.js';
+import { ensureEvaluation, requireManifest } from './preparedSets.js';
 import type { TrainDependencies } from './train.js';
 import { runTrainer } from './trainerProcess.js';
 import { endUnfollowed } from './trainings.js';
@@ -107,9 +107,7 @@ async function score<T>(
   try {
     await mkdir(folder, { recursive: true });
     await endUnfollowed(); // a trainer that Temporal has lost sight of leaves the GPU
-    const manifest = await readManifest(objects, prepared.key);
-    if (!manifest?.eval)
-      throw new TemperError('OBJECT_MISSING', 'The evaluation rows of the job are gone from the object store. Start the job again.');
+    const manifest = await requireManifest(objects, prepared.key);
     const adapterPath = path.join(folder, 'adapter');
     for (const { key, name } of adapter) await objects.getFile(key, path.join(adapterPath, name), undefined, signal);
 

@@ -6,9 +6,12 @@ import { TemperError } from '../schemas/errors.js';
 import type { RenderedSet, TaskKind } from '../schemas/trainerProtocol.js';
 import type { ObjectStore } from '../stores/objects.js';
 
+/** Of the format of sets and of what rows are rendered to. A part of every set's key: other sets lie elsewhere. */
+export const PREPARED_VERSION = 4;
+
 /** What a rendered set is, written last: a set with a manifest is whole. */
 export interface PreparedManifest {
-  version: 2;
+  version: typeof PREPARED_VERSION;
   hash: string;
   kind: TaskKind;
   datasetSha256: string;
@@ -29,14 +32,17 @@ export function preparedKey(accountId: string, hash: string): string {
 export async function readManifest(objects: ObjectStore, key: string): Promise<PreparedManifest | null> {
   if (!(await objects.head(`${key}/manifest.json`))) return null;
   const manifest = JSON.parse(await objects.getText(`${key}/manifest.json`)) as PreparedManifest;
-  return manifest.version === 2 ? manifest : null;
+  return manifest.version === PREPARED_VERSION ? manifest : null;
 }
 
-/** The same for who cannot go on without. @throws TemperError OBJECT_MISSING */
+/** The same for who cannot go on without. @throws TemperError RENDERED_SET_MISSING, upon which the workflow has it rendered again */
 export async function requireManifest(objects: ObjectStore, key: string): Promise<PreparedManifest> {
   const manifest = await readManifest(objects, key);
   if (manifest) return manifest;
-  throw new TemperError('OBJECT_MISSING', 'The rendered examples of the job are gone from the object store. Start the job again.');
+  throw new TemperError(
+    'RENDERED_SET_MISSING',
+    'The rendered examples of the job are gone from the object store, or another version of Temper made them. Start the job again.',
+  );
 }
 
 export function asPreparedSet(key: string, manifest: PreparedManifest, reused: boolean): PreparedSet {

@@ -15,7 +15,7 @@ import { taskTemplates, type TaskTemplates } from '../templates/taskTemplates.js
 import { requireBaseModel } from './baseModels.js';
 import { withHeartbeats } from './heartbeat.js';
 import { requireEvaluationDataset, requireJob, requireReadyDataset, type ReadyDataset } from './jobs.js';
-import { asPreparedSet, preparedKey, readManifest, type PreparedManifest } from './preparedSets.js';
+import { PREPARED_VERSION, asPreparedSet, preparedKey, readManifest, type PreparedManifest } from './preparedSets.js';
 
 interface Dependencies {
   database: Database;
@@ -92,7 +92,7 @@ function hashOf(job: JobRecord, dataset: ReadyDataset, evaluationDataset: ReadyD
   const { evaluation, evaluationSplit, seed } = job.settings;
   const chat = template.chat && !template.chat.template.includes('strftime_now') ? { ...template.chat, now: null } : template.chat;
   const parts = {
-    version: 3,
+    version: PREPARED_VERSION,
     dataset: dataset.sha256,
     evaluationDataset: evaluationDataset?.sha256 ?? null,
     template: { ...template, chat },
@@ -138,7 +138,7 @@ async function make(deps: Dependencies, making: Making, watching: Watching): Pro
     const held = apart ?? own;
     const evaluationPart = held.evalExamples > 0 ? await put('eval.jsonl', `${apart ? 'eval' : 'train'}/eval.jsonl`, held.eval!) : null;
     const manifest: PreparedManifest = {
-      version: 2,
+      version: PREPARED_VERSION,
       hash,
       kind: template.kind,
       datasetSha256: dataset.sha256,

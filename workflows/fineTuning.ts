@@ -57,15 +57,18 @@ async function untilTerminal(job: Job, input: JobInput): Promise<{ wandb: boolea
     const prepared = await job.interruptible(() => dataActivities(`render ${checked.examples} examples`).renderJob(input));
 
     if (checked.approval) await waitForApproval(job, checked.examples);
-    const training = await train(job, input, prepared);
+    const withSet = makeWithSet(job, input, prepared);
+    const training = await withSet((set) => train(job, input, set));
 
-    const evaluation = checked.evaluation ? await evaluate(job, input, prepared, training) : null;
+    const evaluation = checked.evaluation ? await withSet((set) => evaluate(job, input, set, training)) : null;
 
-    const results = { uid: input.uid, name: input.name, prepared, training, evaluation };
-    const verification = evaluation?.verification ?? (patched('verified-registration') ? await verify(job, input, results) : undefined);
+    const results = { uid: input.uid, name: input.name, training, evaluation };
+    const verification =
+      evaluation?.verification ??
+      (patched('verified-registration') ? await withSet((set) => verify(job, input, { ...results, prepared: set })) : undefined);
     await job.move('WRITING_RESULTS', 'registering', 'Registering the model.');
-    const register = () => dataActivities('register the model').registerModel({ ...results, verification });
-    await job.interruptible(register);
+    const register = (set: PreparedSet) => dataActivities('register the model').registerModel({ ...results, prepared: set, verification });
+    await withSet((set) => job.interruptible(() => register(set)));
     await cleanUp(input, { removeModel: false, removeJob: false });
     const ended = training.endedBy ? ` Training ended at step ${training.steps}: ${ENDED_BY[training.endedBy]}.` : '';
     const state = training.earlyStopped || training.endedBy ? 'EARLY_STOPPED' : 'COMPLETED';
@@ -111,13 +114,37 @@ async function endWithout(job: Job, input: JobInput, error: unknown): Promise<vo
   await job.move('FAILED', 'done', failure.message, failure);
 }
 
+/**
+ * Runs steps that read the rendered set. Where they find it gone, or made by another version of Temper that wrote other files, it is
+ * rendered again and the steps are repeated: the same examples in the same order.
+ */
+function makeWithSet(job: Job, input: JobInput, rendered: PreparedSet) {
+  let set = rendered;
+  return async <T>(steps: (set: PreparedSet) => Promise<T>): Promise<T> => {
+    try {
+      return await steps(set);
+    } catch (error) {
+      if (failureOf(error).code !== 'RENDERED_SET_MISSING' || !patched('rendered-again')) throw error;
+      const { stage } = job;
+      await job.move(
+        job.state,
+        'rendering',
+        'The rendered examples are gone, or another version of Temper made them: rendering them again.',
+      );
+      set = await job.interruptible(() => dataActivities('render the examples again').renderJob(input));
+      await job.move(job.state, stage, 'The examples are rendered again.');
+      return await steps(set);
+    }
+  };
+}
+
 /** Runs attempts until one ends with an adapter. */
 async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<TrainResult> {
   let bestCheckpoint = 0;
   let withoutProgress = 0;
   /** Those among them that the job itself may be the cause of. */
   let suspicious = 0;
-  let reason = 'first attempt';
+  let reason = job.attempt === 0 ? 'first attempt' : 'RENDERED_SET_MISSING';
   for (;;) {
     if (job.overdue && !job.begun) throw deadlinePassed();
     if (job.wish === 'pause') await pause(job);
