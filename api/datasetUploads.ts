@@ -4,7 +4,7 @@
  * uploader calls the file is never part of a path.
  */
 import { randomUUID } from 'node:crypto';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { DatasetInput } from '../schemas/activities.js';
 import { GetUploadEndpointRequest, UploadEndpointReply, UploadReply, ValidateUploadRequest } from '../schemas/dataset.js';
@@ -17,7 +17,7 @@ import { recordUpload, recordUploadWithin, withDatasetLocked, type DatasetRecord
 import { datasetName, requireDataset } from './datasets.js';
 import { giveUpParts, putTogether, resumeOrStart } from './resumableUploads.js';
 import type { ApiDependencies } from './server.js';
-import { startValidation } from './temporal.js';
+import { validateDataset } from './temporal.js';
 import { requireFilename, type FormSpool } from './uploadForm.js';
 
 export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDependencies, forms: FormSpool): void {
@@ -36,7 +36,7 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
         if (!(await recordUpload(database, dataset, upload))) throw immutable(dataset);
         await giveUpParts(objects, dataset.upload);
         await objects.putFile(upload.key, file, { digest });
-        await startValidation(temporal, dataset.account_id, validationInput(dataset, upload, counted));
+        await validateDataset(temporal, database, dataset.account_id, validationInput(dataset, upload, counted), later(request, dataset));
         return {
           id: dataset.id,
           bytes: digest.sizeBytes,
@@ -100,10 +100,15 @@ export function datasetUploadRoutes(server: FastifyInstance, dependencies: ApiDe
       }
       if (sha256 && !(await recordUpload(database, dataset, upload))) throw immutable(dataset);
       const counted = await requireTokenizer(dependencies, dataset, baseModel);
-      await startValidation(temporal, dataset.account_id, validationInput(dataset, upload, counted));
+      await validateDataset(temporal, database, dataset.account_id, validationInput(dataset, upload, counted), later(request, dataset));
       return {};
     },
   );
+}
+
+/** Validation begins when Temporal is back. */
+export function later(request: FastifyRequest, { id }: Pick<DatasetRecord, 'id'>): (error: Error) => void {
+  return (error) => request.log.warn({ dataset: id, cause: error.message }, 'validation not started yet');
 }
 
 function requireOpen(dataset: DatasetRecord): DatasetRecord {

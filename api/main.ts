@@ -25,7 +25,7 @@ import { removeExpired } from './openai/expiry.js';
 import { readModelAliases } from './openai/modelNames.js';
 import { buildServer } from './server.js';
 import { readSignInSettings } from './signIn.js';
-import { preempt, startPendingDeliveries, startPendingExports, startPendingWorkflows } from './temporal.js';
+import { preempt, startPendingDeliveries, startPendingExports, startPendingWork, startPendingWorkflows } from './temporal.js';
 import { applyPendingSchedules } from './temporalSchedules.js';
 
 /** How often jobs whose workflow was not started are looked for, and how old they must be: their creator may be about to. */
@@ -100,6 +100,11 @@ const rounds = [
   repeat('looking for exports to start', RECONCILE_EVERY_MS, () =>
     startPendingExports(temporal, database, RECONCILE_OLDER_THAN_SECONDS, (error, name) =>
       server.log.warn({ export: name, cause: (error as Error).message }, 'export not started yet'),
+    ),
+  ),
+  repeat('looking for uploads to validate', RECONCILE_EVERY_MS, () =>
+    startPendingWork(temporal, database, RECONCILE_OLDER_THAN_SECONDS, (error, name) =>
+      server.log.warn({ name, cause: (error as Error).message }, 'validation not started yet'),
     ),
   ),
   repeat('looking for schedules to apply', RECONCILE_EVERY_MS, () =>

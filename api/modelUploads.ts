@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { FastifyInstance } from 'fastify';
+import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type, type Static } from 'typebox';
 import { findBaseModel } from '../schemas/baseModels.js';
 import { fieldError, TemperError, type ErrorDetail } from '../schemas/errors.js';
@@ -22,7 +22,7 @@ import { readIdempotencyKey, requestHash, requireSameRequest } from './idempoten
 import { ModelPath, requireModel } from './models.js';
 import { viewModel } from './modelViews.js';
 import type { ApiDependencies } from './server.js';
-import { startModelWork } from './temporal.js';
+import { validateModel } from './temporal.js';
 
 /** `:validateUpload` waits this long for the verdict; a small model needs less, a large one is asked for again. */
 const VERDICT_WAIT_MS = 20_000;
@@ -62,7 +62,7 @@ export function modelUploadRoutes(server: FastifyInstance, { database, objects, 
         createdBy: email,
       });
       requireSameRequest(model.request_hash ?? '', hash, name);
-      if (model.import && model.state !== 'READY') await startModelWork(temporal, model);
+      if (model.import && model.state !== 'READY') await validateModel(temporal, database, model, later(request, model));
       return viewModel(model);
     },
   );
@@ -106,10 +106,15 @@ export function modelUploadRoutes(server: FastifyInstance, { database, objects, 
       requireOpen(model);
       if (!model.import || model.upload) await requireArrived(model, objects);
       await recordModelProgress(database, model.uid, 'Validation is about to begin.', model.update_time);
-      await startModelWork(temporal, model);
-      return verdictOf(await waitForVerdict(database, model));
+      const isUnderWay = await validateModel(temporal, database, model, later(request, model));
+      return verdictOf(isUnderWay ? await waitForVerdict(database, model) : { ...model, status_code: 'OK', status_message: '' });
     },
   );
+}
+
+/** The work begins when Temporal is back. */
+function later(request: FastifyRequest, { id }: ModelRecord): (error: Error) => void {
+  return (error) => request.log.warn({ model: id, cause: error.message }, 'validation not started yet');
 }
 
 function nameOf(model: ModelRecord): string {

@@ -20,8 +20,9 @@ import { jobStartOptions, startAttributes } from '../schemas/jobStart.js';
 import { TEMPER_ACCOUNT, TEMPER_KIND, TEMPER_MODEL, TEMPER_STAGE, TEMPER_STATE } from '../schemas/searchAttributes.js';
 import { CONTROL_QUEUE } from '../schemas/taskQueues.js';
 import type { Database } from '../stores/database.js';
+import { markValidationStarted, requestValidation, validationsToStart } from '../stores/datasets.js';
 import { exportName, exportsWithoutWorkflow, markExportStarted, type ExportRecord } from '../stores/exports.js';
-import type { ModelRecord } from '../stores/models.js';
+import { modelsToStart, setModelWorkDue, type ModelRecord } from '../stores/models.js';
 import { jobsWithoutWorkflow, markWorkflowStarted, type JobRecord } from '../stores/jobs.js';
 import { findPreemption } from '../stores/queue.js';
 import { deliveriesWithoutWorkflow, markDeliveryStarted } from '../stores/webhooks.js';
@@ -146,23 +147,67 @@ async function startDelivery(client: Client, { id, accountId, webhookId, type }:
   return workflowId;
 }
 
-/** Validates an upload. The same upload is validated once; a new one takes the place of one that is still being validated. */
-export function startValidation(client: Client, accountId: string, input: DatasetInput): Promise<void> {
-  return startForUpload(client, DATASET_WORKFLOW, input.name, input.uploadKey, {
+/**
+ * Has an upload validated. It stands in the records from here on: if its workflow cannot be started now, it will be within seconds
+ * of Temporal's return. The same upload is validated once; a new one takes the place of one that is still being validated.
+ */
+export async function validateDataset(
+  client: Client,
+  database: Database,
+  accountId: string,
+  input: DatasetInput,
+  onDelay: (error: Error) => void,
+): Promise<void> {
+  await requestValidation(database, input);
+  await startValidation(client, database, accountId, input).catch(onDelay);
+}
+
+/** Has a model's files imported and validated, in the same way. @returns false when it is not started yet */
+export async function validateModel(
+  client: Client,
+  database: Database,
+  model: ModelRecord,
+  onDelay: (error: Error) => void,
+): Promise<boolean> {
+  await setModelWorkDue(database, model.uid, true);
+  return startModelWork(client, database, model).then(
+    () => true,
+    (error: Error) => (onDelay(error), false),
+  );
+}
+
+/** Starts what was asked for while Temporal was away, or by a process that died then. */
+export async function startPendingWork(
+  client: Client,
+  database: Database,
+  olderThanSeconds: number,
+  onError: (error: unknown, name: string) => void,
+): Promise<void> {
+  for (const { accountId, input } of await validationsToStart(database, olderThanSeconds))
+    await startValidation(client, database, accountId, input).catch((error: unknown) => onError(error, input.name));
+  for (const model of await modelsToStart(database, olderThanSeconds))
+    await startModelWork(client, database, model).catch((error: unknown) =>
+      onError(error, resourceName(model.account_id, 'models', model.id)),
+    );
+}
+
+async function startValidation(client: Client, database: Database, accountId: string, input: DatasetInput): Promise<void> {
+  await startForUpload(client, DATASET_WORKFLOW, input.name, input.uploadKey, {
     args: [input],
     staticSummary: 'validate a dataset',
     staticDetails: `**Dataset** \`${input.name}\``,
     typedSearchAttributes: startAttributes({ account: accountId, dataset: input.name, state: 'UPLOADING', stage: 'uploaded' }),
   });
+  await markValidationStarted(database, input);
 }
 
-/** Validates the files of a model that someone brings, which are imported first when they come from the hub. */
-export function startModelWork(client: Client, model: ModelRecord): Promise<void> {
+/** The files of a model that someone brings are imported first when they come from the hub. */
+async function startModelWork(client: Client, database: Database, model: ModelRecord): Promise<void> {
   const name = resourceName(model.account_id, 'models', model.id);
   const { import: imported, upload } = model;
   const importedFrom = imported ? `${imported.repository}@${imported.revision ?? 'main'}` : undefined;
   const input: ModelInput = { uid: model.uid, name, ...(importedFrom ? { importedFrom } : { uploadId: upload?.id }) };
-  return startForUpload(client, MODEL_WORKFLOW, name, importedFrom ?? upload!.id, {
+  await startForUpload(client, MODEL_WORKFLOW, name, importedFrom ?? upload!.id, {
     args: [input],
     staticSummary: importedFrom ? `import ${importedFrom}` : 'validate a model',
     staticDetails: `**Model** \`${name}\`, ${model.kind}, created by ${model.created_by}`,
@@ -174,6 +219,7 @@ export function startModelWork(client: Client, model: ModelRecord): Promise<void
       { key: TEMPER_STAGE, value: 'uploaded' },
     ],
   });
+  await setModelWorkDue(database, model.uid, false);
 }
 
 /** One workflow at a time for a resource: the one of its present upload. */

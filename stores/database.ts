@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { Kysely, PostgresDialect, sql, type ColumnType, type Generated, type JSONColumnType } from 'kysely';
 import pg from 'pg';
-import type { EvaluationResult, Failure } from '../schemas/activities.js';
+import type { DatasetInput, EvaluationResult, Failure } from '../schemas/activities.js';
 import type { ErrorDetail } from '../schemas/errors.js';
 import type { ExportCheck, ExportFailure, ExportFormat, ExportStage, ExportState } from '../schemas/export.js';
 import type { Lineage, Reproduction } from '../schemas/lineage.js';
@@ -94,6 +94,8 @@ export interface DatasetsTable {
   average_turns: number | null;
   tokens: ColumnType<number | null, number | null | undefined, number | null>;
   tokens_base_model: string | null;
+  /** Of the upload whose validation was asked for and is not started yet. */
+  validation: ColumnType<DatasetInput | null, string | null | undefined, string | null>;
   /** After this the dataset is removed. */
   expire_time: OptionalTime;
   created_by: Generated<string>;
@@ -341,6 +343,8 @@ export interface ModelsTable {
   import: ColumnType<ModelImport | null, string | null | undefined, string | null>;
   base_details: ColumnType<BaseModelDetails | null, string | null | undefined, string | null>;
   facts: JsonWithDefault<ModelFacts>;
+  /** Its import or validation was asked for, and is not started yet. */
+  is_work_due: Generated<boolean>;
   /** What validation found odd but not wrong, in sentences. */
   warnings: JsonWithDefault<string[]>;
   status_details: JsonWithDefault<ErrorDetail[]>;
@@ -480,8 +484,6 @@ export interface IdempotencyKeysTable {
   account_id: string;
   key: string;
   request_hash: string;
-  status: number | null;
-  body: ColumnType<unknown, string | null | undefined, string | null>;
   create_time: Time;
 }
 /** A file that arrives in parts. */

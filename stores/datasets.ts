@@ -1,6 +1,6 @@
 /** Dataset records. A dataset is written once: what makes it READY also makes it immutable. */
 import { sql, type Selectable } from 'kysely';
-import type { DatasetOutcome } from '../schemas/activities.js';
+import type { DatasetInput, DatasetOutcome } from '../schemas/activities.js';
 import type { Database, DatasetsTable, Upload } from './database.js';
 import { requireWithinQuota } from './quotas.js';
 import { appendWebhookEvent } from './webhooks.js';
@@ -92,7 +92,7 @@ export async function recordUploadWithin(
 async function writeUpload(database: Database, uid: string, upload: Upload): Promise<boolean> {
   const result = await database
     .updateTable('datasets')
-    .set({ upload: JSON.stringify(upload), update_time: sql`now()`, status_code: 'OK', status_message: '' })
+    .set({ upload: JSON.stringify(upload), validation: null, update_time: sql`now()`, status_code: 'OK', status_message: '' })
     .where('uid', '=', uid)
     .where('state', '=', 'UPLOADING')
     .executeTakeFirst();
@@ -113,6 +113,44 @@ export function withDatasetLocked<Result>(
     const dataset = await transaction.selectFrom('datasets').selectAll().where('uid', '=', uid).executeTakeFirst();
     return dataset && work(dataset, transaction);
   });
+}
+
+/** Notes that an upload is to be validated, for as long as nobody does. Ignored when another one has taken its place. */
+export async function requestValidation(database: Database, input: DatasetInput): Promise<void> {
+  await database
+    .updateTable('datasets')
+    .set({ validation: JSON.stringify(input), update_time: sql`now()` })
+    .where('uid', '=', input.uid)
+    .where('state', '=', 'UPLOADING')
+    .where(sql<boolean>`upload->>'key' = ${input.uploadKey}`)
+    .execute();
+}
+
+/** Its workflow has been started. */
+export async function markValidationStarted(database: Database, { uid, uploadKey }: DatasetInput): Promise<void> {
+  await database
+    .updateTable('datasets')
+    .set({ validation: null })
+    .where('uid', '=', uid)
+    .where(sql<boolean>`validation->>'uploadKey' = ${uploadKey}`)
+    .execute();
+}
+
+/** Validations that were asked for before `olderThanSeconds` and are not started. */
+export async function validationsToStart(
+  database: Database,
+  olderThanSeconds: number,
+): Promise<{ accountId: string; input: DatasetInput }[]> {
+  const rows = await database
+    .selectFrom('datasets')
+    .select(['account_id', 'validation'])
+    .where('validation', 'is not', null)
+    .where('state', '=', 'UPLOADING')
+    .where(sql<boolean>`update_time < now() - make_interval(secs => ${olderThanSeconds})`)
+    .orderBy('update_time')
+    .limit(100)
+    .execute();
+  return rows.map((row) => ({ accountId: row.account_id, input: row.validation! }));
 }
 
 /** How far the validation of an upload is, for people. Ignored once there is a verdict, or another upload. */
@@ -183,7 +221,7 @@ export function readyDatasets(database: Database, accountId: string, prefix: str
 export async function withdrawDataset(database: Database, uid: string): Promise<void> {
   await database
     .updateTable('datasets')
-    .set({ state: 'UPLOADING', object_key: null, upload: null, update_time: sql`now()` })
+    .set({ state: 'UPLOADING', object_key: null, upload: null, validation: null, update_time: sql`now()` })
     .where('uid', '=', uid)
     .execute();
 }

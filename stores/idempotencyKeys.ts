@@ -5,7 +5,7 @@ import type { Database } from './database.js';
 export async function claimIdempotencyKey(database: Database, accountId: string, key: string, requestHash: string): Promise<boolean> {
   await database
     .insertInto('idempotency_keys')
-    .values({ account_id: accountId, key, request_hash: requestHash, status: null })
+    .values({ account_id: accountId, key, request_hash: requestHash })
     .onConflict((conflict) => conflict.columns(['account_id', 'key']).doNothing())
     .execute();
   const row = await database

@@ -118,7 +118,7 @@ export function updateModel(
 export async function withdrawModel(database: Database, uid: string): Promise<void> {
   await database
     .updateTable('models')
-    .set({ state: 'UPLOADING', upload: null, files: '[]', update_time: sql`now()` })
+    .set({ state: 'UPLOADING', upload: null, files: '[]', is_work_due: false, update_time: sql`now()` })
     .where('uid', '=', uid)
     .execute();
 }
@@ -159,6 +159,7 @@ export async function createModel(database: Database, model: NewModel): Promise<
       conversation: model.conversation ? JSON.stringify(model.conversation) : null,
       facts: JSON.stringify(model.facts),
       import: model.import ? JSON.stringify(model.import) : null,
+      is_work_due: model.import !== null,
       request_hash: model.requestHash,
       created_by: model.createdBy,
       context_length: null,
@@ -173,6 +174,24 @@ export async function createModel(database: Database, model: NewModel): Promise<
 
 export function findModelByUid(database: Database, uid: string): Promise<ModelRecord | undefined> {
   return database.selectFrom('models').selectAll().where('uid', '=', uid).executeTakeFirst();
+}
+
+/** Notes that a model's files are to be brought or checked, for as long as nobody does. Its `update_time` stays: no verdict is meant. */
+export async function setModelWorkDue(database: Database, uid: string, isDue: boolean): Promise<void> {
+  await database.updateTable('models').set({ is_work_due: isDue }).where('uid', '=', uid).where('state', '=', 'UPLOADING').execute();
+}
+
+/** Models whose import or validation was asked for and is not started. */
+export function modelsToStart(database: Database, olderThanSeconds: number): Promise<ModelRecord[]> {
+  return database
+    .selectFrom('models')
+    .selectAll()
+    .where('is_work_due', '=', true)
+    .where('state', '=', 'UPLOADING')
+    .where(sql<boolean>`update_time < now() - make_interval(secs => ${olderThanSeconds})`)
+    .orderBy('update_time')
+    .limit(100)
+    .execute();
 }
 
 /**

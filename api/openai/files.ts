@@ -10,10 +10,10 @@ import { createDataset, deleteDataset, findDataset, recordUpload, type DatasetRe
 import { findFile, findRecentDataset, listFiles, removeResults, RESULTS_PREFIX, type FileRecord } from '../../stores/files.js';
 import type { FileDigest } from '../../stores/objects.js';
 import { removeDataset } from '../datasets.js';
-import { uploadKey, validationInput } from '../datasetUploads.js';
+import { later, uploadKey, validationInput } from '../datasetUploads.js';
 import { makeId, readIdempotencyKey, requestHash } from '../idempotency.js';
 import type { ApiDependencies } from '../server.js';
-import { startValidation } from '../temporal.js';
+import { validateDataset } from '../temporal.js';
 import type { FormSpool } from '../uploadForm.js';
 import { noSuchObject } from './errors.js';
 import { listReply, noCursor, readLimit, seconds } from './pages.js';
@@ -138,7 +138,7 @@ export async function createFile(dependencies: ApiDependencies, request: Fastify
   try {
     await recordUpload(database, dataset, upload);
     await file.publish(upload.key);
-    await startValidation(temporal, accountId, validationInput(dataset, upload));
+    await validateDataset(temporal, database, accountId, validationInput(dataset, upload), later(request, dataset));
   } catch (error) {
     await deleteDataset(database, dataset.uid);
     await objects.removePrefix(upload.key);

@@ -27,6 +27,16 @@ async function request(server: FastifyInstance, method: 'GET' | 'POST', route: s
   return { status: reply.statusCode, body: reply.json<Record<string, any>>(), retryAfter: reply.headers['retry-after'] };
 }
 
+function upload(server: FastifyInstance, id: string, rows: string) {
+  const { accountId, apiKey } = stack();
+  return server.inject({
+    method: 'POST',
+    url: `/v1/accounts/${accountId}/datasets/${id}:upload`,
+    payload: ['--x', 'Content-Disposition: form-data; name="file"; filename="a.jsonl"', '', rows, '--x--', ''].join('\r\n'),
+    headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'multipart/form-data; boundary=x' },
+  });
+}
+
 describe('without Temporal', () => {
   it('a job is accepted, and begins when Temporal is back', async () => {
     const id = freshId('outage');
@@ -38,6 +48,21 @@ describe('without Temporal', () => {
     // The stack's own API looks for such jobs.
     await until('the job to begin', async () => (await jobState(id)) !== 'JOB_STATE_CREATING', 20_000);
     await ok('DELETE', `fineTuningJobs/${id}`);
+  });
+
+  it('an upload is accepted, and validated when Temporal is back; an import, too', async () => {
+    const server = await serverWithout('temporal');
+    const id = freshId('away');
+    expect((await request(server, 'POST', 'datasets', { datasetId: id })).status).toBe(200);
+    const reply = await upload(server, id, '{"prompt": "a", "completion": "b"}');
+    expect(reply.statusCode).toBe(200);
+    const model = { modelId: id, model: { kind: 'HF_PEFT_ADDON', peftDetails: { baseModel: 'temper-tiny' } } };
+    expect((await request(server, 'POST', 'models', { ...model, importFrom: { repository: 'nobody/nothing' } })).status).toBe(200);
+    // The stack's own API looks for both.
+    await until('the dataset to be judged', async () => (await ok('GET', `datasets/${id}`))['state'] === 'READY');
+    await until('the import to begin', async () => (await ok('GET', `models/${id}`))['status'].message !== '');
+    await ok('DELETE', `models/${id}`);
+    await ok('DELETE', `datasets/${id}`);
   });
 
   it('what needs a workflow now is refused for the moment, and what does not goes on', async () => {
@@ -63,14 +88,7 @@ it('without the object store an upload is refused for the moment, and the datase
   const id = freshId('store');
   await ok('POST', 'datasets', { datasetId: id });
   const server = await serverWithout('objects');
-  const { accountId, apiKey } = stack();
-  const form = ['--x', 'Content-Disposition: form-data; name="file"; filename="a.jsonl"', '', '{"a": "b"}', '--x--', ''].join('\r\n');
-  const reply = await server.inject({
-    method: 'POST',
-    url: `/v1/accounts/${accountId}/datasets/${id}:upload`,
-    payload: form,
-    headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'multipart/form-data; boundary=x' },
-  });
+  const reply = await upload(server, id, '{"a": "b"}');
   expect([reply.statusCode, reply.json<any>().details[0].reason]).toEqual([503, 'OBJECT_STORE_UNAVAILABLE']);
   expect(await ok('GET', `datasets/${id}`)).toMatchObject({ state: 'UPLOADING', status: { code: 'OK' } });
 });
