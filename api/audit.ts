@@ -42,18 +42,18 @@ const FIELDS: ListFields = {
 export function recordRequests(server: FastifyInstance, { database }: ApiDependencies): void {
   server.decorateRequest('answeredName', '');
   server.decorateRequest('failureReason', '');
-  server.addHook('preSerialization', async (request, _reply, payload: unknown) => {
+  server.addHook('preSerialization', (request, _reply, payload: unknown, done) => {
     const answered = (payload as { name?: unknown } | null)?.name;
     if (typeof answered === 'string') request.answeredName = answered;
-    return payload;
+    done(null, payload);
   });
-  server.addHook('onResponse', async (request, reply) => {
+  server.addHook('onResponse', (request, reply, done) => {
     // Without a caller nobody did anything, and a flood is no deed: the log has them.
-    if (READING.has(request.method) || !request.caller || request.failureReason === 'RATE_LIMITED') return;
+    if (READING.has(request.method) || !request.caller || request.failureReason === 'RATE_LIMITED') return done();
     const event = describeRequest(request, reply.statusCode);
-    await appendAuditEvent(database, event).catch((error: Error) =>
-      request.log.error({ event, cause: error.message }, 'audit event not stored'),
-    );
+    appendAuditEvent(database, event)
+      .catch((error: Error) => request.log.error({ event, cause: error.message }, 'audit event not stored'))
+      .finally(done);
   });
 }
 

@@ -7,10 +7,10 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { notFound, TemperError } from '../schemas/errors.js';
 import { hasPermission, PERMISSIONS, type Permission } from '../schemas/roles.js';
 import { findAccount } from '../stores/accounts.js';
-import { findCaller, type Caller } from '../stores/apiKeys.js';
+import { findCallers, type Caller } from '../stores/apiKeys.js';
+import { batchLookups } from './batchedLookup.js';
 import type { Rates } from './rates.js';
 import type { ApiDependencies } from './server.js';
-import { shareLookups } from './sharedLookup.js';
 import { openSignIn } from './signIn.js';
 
 /** What a caller must be allowed to do (schemas/roles.ts); `public`: nothing, no key is needed. */
@@ -42,7 +42,7 @@ const SIGNED_TOKEN = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
 export function requireKeys(server: FastifyInstance, { database, config }: ApiDependencies, rates: Rates): void {
   const signIn = config.signIn ? openSignIn(config.signIn, database, config.operatorAccountId) : null;
-  const findByKey = shareLookups((key) => findCaller(database, config.secretKeys, key));
+  const findByKey = batchLookups((keys) => findCallers(database, config.secretKeys, keys));
   server.decorateRequest('caller', null as unknown as Caller);
   server.decorateRequest('isManaged', false);
   server.addHook('onRoute', (route) => {

@@ -32,10 +32,10 @@ export function httpOptions({ headersMs }: Patience): ServerOptions {
 
 /** Answers 408 when a JSON body trickles in: such a connection would be held open for nothing. */
 export function limitBodyTime(server: FastifyInstance, { bodyMs }: Patience): void {
-  server.addHook('preParsing', async (request, reply, payload) => {
+  server.addHook('preParsing', (request, reply, payload, done) => {
     const { headers } = request;
     const hasBody = headers['content-length'] !== undefined || headers['transfer-encoding'] !== undefined;
-    if (!hasBody || headers['content-type']?.startsWith('multipart/')) return payload;
+    if (!hasBody || headers['content-type']?.startsWith('multipart/')) return done(null, payload);
     const timed = payload.pipe(new PassThrough());
     const timer = setTimeout(() => {
       // The rest of the body is not waited for.
@@ -47,7 +47,7 @@ export function limitBodyTime(server: FastifyInstance, { bodyMs }: Patience): vo
     reply.raw.once('close', () => clearTimeout(timer));
     payload.once('error', (cause) => timed.destroy(cause));
     timed.on('error', () => {});
-    return timed;
+    done(null, timed);
   });
 }
 

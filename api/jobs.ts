@@ -7,7 +7,7 @@ import { isTerminal, type JobState } from '../schemas/states.js';
 import { Decision } from '../schemas/schedule.js';
 import { DisplayName, Empty, GetQuery, Id, listReply, ListQuery } from '../schemas/wire.js';
 import type { Database } from '../stores/database.js';
-import { deleteJob, findJob, findJobByUid, updateJobFields, type JobRecord } from '../stores/jobs.js';
+import { deleteJob, findJob, findJobByUid, findJobs, updateJobFields, type JobRecord } from '../stores/jobs.js';
 import { deleteModel, findModel } from '../stores/models.js';
 import { deleteSecret } from '../stores/secrets.js';
 import {
@@ -19,6 +19,7 @@ import {
   resumeUpdate,
   setPriorityUpdate,
 } from '../workflows/messages.js';
+import { batchLookups } from './batchedLookup.js';
 import { answerCreateJob } from './createJob.js';
 import { JOB_FAMILIES, type JobFamily } from './jobFamilies.js';
 import { openJobTexts } from './jobTexts.js';
@@ -27,6 +28,7 @@ import { viewQueuePlace } from './queuePlace.js';
 import { compileReadMask } from './readMask.js';
 import { viewJobRetry } from './retry.js';
 import type { ApiDependencies } from './server.js';
+import { shareLookups } from './sharedLookup.js';
 import { startJob, updateJob } from './temporal.js';
 import { NOT_CLEARABLE, readChanges, UpdateQuery } from './updateMask.js';
 
@@ -45,6 +47,14 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
   const { collection: name, fields, schema, view } = family;
   const list: ListOf<'jobs', object> = { table: 'jobs', collection: name, fields, schema, view };
   const textsOf = openJobTexts(database, family);
+  const shareList = shareLookups<Buffer>();
+  const findTogether = batchLookups(async (names) => {
+    const jobs = await findJobs(
+      database,
+      names.map((jobName) => jobName.split('/') as [string, string]),
+    );
+    return new Map(jobs.map((job) => [`${job.account_id}/${job.id}`, job]));
+  });
   const CreateQuery = Type.Object({ [family.idParameter]: Type.Optional(Id()) });
   const Update = Type.Object({
     displayName: DisplayName(),
@@ -66,7 +76,9 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
       if (query.readMask !== undefined) return answerList(database, config.secretKey, accountId, query, list);
       const serialize = reply.compileSerializationSchema(schema as Record<string, unknown>) as (job: object) => string;
       void reply.type('application/json; charset=utf-8');
-      return answerJobList(database, config.secretKey, accountId, query, list, textsOf, serialize);
+      return shareList(JSON.stringify([accountId, query]), () =>
+        answerJobList(database, config.secretKey, accountId, query, list, textsOf, serialize),
+      );
     },
   );
 
@@ -75,7 +87,9 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
     { config: access, schema: { params: JobPath, querystring: GetQuery, response: { 200: family.schema } } },
     async (request) => {
       const mask = compileReadMask((request.query as Static<typeof GetQuery>).readMask, family.schema);
-      const job = await requireJob(database, family, request.params);
+      const { account, id } = request.params as Static<typeof JobPath>;
+      const job = await findTogether(`${account}/${id}`);
+      if (!job) throw notFound(account, family.collection, id);
       const [place, retry] = await Promise.all([viewQueuePlace(database, job), viewJobRetry(temporal, database, job)]);
       return mask({ ...family.view(job), ...place, ...retry });
     },

@@ -45,7 +45,7 @@ export async function answerList<T extends ListedTable, Resource extends object>
   };
 }
 
-/** A list of whole jobs, as JSON text. */
+/** A list of whole jobs, as JSON in UTF-8. */
 export async function answerJobList<Resource extends object>(
   database: Database,
   secretKey: string,
@@ -54,13 +54,16 @@ export async function answerJobList<Resource extends object>(
   list: ListOf<'jobs', Resource>,
   textsOf: JobTexts,
   serialize: (job: object) => string,
-): Promise<string> {
+): Promise<Buffer> {
   const { request, seal } = readQuery(secretKey, accountId, query, list);
   const page = await listVersions(database, list.table, request);
   const texts = await textsOf(page.rows, serialize);
   const rest = JSON.stringify({ nextPageToken: seal(page.next), totalSize: page.total });
-  return `{"${list.collection}":[${texts.join(',')}],${rest.slice(1)}`;
+  const items = texts.flatMap((text, index) => (index === 0 ? [text] : [COMMA, text]));
+  return Buffer.concat([Buffer.from(`{"${list.collection}":[`), ...items, Buffer.from(`],${rest.slice(1)}`)]);
 }
+
+const COMMA = Buffer.from(',');
 
 function readQuery<T extends ListedTable, Resource extends object>(
   secretKey: string,

@@ -1,18 +1,23 @@
 /**
- * The API under load: `get` of a job and `list` of 50 among many jobs, with 32 clients that each ask again at once; then creates
- * of jobs, while the workers stand still, so that the queue only fills.
+ * The API under load: `get` of a job and `list` of 50 among many jobs; then creates of jobs, while the workers stand still, so
+ * that the queue only fills. 32 clients, twice: each asks again as soon as it has its answer, as many requests as there can be, so
+ * that the times are those of a queue; then at a steady rate, each request counted from when it was due.
  *
- *   node --import tsx bench/api.ts [--jobs 100000] [--clients 32] [--seconds 10] [--creates 1000]
+ *   node --import tsx bench/api.ts [--jobs 100000] [--clients 32] [--seconds 10] [--rates 400,100] [--creates 1000]
+ *
+ * `--rates` are requests a second: of gets, of lists. The CPU time of the API's process and of Postgres stands beside the figures.
  */
+import { readFileSync } from 'node:fs';
 import { Agent, request } from 'node:http';
 import { parseArgs } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
 import { sql } from 'kysely';
 import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
 import { openDatabase } from '../stores/database.js';
+import { openRawConnection } from './rawConnection.js';
 import { startTemporaryStack } from './temporaryStack.js';
 
-const options = { jobs: '100000', clients: '32', seconds: '10', creates: '1000' };
+const options = { jobs: '100000', clients: '32', seconds: '10', creates: '1000', rates: '400,100' };
 const { values } = parseArgs({
   options: Object.fromEntries(Object.entries(options).map(([name, value]) => [name, { type: 'string' as const, default: value }])),
 });
@@ -22,22 +27,35 @@ const [jobs, clients, seconds, creates] = ['jobs', 'clients', 'seconds', 'create
   number,
   number,
 ];
+const [getRate, listRate] = values['rates']!.split(',').map(Number) as [number, number];
+/** Of the kernel's clock in /proc. */
+const TICKS_A_SECOND = 100;
 const { stack, close } = await startTemporaryStack();
 const { apiUrl, apiKey, accountId, databaseUrl, temporalAddress, temporalNamespace, pids } = stack.dev();
-const agent = new Agent({ keepAlive: true, maxSockets: 256 });
+const agent = new Agent({ keepAlive: true });
+const connections = Array.from({ length: clients }, () => openRawConnection(apiUrl, apiKey));
 const database = openDatabase(databaseUrl);
 const account = `/v1/accounts/${accountId}`;
 try {
   await upload();
   await call('POST', `${account}/fineTuningJobs`, jobBody('first'));
   await fillUp();
+  // The account's own limit is not what is measured.
+  await call('PATCH', `${account}/quotas/requests-per-second`, { value: '1000000', maxValue: '1000000' });
   console.log(`${jobs} jobs, ${clients} clients, ${seconds} s each`);
-  await measure('get a job', () => `${account}/fineTuningJobs/job-${Math.floor(Math.random() * jobs)}`);
-  await measure('list 50', () => `${account}/fineTuningJobs?pageSize=50`);
-  await measure('list 50, newest first', () => `${account}/fineTuningJobs?pageSize=50&orderBy=createTime%20desc`);
-  await measure('list 50 by state', () => `${account}/fineTuningJobs?pageSize=50&filter=${encodeURIComponent('state = "COMPLETED"')}`);
+  const anyJob = () => Math.floor(Math.random() * jobs);
+  await measure('get a job', getRate, () => `${account}/fineTuningJobs/job-${anyJob()}`);
+  await measure('list 50', listRate, () => `${account}/fineTuningJobs?pageSize=50`);
+  await measure('list 50, newest first', listRate, () => `${account}/fineTuningJobs?pageSize=50&orderBy=createTime%20desc`);
+  await measure('list 50 by state', listRate, () => `${account}/fineTuningJobs?pageSize=50&filter=${query('state = "COMPLETED"')}`);
+  await measure(
+    'list 50, another list each time',
+    listRate,
+    () => `${account}/fineTuningJobs?pageSize=50&filter=${query(`name > "${account.slice(4)}/fineTuningJobs/job-${anyJob()}"`)}`,
+  );
   await createMany();
 } finally {
+  for (const connection of connections) connection.close();
   await database.destroy();
   agent.destroy();
   for (const pid of pids.workers) process.kill(pid, 'SIGCONT');
@@ -81,26 +99,82 @@ async function fillUp(): Promise<void> {
   await sql`analyze jobs`.execute(database);
 }
 
-/** Every client asks, waits for the answer, and asks again. */
-async function measure(what: string, path: () => string): Promise<void> {
+function query(filter: string): string {
+  return encodeURIComponent(filter);
+}
+
+/** As fast as the clients can, and then at a rate that they can keep. */
+async function measure(what: string, rate: number, path: () => string): Promise<void> {
+  await askAsFastAsPossible(path, 1); // compiled, planned, in memory
+  const cpu = startCpuClock();
+  report(what, await askAsFastAsPossible(path, seconds), seconds, cpu);
+  report(`${what}, ${rate} a second`, await askSteadily(path, rate), seconds);
+}
+
+/** Every client asks, waits for the answer, and asks again. @returns milliseconds of each */
+async function askAsFastAsPossible(path: () => string, forSeconds: number): Promise<number[]> {
   const timesMs: number[] = [];
-  const endMs = performance.now() + seconds * 1000;
-  await inParallel(async () => {
+  const endMs = performance.now() + forSeconds * 1000;
+  const ask = async ({ get }: (typeof connections)[number]) => {
     while (performance.now() < endMs) {
       const startMs = performance.now();
-      const { status } = await call('GET', path());
-      if (status !== 200) throw new Error(`${what}: ${status}`);
+      requireOk(await get(path()));
       timesMs.push(performance.now() - startMs);
     }
-  });
-  report(what, timesMs, seconds);
+  };
+  await Promise.all(connections.map(ask));
+  return timesMs;
+}
+
+/** One request after the other is due, whoever is free sends it. @returns milliseconds of each, from when it was due */
+async function askSteadily(path: () => string, rate: number): Promise<number[]> {
+  const timesMs: number[] = [];
+  const startMs = performance.now();
+  let next = 0;
+  const ask = async ({ get }: (typeof connections)[number]) => {
+    while (next < rate * seconds) {
+      const dueMs = startMs + (1000 * next++) / rate;
+      await new Promise((resolve) => setTimeout(resolve, dueMs - performance.now()));
+      requireOk(await get(path()));
+      timesMs.push(performance.now() - dueMs);
+    }
+  };
+  await Promise.all(connections.map(ask));
+  return timesMs;
+}
+
+function requireOk(status: number): void {
+  if (status !== 200) throw new Error(`The API answered ${status}.`);
+}
+
+/** Gives the CPU seconds since it was started, of the API and of Postgres with its children. */
+function startCpuClock(): () => { api: number; postgres: number } {
+  const now = () => ({ api: cpuSeconds(pids.api!, false), postgres: cpuSeconds(pids.database!, true) });
+  const start = now();
+  return () => {
+    const end = now();
+    return { api: end.api - start.api, postgres: end.postgres - start.postgres };
+  };
+}
+
+/** From /proc; 0 where there is none, or no such process any more. */
+function cpuSeconds(pid: number, withChildren: boolean): number {
+  try {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ');
+    const own = (Number(fields[11]) + Number(fields[12])) / TICKS_A_SECOND;
+    if (!withChildren) return own;
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
+    return children.reduce((sum, child) => sum + cpuSeconds(Number(child), true), own);
+  } catch {
+    return 0;
+  }
 }
 
 async function createMany(): Promise<void> {
   const timesMs: number[] = [];
   let next = 0;
   const startMs = performance.now();
-  await inParallel(async () => {
+  const create = async () => {
     while (next < creates) {
       const id = `new-${next++}`;
       const beganMs = performance.now();
@@ -108,7 +182,8 @@ async function createMany(): Promise<void> {
       if (status !== 200) throw new Error(`create: ${status} ${text}`);
       timesMs.push(performance.now() - beganMs);
     }
-  }, 8);
+  };
+  await Promise.all(Array.from({ length: 8 }, create));
   report('create a job, 8 clients', timesMs, (performance.now() - startMs) / 1000);
   const rows = await sql<{ count: number }>`select count(*) as count from jobs where id like 'new-%'`.execute(database);
   const connection = await Connection.connect({ address: temporalAddress });
@@ -120,21 +195,22 @@ async function createMany(): Promise<void> {
   }
   await connection.close();
   console.log(`${creates} creates: ${rows.rows[0]?.count} jobs, ${workflows} workflows`);
-  await measure('get a job, with the queue full', () => `${account}/fineTuningJobs/new-${Math.floor(Math.random() * creates)}`);
-  await measure('list 50, with the queue full', () => `${account}/fineTuningJobs?pageSize=50&orderBy=createTime%20desc`);
+  await measure('get a job, with the queue full', getRate, () => `${account}/fineTuningJobs/new-${Math.floor(Math.random() * creates)}`);
+  await measure('list 50, with the queue full', listRate, () => `${account}/fineTuningJobs?pageSize=50&orderBy=createTime%20desc`);
 }
 
-function inParallel(work: () => Promise<void>, count = clients): Promise<void[]> {
-  return Promise.all(Array.from({ length: count }, work));
-}
-
-function report(what: string, timesMs: number[], tookSeconds: number): void {
+function report(what: string, timesMs: number[], tookSeconds: number, cpu?: ReturnType<typeof startCpuClock>): void {
   const sorted = timesMs.sort((a, b) => a - b);
   const at = (share: number) => (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? NaN).toFixed(1);
-  console.log(`${what}: ${Math.round(sorted.length / tookSeconds)} a second; p50 ${at(0.5)} ms, p95 ${at(0.95)} ms, p99 ${at(0.99)} ms`);
+  const each = (cpuTime: number) => `${((1000 * cpuTime) / sorted.length).toFixed(2)} ms`;
+  const { api, postgres } = cpu?.() ?? { api: 0, postgres: 0 };
+  const cost = cpu ? `; CPU of each: API ${each(api)}, Postgres ${each(postgres)}` : '';
+  console.log(
+    `${what}: ${Math.round(sorted.length / tookSeconds)} a second; p50 ${at(0.5)} ms, p95 ${at(0.95)} ms, p99 ${at(0.99)} ms${cost}`,
+  );
 }
 
-/** Node's own client: the load must cost less than what it measures. */
+/** For what is prepared and created. */
 function call(method: string, path: string, body?: object): Promise<{ status: number; text: string }> {
   const content = body === undefined ? undefined : JSON.stringify(body);
   const headers = {

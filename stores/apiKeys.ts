@@ -70,13 +70,15 @@ export function createApiKey(database: Database, key: NewApiKey): Promise<ApiKey
     .executeTakeFirst();
 }
 
-/** Who a key belongs to; null when it is unknown, revoked or expired. Notes the use, once a minute at most. */
-export async function findCaller(database: Database, secretKeys: SecretKeys, apiKey: string): Promise<Caller | null> {
+/** Who these keys belong to, without those that are unknown, revoked or expired. Notes the use of each, once a minute at most. */
+export async function findCallers(database: Database, secretKeys: SecretKeys, apiKeys: string[]): Promise<Map<string, Caller>> {
   const [current] = secretKeys;
-  const row = await database
+  const keyOfHash = new Map(apiKeys.flatMap((apiKey) => hashes(secretKeys, apiKey).map((hash) => [hash, apiKey] as const)));
+  const rows = await database
     .selectFrom('api_keys')
     .innerJoin('users', (join) => join.onRef('users.account_id', '=', 'api_keys.account_id').onRef('users.id', '=', 'api_keys.user_id'))
     .select([
+      'api_keys.hash',
       'api_keys.key_id',
       'api_keys.account_id',
       'api_keys.user_id',
@@ -85,19 +87,23 @@ export async function findCaller(database: Database, secretKeys: SecretKeys, api
       'users.role',
       sql<boolean>`coalesce(api_keys.last_used_time < now() - make_interval(secs => ${TOUCH_EVERY_SECONDS}), true)`.as('is_touch_due'),
     ])
-    .where('api_keys.hash', 'in', hashes(secretKeys, apiKey))
+    .where('api_keys.hash', 'in', [...keyOfHash.keys()])
     .where(sql<boolean>`coalesce(api_keys.expire_time > now(), true)`)
-    .executeTakeFirst();
-  if (!row) return null;
-  if (row.is_touch_due || row.secret_key_id !== current.id) await touchKey(database, row.key_id, current, apiKey);
-  return {
-    accountId: row.account_id,
-    userId: row.user_id,
-    email: row.email,
-    role: row.role,
-    keyId: row.key_id,
-    accountIds: [row.account_id],
-  };
+    .execute();
+  const callers = new Map<string, Caller>();
+  for (const row of rows) {
+    const apiKey = keyOfHash.get(row.hash)!;
+    if (row.is_touch_due || row.secret_key_id !== current.id) await touchKey(database, row.key_id, current, apiKey);
+    callers.set(apiKey, {
+      accountId: row.account_id,
+      userId: row.user_id,
+      email: row.email,
+      role: row.role,
+      keyId: row.key_id,
+      accountIds: [row.account_id],
+    });
+  }
+  return callers;
 }
 
 /** Whether a key is known, under whichever of the deployment's keys. */

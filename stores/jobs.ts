@@ -61,6 +61,16 @@ export function findJob(database: Database, accountId: string, id: string): Prom
   return database.selectFrom('jobs').selectAll().where('account_id', '=', accountId).where('id', '=', id).executeTakeFirst();
 }
 
+/** Those of these jobs that exist, each given as its account's ID and its own. */
+export async function findJobs(database: Database, jobs: [accountId: string, id: string][]): Promise<JobRecord[]> {
+  const accounts = jobs.map(([accountId]) => accountId);
+  const ids = jobs.map(([, id]) => id);
+  const { rows } = await sql<JobRecord>`
+    select jobs.* from unnest(${accounts}::text[], ${ids}::text[]) as wanted (account_id, id)
+    join jobs on jobs.account_id = wanted.account_id and jobs.id = wanted.id`.execute(database);
+  return rows;
+}
+
 export function findJobByUid(database: Database, uid: string): Promise<JobRecord | undefined> {
   return database.selectFrom('jobs').selectAll().where('uid', '=', uid).executeTakeFirst();
 }
@@ -442,13 +452,20 @@ export async function recordCheckpoint(
 }
 
 /** Newest first: by step, then by attempt. */
-export function listCheckpoints(database: Database, uid: string): Promise<CheckpointRecord[]> {
+/** With the loss on held-out rows after its step, where it was measured. */
+export type MeasuredCheckpoint = CheckpointRecord & { evaluation_loss: number | null };
+
+export function listCheckpoints(database: Database, uid: string): Promise<MeasuredCheckpoint[]> {
   return database
     .selectFrom('job_checkpoints')
-    .selectAll()
-    .where('job_uid', '=', uid)
-    .orderBy('step', 'desc')
-    .orderBy('attempt', 'desc')
+    .leftJoin('job_metrics', (join) =>
+      join.onRef('job_metrics.job_uid', '=', 'job_checkpoints.job_uid').onRef('job_metrics.step', '=', 'job_checkpoints.step'),
+    )
+    .selectAll('job_checkpoints')
+    .select('job_metrics.evaluation_loss')
+    .where('job_checkpoints.job_uid', '=', uid)
+    .orderBy('job_checkpoints.step', 'desc')
+    .orderBy('job_checkpoints.attempt', 'desc')
     .execute();
 }
 

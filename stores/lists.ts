@@ -42,7 +42,7 @@ export interface PageRequest {
 
 export interface Page<Row> {
   rows: Row[];
-  /** Rows that match, on all pages; of a long list it may be a second old. */
+  /** Rows that match, on all pages; of a long list it may be two seconds old. */
   total: number;
   /** `after` of the next page; null when this is the last. */
   next: string[] | null;

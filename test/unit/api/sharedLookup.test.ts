@@ -4,11 +4,13 @@ import { shareLookups } from '../../../api/sharedLookup.js';
 it('answers a call with what was true after it came, and calls of the same time with one lookup', async () => {
   let isRevoked = false;
   const ends: (() => void)[] = [];
-  const find = shareLookups(async () => {
-    const seen = isRevoked ? null : 'caller';
-    await new Promise<void>((resolve) => ends.push(resolve));
-    return seen;
-  });
+  const share = shareLookups<string | null>();
+  const find = (key: string) =>
+    share(key, async () => {
+      const seen = isRevoked ? null : 'caller';
+      await new Promise<void>((resolve) => ends.push(resolve));
+      return seen;
+    });
   const before = find('key');
   isRevoked = true;
   const after = [find('key'), find('key'), find('key')];
@@ -31,11 +33,13 @@ it('answers a call with what was true after it came, and calls of the same time 
 
 it('looks up again after a failure, for those who waited too, and keeps keys apart', async () => {
   let calls = 0;
-  const find = shareLookups(async (key) => {
-    calls += 1;
-    if (calls === 1) throw new Error('The database is away.');
-    return key;
-  });
+  const share = shareLookups<string>();
+  const find = (key: string) =>
+    share(key, async () => {
+      calls += 1;
+      if (calls === 1) throw new Error('The database is away.');
+      return key;
+    });
   const [first, second, other] = await Promise.allSettled([find('a'), find('a'), find('b')]);
   expect(first.status).toBe('rejected');
   expect(second).toEqual({ status: 'fulfilled', value: 'a' });
