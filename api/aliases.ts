@@ -6,7 +6,7 @@ import { parseAlias, resolveModelName } from '../jobs/modelNames.js';
 import { AddVersionRequest, Alias, AliasId, AliasMove, RollbackRequest } from '../schemas/alias.js';
 import { fieldError, notFound } from '../schemas/errors.js';
 import { parseName, resourceName } from '../schemas/names.js';
-import { Empty, GetQuery, Id, listReply, ListQuery } from '../schemas/wire.js';
+import { Empty, GetQuery, Id, listReply, ListQuery, WholeListQuery } from '../schemas/wire.js';
 import {
   addVersion,
   deleteAlias,
@@ -106,7 +106,7 @@ export function aliasRoutes(server: FastifyInstance, { database, config }: ApiDe
 
   server.get(
     `${one}::listMoves`,
-    { config: read, schema: { params: AliasPath, response: { 200: listReply('moves', AliasMove) } } },
+    { config: read, schema: { params: AliasPath, querystring: WholeListQuery, response: { 200: listReply('moves', AliasMove) } } },
     async (request) => {
       const alias = await requireAlias(database, request.params);
       const moves = (await listMoves(database, alias.account_id, alias.id)).map(viewMove);

@@ -51,27 +51,36 @@ const ajv = formats.default(
 );
 ajv.addFormat('int64', true);
 
-/** Compiles a schema to a function that gives the fields as the schema names them, or throws what is wrong with each. */
-export function compileReader(schema: TSchema): (input: unknown) => unknown {
+/**
+ * Compiles a schema to a function that gives the fields as the schema names them, or throws what is wrong with each.
+ * @param kind  what one of them is, in a message about one that is not known
+ */
+export function compileReader(schema: TSchema, kind: 'field' | 'query parameter' = 'field'): (input: unknown) => unknown {
   const validate: ValidateFunction = ajv.compile(schema as object);
   return (input) => {
-    const unknown: ErrorDetail[] = [];
+    const unknown: UnknownFields = { kind, details: [] };
     const value = readValue(schema as JsonSchema, input ?? {}, '', unknown);
-    if (unknown.length > 0)
+    if (unknown.details.length > 0)
       throw new TemperError(
         'UNKNOWN_FIELD',
-        unknown
+        unknown.details
           .map((detail) => detail.message)
           .slice(0, 3)
           .join('; '),
-        unknown,
+        unknown.details,
       );
     if (validate(value)) return value;
     throw validationError(validate.errors ?? [], value);
   };
 }
 
-function readValue(schema: JsonSchema, value: unknown, path: string, unknown: ErrorDetail[]): unknown {
+/** Those of one input, found on the way. */
+interface UnknownFields {
+  kind: string;
+  details: ErrorDetail[];
+}
+
+function readValue(schema: JsonSchema, value: unknown, path: string, unknown: UnknownFields): unknown {
   if (Array.isArray(value))
     return schema.items ? value.map((item, index) => readValue(schema.items!, item, `${path}[${index}]`, unknown)) : value;
   if (typeof value === 'object' && value !== null) return readObject(schema, value as Record<string, unknown>, path, unknown);
@@ -81,7 +90,7 @@ function readValue(schema: JsonSchema, value: unknown, path: string, unknown: Er
   return value;
 }
 
-function readObject(schema: JsonSchema, value: Record<string, unknown>, path: string, unknown: ErrorDetail[]): unknown {
+function readObject(schema: JsonSchema, value: Record<string, unknown>, path: string, unknown: UnknownFields): unknown {
   const { properties } = schema;
   const items = schema.patternProperties ? Object.values(schema.patternProperties)[0] : undefined;
   if (!properties && !items) return value;
@@ -96,7 +105,7 @@ function readObject(schema: JsonSchema, value: Record<string, unknown>, path: st
     const field = path ? `${path}.${name}` : name;
     if (property === undefined) {
       if (schema.additionalProperties === true) continue;
-      if (unknown.length < MAX_DETAILS) unknown.push(unknownField(key, field, properties!));
+      if (unknown.details.length < MAX_DETAILS) unknown.details.push(unknownField(unknown.kind, key, field, properties!));
     } else if (property.readOnly || property['x-ignored'] !== undefined) {
       continue;
     } else if (Object.hasOwn(fields, name)) {
@@ -110,16 +119,17 @@ function readObject(schema: JsonSchema, value: Record<string, unknown>, path: st
   return fields;
 }
 
-function unknownField(key: string, field: string, properties: Record<string, JsonSchema>): ErrorDetail {
+function unknownField(kind: string, key: string, field: string, properties: Record<string, JsonSchema>): ErrorDetail {
   const names = Object.keys(properties);
   const nearestName = nearest(toCamelCase(key), names);
   // Answered in the spelling the user writes in.
   const suggestion = nearestName && (key.includes('_') ? toSnakeCase(nearestName) : nearestName);
   const shown = key.length > 60 ? `${key.slice(0, 57)}...` : key;
+  const advice = suggestion ? `, did you mean ${suggestion}` : names.length === 0 && kind !== 'field' ? ': none is known here' : '';
   return {
     reason: 'UNKNOWN_FIELD',
     field: field.slice(0, 200),
-    message: `unknown field ${shown}${suggestion ? `, did you mean ${suggestion}` : ''}`,
+    message: `unknown ${kind} ${shown}${advice}`,
   };
 }
 

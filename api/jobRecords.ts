@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { Type } from 'typebox';
 import { JobAttempt, JobCheckpoint, JobMetric } from '../schemas/job.js';
 import { DOWNLOAD_URL_SECONDS } from '../schemas/limits.js';
-import { listReply } from '../schemas/wire.js';
+import { listReply, WholeListQuery } from '../schemas/wire.js';
 import { listAttempts, listCheckpoints, listMetrics } from '../stores/jobs.js';
 import { JOB_FAMILIES } from './jobFamilies.js';
 import { JobPath, requireJob } from './jobs.js';
@@ -17,7 +17,7 @@ export function jobRecordRoutes(server: FastifyInstance, { database, objects }: 
 
     server.get(
       `${one}::listAttempts`,
-      { config: access, schema: { params: JobPath, response: { 200: listReply('attempts', JobAttempt) } } },
+      { config: access, schema: { params: JobPath, querystring: WholeListQuery, response: { 200: listReply('attempts', JobAttempt) } } },
       async (request) => {
         const { uid } = await requireJob(database, family, request.params);
         return whole('attempts', (await listAttempts(database, uid)).map(viewAttempt));
@@ -26,7 +26,10 @@ export function jobRecordRoutes(server: FastifyInstance, { database, objects }: 
 
     server.get(
       `${one}/checkpoints`,
-      { config: access, schema: { params: JobPath, response: { 200: listReply('checkpoints', JobCheckpoint) } } },
+      {
+        config: access,
+        schema: { params: JobPath, querystring: WholeListQuery, response: { 200: listReply('checkpoints', JobCheckpoint) } },
+      },
       async (request) => {
         const { uid } = await requireJob(database, family, request.params);
         return whole('checkpoints', (await listCheckpoints(database, uid)).map(viewCheckpoint));
@@ -35,7 +38,7 @@ export function jobRecordRoutes(server: FastifyInstance, { database, objects }: 
 
     server.get(
       `${one}/metrics`,
-      { config: access, schema: { params: JobPath, response: { 200: listReply('metrics', JobMetric) } } },
+      { config: access, schema: { params: JobPath, querystring: WholeListQuery, response: { 200: listReply('metrics', JobMetric) } } },
       async (request) => {
         const { uid } = await requireJob(database, family, request.params);
         return whole('metrics', (await listMetrics(database, uid)).map(viewMetric));

@@ -4,7 +4,7 @@ import { Type, type Static } from 'typebox';
 import { fieldError, notFound, TemperError } from '../schemas/errors.js';
 import { resourceName } from '../schemas/names.js';
 import { Quota, QUOTAS, type QuotaId } from '../schemas/quotas.js';
-import { GetQuery, Id, listReply } from '../schemas/wire.js';
+import { GetQuery, Id, listReply, WholeListQuery } from '../schemas/wire.js';
 import type { Database } from '../stores/database.js';
 import { listQuotas, readQuota, readUsage, updateQuota, type QuotaRecord } from '../stores/quotas.js';
 import { isOperator } from './auth.js';
@@ -18,12 +18,13 @@ export function quotaRoutes(server: FastifyInstance, { database, config }: ApiDe
   const collection = '/v1/accounts/:account/quotas';
   const one = `${collection}/:id(^[^:/]+$)`;
   const Account = Type.Object({ account: Id() });
+  const QuotasQuery = Type.Object({ ...GetQuery.properties, ...WholeListQuery.properties });
 
   server.get(
     collection,
     {
       config: { access: 'user', operators: true },
-      schema: { params: Account, querystring: GetQuery, response: { 200: listReply('quotas', Quota) } },
+      schema: { params: Account, querystring: QuotasQuery, response: { 200: listReply('quotas', Quota) } },
     },
     async (request) => {
       const { account } = request.params as Static<typeof Account>;

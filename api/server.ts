@@ -4,8 +4,8 @@ import multipart from '@fastify/multipart';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { Client } from '@temporalio/client';
-import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
-import type { TSchema } from 'typebox';
+import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest, type RouteOptions } from 'fastify';
+import { Type, type TSchema } from 'typebox';
 import { TemperError } from '../schemas/errors.js';
 import { LINEAGE_SCHEMA, LINEAGE_SCHEMA_PATH } from '../schemas/lineage.js';
 import { MAX_JSON_BODY_BYTES } from '../schemas/limits.js';
@@ -125,8 +125,9 @@ export async function buildServer(dependencies: ApiDependencies): Promise<Fastif
   limitBodyTime(server, config.patience);
   readJsonStrictly(server);
   server.setErrorHandler((error, request, reply) => answerError(error, request, reply));
-  server.addHook('onSend', async (request, reply) => {
+  server.addHook('onRequest', (request, reply, done) => {
     void reply.header('x-request-id', request.id);
+    done();
   });
   observeRequests(server, config.isTraced ?? false);
   requireKeys(server, dependencies, await openRates(server, dependencies.database));
@@ -223,8 +224,9 @@ function readJsonStrictly(server: FastifyInstance): void {
       done(error as TemperError);
     }
   });
-  server.setValidatorCompiler(({ schema }) => {
-    const read = compileReader(schema as TSchema);
+  server.addHook('onRoute', refuseUnknownParameters);
+  server.setValidatorCompiler(({ schema, httpPart }) => {
+    const read = compileReader(schema as TSchema, httpPart === 'querystring' ? 'query parameter' : 'field');
     return (input: unknown) => {
       try {
         return { value: read(input) };
@@ -235,12 +237,20 @@ function readJsonStrictly(server: FastifyInstance): void {
   });
 }
 
+/** A route that says nothing of a query has none: what a client puts there by mistake is not passed over. */
+function refuseUnknownParameters(route: RouteOptions): void {
+  if (route.url.startsWith('/v1/')) route.schema = { querystring: Type.Object({}), ...route.schema };
+}
+
 /** A route that reads JSON would see an empty body in a form. */
 function refuseForms(server: FastifyInstance): void {
-  server.addHook('preValidation', async (request) => {
-    const takesForms = request.routeOptions.schema?.consumes?.includes('multipart/form-data') ?? false;
-    if (!takesForms && request.isMultipart())
-      throw new TemperError('UNSUPPORTED_MEDIA_TYPE', 'This takes no form: send JSON, with Content-Type: application/json.');
+  server.addHook('preValidation', (request, _reply, done) => {
+    const isRefused = request.isMultipart() && !request.routeOptions.schema?.consumes?.includes('multipart/form-data');
+    done(
+      isRefused
+        ? new TemperError('UNSUPPORTED_MEDIA_TYPE', 'This takes no form: send JSON, with Content-Type: application/json.')
+        : undefined,
+    );
   });
 }
 

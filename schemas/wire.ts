@@ -65,6 +65,9 @@ export const DeleteQuery = Type.Object({
   ),
 });
 
+/** Of lists that are short, or wanted whole. */
+export const WholeListQuery = Type.Object({ pageSize: Ignored('All come on one page.'), pageToken: Ignored('All come on one page.') });
+
 /** `{ "<resources>": [...], "nextPageToken": "", "totalSize": n }` */
 export function listReply<Key extends string, T extends TSchema>(key: Key, item: T) {
   return Type.Object({ [key]: Type.Array(item), nextPageToken: Type.String(), totalSize: Type.Integer() } as {

@@ -97,9 +97,9 @@ export function fineTuningRoutes(server: FastifyInstance, dependencies: ApiDepen
       'Checkpoints have no permissions of their own here: whoever has a key of the account can use them.',
     );
   };
-  for (const method of ['GET', 'POST'] as const)
-    server.route({ method, url: permissions, config: access, schema: { hide: true }, handler: unsupported });
-  server.delete(`${permissions}/:permission`, { config: access, schema: { hide: true } }, unsupported);
+  const schema = { hide: true, querystring: ListQuery };
+  for (const method of ['GET', 'POST'] as const) server.route({ method, url: permissions, config: access, schema, handler: unsupported });
+  server.delete(`${permissions}/:permission`, { config: access, schema }, unsupported);
 }
 
 async function requireJob(database: Database, request: FastifyRequest): Promise<JobRecord> {

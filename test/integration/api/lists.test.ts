@@ -146,5 +146,14 @@ describe('pages', () => {
 
 it('names a misspelt parameter rather than listing everything', async () => {
   const reply = await list({ fitler: 'state = READY' });
-  expect([reply.status, reply.body['message']]).toEqual([400, 'unknown field fitler, did you mean filter']);
+  expect([reply.status, reply.body['message']]).toEqual([400, 'unknown query parameter fitler, did you mean filter']);
+});
+
+it.each([
+  ['GET', '/datasets/a:getValidationReport', 'unknown query parameter readmask: none is known here'],
+  ['DELETE', '/datasets/a', 'unknown query parameter readmask: none is known here'],
+])('names a parameter of a route that takes none: %s %s', async (method, path, message) => {
+  const reply = await fetch(`${stack().apiUrl}/v1/accounts/${account}${path}?readmask=name`, { method, headers: { 'x-api-key': apiKey } });
+  expect([reply.status, ((await reply.json()) as Json)['message']]).toEqual([400, message]);
+  expect(await ids({ filter: `name = "accounts/${account}/datasets/a"` })).toEqual(['a']);
 });
