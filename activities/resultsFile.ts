@@ -17,9 +17,18 @@ export async function publishResults(
   await recordResults(database, uid, results);
 }
 
-/** Token accuracies are not measured and stay empty; the loss on the validation rows is that of the finished model, at the last step. */
-export function resultsText(metrics: Pick<MetricRecord, 'step' | 'loss'>[], evaluation: EvaluationResult | null): string {
-  const validLoss = evaluation?.metric === 'perplexity' ? Math.log(evaluation.tuned).toFixed(6) : '';
-  const rows = metrics.map(({ step, loss }, index) => `${step},${loss.toFixed(6)},,${index === metrics.length - 1 ? validLoss : ''},`);
+/**
+ * Token accuracies are not measured and stay empty. The loss on the validation rows stands at the steps at which it was measured;
+ * at the last step, where it was not, it is that of the finished model.
+ */
+export function resultsText(
+  metrics: Pick<MetricRecord, 'step' | 'loss' | 'evaluation_loss'>[],
+  evaluation: EvaluationResult | null,
+): string {
+  const last = evaluation?.metric === 'perplexity' ? Math.log(evaluation.tuned) : null;
+  const rows = metrics.map(({ step, loss, evaluation_loss: measured }, index) => {
+    const validLoss = measured ?? (index === metrics.length - 1 ? last : null);
+    return `${step},${loss.toFixed(6)},,${validLoss?.toFixed(6) ?? ''},`;
+  });
   return `${[COLUMNS, ...rows].join('\n')}\n`;
 }

@@ -220,7 +220,7 @@ export const OpenaiJobEvent = Type.Object({
   level: Type.String({ enum: ['info', 'warn', 'error'] }),
   message: Type.String(),
   type: Type.String({ enum: ['message', 'metrics'], description: 'metrics: a training step' }),
-  data: OpenObject('Of a step: step, total_steps, train_loss'),
+  data: OpenObject('Of a step: step, total_steps, train_loss, and valid_loss where it was measured'),
 });
 
 export const OpenaiCheckpoint = Type.Object({
@@ -233,7 +233,8 @@ export const OpenaiCheckpoint = Type.Object({
   metrics: Type.Object({
     step: Type.Integer(),
     train_loss: Type.Optional(Type.Number()),
-    full_valid_loss: Type.Optional(Type.Number()),
+    valid_loss: Type.Optional(Type.Number({ description: 'After this step, where it was measured' })),
+    full_valid_loss: Type.Optional(Type.Number({ description: 'Of the finished model' })),
   }),
 });
 

@@ -14,6 +14,8 @@ export interface HistoryEntry {
   state: string | null;
   data: Record<string, unknown>;
   loss: number | null;
+  /** On the held-out rows, at the steps where it was measured. */
+  evaluationLoss: number | null;
 }
 
 export interface HistoryPosition {
@@ -28,9 +30,9 @@ export async function listHistory(
   page: { after?: HistoryPosition; limit: number },
 ): Promise<HistoryEntry[] | null> {
   const entries = sql`(
-    select 'event' as kind, sequence as number, time, type, message, state, data, null::float8 as loss from job_events where job_uid = ${uid}
+    select 'event' as kind, sequence as number, time, type, message, state, data, null::float8 as loss, null::float8 as "evaluationLoss" from job_events where job_uid = ${uid}
     union all
-    select 'step', step, time, 'metrics', '', null, '{}'::jsonb, loss from job_metrics where job_uid = ${uid}) as entries`;
+    select 'step', step, time, 'metrics', '', null, '{}'::jsonb, loss, evaluation_loss from job_metrics where job_uid = ${uid}) as entries`;
   let position: RawBuilder<boolean> = sql<boolean>`true`;
   if (page.after) {
     const { kind, number } = page.after;

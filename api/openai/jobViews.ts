@@ -5,7 +5,7 @@ import type { OpenaiCheckpoint, OpenaiJob, OpenaiJobEvent, OpenaiJobState } from
 import { isTerminal, type JobState } from '../../schemas/states.js';
 import { RESULTS_PREFIX } from '../../stores/files.js';
 import type { HistoryEntry, HistoryPosition } from '../../stores/jobHistory.js';
-import type { CheckpointRecord, JobRecord } from '../../stores/jobs.js';
+import type { JobRecord, MeasuredCheckpoint } from '../../stores/jobs.js';
 import { openaiCode } from './errors.js';
 import { idOf, tunedModelName } from './modelNames.js';
 import { seconds } from './pages.js';
@@ -86,8 +86,15 @@ export function viewHistoryEntry(job: JobRecord, entry: HistoryEntry): Static<ty
   const base = { id: eventId(job, entry), object: 'fine_tuning.job.event' as const, created_at: seconds(entry.time) };
   if (entry.kind === 'step') {
     const total = job.progress.totalSteps ?? null;
-    const data = { step: entry.number, total_steps: total, train_loss: entry.loss };
-    const message = `Step ${entry.number}${total === null ? '' : `/${total}`}: training loss=${entry.loss?.toFixed(4)}`;
+    const { loss, evaluationLoss } = entry;
+    const data = {
+      step: entry.number,
+      total_steps: total,
+      train_loss: loss,
+      ...(evaluationLoss !== null ? { valid_loss: evaluationLoss } : {}),
+    };
+    const losses = `training loss=${loss?.toFixed(4)}${evaluationLoss === null ? '' : `, validation loss=${evaluationLoss.toFixed(4)}`}`;
+    const message = `Step ${entry.number}${total === null ? '' : `/${total}`}: ${losses}`;
     return { ...base, level: 'info', type: 'metrics', message, data };
   }
   const failed = entry.state === 'FAILED';
@@ -111,7 +118,7 @@ export function parseEventId(job: JobRecord, id: string): HistoryPosition | null
   return { kind: kind === 's' ? 'step' : 'event', number: Number(number) };
 }
 
-export function viewOpenaiCheckpoint(job: JobRecord, checkpoint: CheckpointRecord): Static<typeof OpenaiCheckpoint> {
+export function viewOpenaiCheckpoint(job: JobRecord, checkpoint: MeasuredCheckpoint): Static<typeof OpenaiCheckpoint> {
   const isLast = checkpoint.step === job.progress.totalSteps;
   const { evaluation } = job;
   return {
@@ -124,6 +131,7 @@ export function viewOpenaiCheckpoint(job: JobRecord, checkpoint: CheckpointRecor
     metrics: {
       step: checkpoint.step,
       ...(checkpoint.loss !== null ? { train_loss: checkpoint.loss } : {}),
+      ...(checkpoint.evaluation_loss !== null ? { valid_loss: checkpoint.evaluation_loss } : {}),
       // A perplexity is the exponential of the mean loss.
       ...(isLast && evaluation?.metric === 'perplexity' ? { full_valid_loss: Math.log(evaluation.tuned) } : {}),
     },

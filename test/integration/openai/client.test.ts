@@ -4,7 +4,7 @@ import OpenAI, { toFile } from 'openai';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { bootstrapAccount } from '../../../stores/accounts.js';
 import { openDatabase } from '../../../stores/database.js';
-import { call, freshId, ok, secretKeys, stack, toJsonl, until } from '../../temper.js';
+import { call, freshId, ok, secretKeys, stack, toJsonl, until, type Json } from '../../temper.js';
 
 let client: OpenAI;
 beforeAll(() => {
@@ -200,6 +200,8 @@ describe('a job', () => {
     const steps = events.filter(({ type }) => type === 'metrics');
     expect(steps).toHaveLength(39);
     expect(steps[0]).toMatchObject({ level: 'info', data: { step: 39, total_steps: 39, train_loss: expect.any(Number) } });
+    const measured = steps.map(({ data }) => data as Json).filter((data) => data['valid_loss'] !== undefined);
+    expect(measured.length).toBeGreaterThan(0);
 
     const checkpoints = [];
     for await (const checkpoint of client.fineTuning.jobs.checkpoints.list(job.id, { limit: 1 })) checkpoints.push(checkpoint);
@@ -219,7 +221,9 @@ describe('a job', () => {
     expect(csv.length).toBe(file.bytes);
     expect(csv.split('\n')[0]).toBe('step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy');
     expect(csv.trim().split('\n')).toHaveLength(40);
-    expect(Number(csv.trim().split('\n').at(-1)!.split(',')[3])).toBeCloseTo(Math.log(ours['evaluationResult'].tuned), 4);
+    const lossAt = new Map(csv.split('\n').map((line) => [line.split(',')[0], line.split(',')[3]]));
+    for (const data of measured) expect(Number(lossAt.get(String(data['step'])))).toBeCloseTo(data['valid_loss'] as number, 5);
+    expect(lossAt.get('39')).not.toBe('');
     expect((await client.files.list({ purpose: 'fine-tune-results' })).data.map(({ id }) => id)).toContain(results);
 
     // Its model is listed, may be gone on from by its name, and is deleted when nothing needs it.
