@@ -8,7 +8,12 @@ import { createServer, type ServerResponse } from 'node:http';
 export const COMMIT = '0123456789abcdef0123456789abcdef01234567';
 const TOKEN = 'hf_token_of_a_test';
 
-export async function startHub(port: number, repositories: Record<string, Record<string, Buffer>>) {
+/** @param slow  holds the answer to a large file back, for as long as it likes */
+export async function startHub(
+  port: number,
+  repositories: Record<string, Record<string, Buffer>>,
+  slow: () => Promise<unknown> = () => Promise.resolve(),
+) {
   const asked: { path: string; token?: string }[] = [];
   const server = createServer((request, response) => {
     const path = decodeURIComponent(request.url!.split('?')[0]!);
@@ -24,7 +29,7 @@ export async function startHub(port: number, repositories: Record<string, Record
       const content = Object.values(repositories)
         .flatMap(Object.values)
         .find((bytes) => sha256(bytes) === cdn)!;
-      return end(200, { etag: `"${cdn}"` }, content);
+      return void slow().then(() => end(200, { etag: `"${cdn}"` }, content));
     }
     if (!repository) return end(401, { 'x-error-code': 'RepoNotFound' });
     if (repository.startsWith('gated/') && token !== TOKEN) return end(403, { 'x-error-code': 'GatedRepo' });

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { Client, Connection } from '@temporalio/client';
+import OpenAI from 'openai';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TINY_MODEL_NAME } from '../../schemas/baseModels.js';
 import { call, events, freshId, metrics, ok, stack, toJsonl, until, untilState, uploadDataset } from '../temper.js';
@@ -15,7 +16,7 @@ let dataset: string;
 
 beforeAll(async () => {
   server = await startWandbServer({ apiKey: KEY, entity: 'someone', teams: ['team'] }, stack().wandbPort);
-  const rows = Array.from({ length: 40 }, (_, index) => ({ question: `what is ${index}?`, answer: `it is ${index * 3}` }));
+  const rows = Array.from({ length: 40 }, (_, index) => ({ prompt: `what is ${index}?`, completion: `it is ${index * 3}` }));
   dataset = (await uploadDataset(freshId('reported'), toJsonl(rows)))['name'] as string;
 });
 afterAll(() => server.stop());
@@ -26,7 +27,7 @@ async function start(id: string): Promise<void> {
     modelId: id,
     dataset,
     baseModel: TINY_MODEL_NAME,
-    textCompletion: { inputTemplate: 'question', outputTemplate: 'answer' },
+    textCompletion: { inputTemplate: 'prompt', outputTemplate: 'completion' },
     batchSize: 8,
     wandbEntity: 'team',
     wandbProject: 'temper',
@@ -81,14 +82,23 @@ describe('reporting', () => {
     expect(found).toEqual([]);
   });
 
-  it('does not hold up a job while the tracker is away, and delivers when it is back', async () => {
-    const other = freshId('outage');
+  it('does not hold up a job while the tracker is away, and delivers when it is back: here as OpenAI’s clients ask for it', async () => {
+    const { apiUrl, apiKey } = stack();
+    const { jobs } = new OpenAI({ baseURL: `${apiUrl}/v1`, apiKey }).fineTuning;
+    await ok('POST', 'secrets', { name: 'wandb-api-key', keyName: 'WANDB_API_KEY', value: KEY });
     server.fault = { on: 'everything', how: 500 };
-    await start(other);
+    const integrations = [{ type: 'wandb' as const, wandb: { project: 'moved', entity: 'team', name: 'First run' } }];
+    const created = await jobs.create({ model: 'temper-tiny', training_file: dataset.split('/').at(-1)!, integrations });
+    const other = created.id;
+    await ok('DELETE', 'secrets/wandb-api-key');
+    expect(created.integrations).toMatchObject(integrations);
     await untilState(other, 'JOB_STATE_COMPLETED');
     await reported(other, 'DEGRADED');
     server.fault = null;
     await reported(other, 'DELIVERED');
+    const { uid, displayName } = await ok('GET', `fineTuningJobs/${other}`);
+    expect(displayName).toBe('First run');
+    expect(server.runs.get(`team/moved/${uid}`)).toMatchObject({ state: 'finished' });
   });
 });
 

@@ -79,6 +79,18 @@ describe('retraining', { timeout: RUN_TIMEOUT_MS }, () => {
     await ok('POST', `schedules/${id}:trigger`, {});
     const second = await ended(route(await newestRun(id, [first])));
     expect(second).toMatchObject({ state: 'SKIPPED', jobs: [], reason: expect.stringContaining('Nothing has changed') });
+    // Two nights that were missed, made up for: each is a run of its own, and finds nothing changed.
+    const nights = { startTime: '2026-01-10T12:00:00Z', endTime: '2026-01-12T12:00:00Z' };
+    await ok('POST', `schedules/${id}:backfill`, nights);
+    const missed = await until('two runs more', async () => {
+      const { runs } = await ok('GET', `schedules/${id}/runs`);
+      return (runs as Json[]).length === 4 && (runs as Json[]).every((run) => run['endTime'] !== undefined) && (runs as Json[]);
+    });
+    expect(missed.filter(({ state }) => state === 'SKIPPED')).toHaveLength(3);
+    expect(await call('POST', `schedules/${id}:backfill`, { ...nights, startTime: '2024-01-01T00:00:00Z' })).toMatchObject({
+      status: 400,
+      body: { details: [{ field: 'startTime' }] },
+    });
     const history = await jobHistory(route(job['job'] as string).split('/')[1]!);
     expect(history.parent).toBe(`accounts/${stack().accountId}/schedules/${id}`);
   });

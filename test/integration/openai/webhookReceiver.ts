@@ -9,20 +9,21 @@ export interface Received {
 export interface Receiver {
   url: string;
   received: Received[];
-  /** Statuses of the next answers; 200 when there is none left. */
-  answers: number[];
+  /** Statuses of the next answers, `never` for none at all; 200 when there is none left. */
+  answers: (number | 'never')[];
   stop(): Promise<void>;
 }
 
 export async function startReceiver(): Promise<Receiver> {
   const received: Received[] = [];
-  const answers: number[] = [];
+  const answers: Receiver['answers'] = [];
   const server = createServer((request, response) => {
     let body = '';
     request.on('data', (chunk: Buffer) => (body += chunk.toString()));
     request.on('end', () => {
       received.push({ headers: request.headers, body });
       const status = answers.shift() ?? 200;
+      if (status === 'never') return;
       response.writeHead(status, status === 302 ? { location: 'http://127.0.0.1:1/' } : {}).end('thank you');
     });
   });
