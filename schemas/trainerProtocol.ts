@@ -84,6 +84,10 @@ export const TrainSpec = Type.Object({
   training: Type.Object({
     /** May be fractional; the run ends after ceil(epochs × steps of one epoch) steps. */
     epochs: Type.Number({ exclusiveMinimum: 0 }),
+    /** In order: from the end of `step` on, the run has another length, and the learning rate follows the schedule of that length. */
+    extensions: Type.Optional(
+      Type.Array(Type.Object({ step: Type.Integer({ minimum: 0 }), epochs: Type.Number({ exclusiveMinimum: 0 }) })),
+    ),
     /** Examples in one optimizer step, whatever the micro-batch and the number of GPUs. */
     batchSize: Type.Integer({ minimum: 1, maximum: 512 }),
     learningRate: Type.Number({ exclusiveMinimum: 0, maximum: 1 }),

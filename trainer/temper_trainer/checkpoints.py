@@ -55,9 +55,9 @@ def publish(directory: Path, step: int, facts: dict, write: Callable[[Path], Non
     return Checkpoint(step, str(final), hashlib.sha256(manifest).hexdigest(), size)
 
 
-def verify(path: str, plan_hash: str) -> dict:
-    """The manifest of the checkpoint at `path`, when every byte it lists is there and it belongs to this plan.
-    Raises CHECKPOINT_CORRUPT or CHECKPOINT_MISMATCH."""
+def verify(path: str, hash_at: Callable[[int], str]) -> dict:
+    """The manifest of the checkpoint at `path`, when every byte it lists is there and it belongs to this plan, whose hash at a
+    step `hash_at` gives. Raises CHECKPOINT_CORRUPT or CHECKPOINT_MISMATCH."""
     folder = Path(path)
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
@@ -72,7 +72,7 @@ def verify(path: str, plan_hash: str) -> dict:
             raise TrainerFailure('CHECKPOINT_CORRUPT', f'The checkpoint {path} lacks {name}.')
         if describe_file(file) != entry:
             raise TrainerFailure('CHECKPOINT_CORRUPT', f'{name} of the checkpoint {path} is not what was written.')
-    if found_plan != plan_hash:
+    if found_plan != hash_at(manifest['step']):
         raise TrainerFailure(
             'CHECKPOINT_MISMATCH', f'The checkpoint {path} belongs to other settings, data or another base model; start without it.'
         )

@@ -16,7 +16,7 @@ import numpy as np
 from temper_trainer.events import Events
 from temper_trainer.failures import TrainerFailure
 from temper_trainer.process import StopRequest
-from temper_trainer.spec import DataSpec
+from temper_trainer.spec import DataSpec, Extension
 from temper_trainer.tokens import Encoder
 
 CHUNK_EXAMPLES = 1000
@@ -291,6 +291,11 @@ class Plan:
     steps_per_epoch: int
     total_steps: int
     seed: int
+    totals: tuple[tuple[int, int], ...]  # (step, steps in all as planned after that step), in order; the first is (0, …)
+
+    def total_at(self, step: int) -> int:
+        """How many steps the run was to have when the 1-based `step` was made: a run may be extended while it goes on."""
+        return next(total for after, total in reversed(self.totals) if after < step or after == 0)
 
     def examples_of(self, step: int) -> np.ndarray:
         """Example indexes of the 0-based `step`; the last step of an epoch may have fewer than `batch_size`."""
@@ -304,11 +309,20 @@ def order_of_epoch(examples: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(examples)
 
 
-def make_plan(examples: int, batch_size: int, epochs: float, seed: int) -> Plan:
+def make_plan(examples: int, batch_size: int, epochs: float, seed: int, extensions: Iterable[Extension] = ()) -> Plan:
     steps_per_epoch = ceil(examples / batch_size)
+    totals = [(0, count_steps(epochs, steps_per_epoch))]
+    for extension in extensions:
+        total = count_steps(extension.epochs, steps_per_epoch)
+        if total < extension.step:
+            raise TrainerFailure('SPEC_INVALID', f'training.extensions: {total} steps are fewer than the {extension.step} that were made.')
+        totals.append((extension.step, total))
+    return Plan(examples, batch_size, steps_per_epoch, totals[-1][1], seed, tuple(totals))
+
+
+def count_steps(epochs: float, steps_per_epoch: int) -> int:
     # As the decimal that was written: 1.1 × 10 is 11 steps, not the 12 that binary rounding would make.
-    total_steps = ceil(Fraction(str(epochs)) * steps_per_epoch)
-    return Plan(examples, batch_size, steps_per_epoch, total_steps, seed)
+    return ceil(Fraction(str(epochs)) * steps_per_epoch)
 
 
 def fill_packs(lengths: np.ndarray, indexes: np.ndarray, capacity: int) -> list[list[int]]:

@@ -12,7 +12,7 @@ import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
-from temper_trainer.data import EncodedExamples
+from temper_trainer.data import EncodedExamples, Plan
 from temper_trainer.evaluate import measure_losses
 from temper_trainer.events import Events
 from temper_trainer.ranks import Ranks
@@ -32,16 +32,16 @@ class Best:
 class HeldOut:
     """The held-out examples of a run, and what was seen on them."""
 
-    def __init__(self, spec: InTrainingSpec, examples: EncodedExamples, total_steps: int, events: Events):
+    def __init__(self, spec: InTrainingSpec, examples: EncodedExamples, plan: Plan, events: Events):
         self.spec = spec
         self.examples = examples
-        self.total_steps = total_steps
+        self.plan = plan
         self.events = events
         self.best: Best | None = None
         self.without_improvement = 0
 
     def is_due(self, step: int) -> bool:
-        return step % self.spec.everySteps == 0 or step == self.total_steps
+        return step % self.spec.everySteps == 0 or step == self.plan.total_at(step)
 
     def measure(self, model, step: int, batch_tokens: int, ranks: Ranks, check: Callable[[], None]) -> float:
         """Mean loss over the trained tokens of all held-out examples, after `step`. Draws nothing from the random state. `check` may

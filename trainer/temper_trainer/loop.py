@@ -6,6 +6,7 @@ after the other, and sums their gradients: a step is `batchSize` examples whatev
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import numpy as np
 import torch
 from peft import set_peft_model_state_dict
 from safetensors.torch import load_file
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import Trainer, TrainerCallback, TrainingArguments, get_scheduler
 
 from temper_trainer import checkpoints
 from temper_trainer.batches import Batches
@@ -43,7 +45,7 @@ class Run:
 
     spec: TrainSpec
     plan: Plan
-    plan_hash: str
+    hash_at: Callable[[int], str]
     batches: Batches
     held_out: HeldOut | None
     way: Way
@@ -126,6 +128,31 @@ class PlannedTrainer(Trainer):
                 self._save_checkpoint(self.model, None)
             self.work.ranks.leave()
             raise Interrupted(step) from None
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        """Each step's rate is that of the schedule for the length that was planned when the step was made: a run that is extended
+        takes the rest of its steps from the schedule of the new length, and so does one that is made once more as a whole."""
+        run = self.work
+        shapes = {total: self.schedule(total) for _, total in run.plan.totals}
+        # The schedule counts the steps made so far, the plan the step that comes.
+        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, lambda made: shapes[run.plan.total_at(made + 1)](made))
+        return self.lr_scheduler
+
+    def schedule(self, total_steps: int) -> Callable[[int], float]:
+        """The share of the learning rate after so many steps."""
+        training = self.work.spec.training
+        unused = torch.optim.SGD([torch.zeros(1)])
+        return get_scheduler(SCHEDULER_NAMES[training.schedule], unused, training.warmupSteps, total_steps).lr_lambdas[0]
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        # The rate that was stored is the next one of the length that was planned then.
+        scheduler = self.lr_scheduler
+        for group, rate in zip(self.optimizer.param_groups, scheduler.get_lr(), strict=True):
+            group['lr'] = rate
+        scheduler._last_lr = [group['lr'] for group in self.optimizer.param_groups]
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         run, step = self.work, self.state.global_step
@@ -298,7 +325,7 @@ class PlannedTrainer(Trainer):
             loss = run.held_out.measure(self.model, step, run.micro_batch_tokens, run.ranks, check)
         if not math.isfinite(loss):
             raise not_finite('loss on the evaluation set', step)
-        if run.held_out.wants_stop and step < run.plan.total_steps:
+        if run.held_out.wants_stop and step < run.plan.total_at(step):
             self.control.should_training_stop = self.control.should_save = True
             best = run.held_out.best
             run.events.warn(
@@ -322,7 +349,7 @@ class PlannedTrainer(Trainer):
                 run.held_out.save(folder)
 
         facts = {
-            'planHash': run.plan_hash,
+            'planHash': run.hash_at(step),
             'totalSteps': run.plan.total_steps,
             'seed': run.plan.seed,
             'microBatchTokens': run.micro_batch_tokens,

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from temper_trainer.failures import TrainerFailure
 
@@ -44,8 +45,17 @@ class AdapterSpec:
 
 
 @dataclass(frozen=True)
+class Extension:
+    """From the end of `step` on, the run is one of `epochs`."""
+
+    step: int
+    epochs: float
+
+
+@dataclass(frozen=True)
 class TrainingSpec:
     epochs: float
+    extensions: tuple[Extension, ...]  # in order; `epochs` is what the run began with
     batchSize: int
     learningRate: float
     warmupSteps: int
@@ -187,6 +197,7 @@ def read_train(fields: 'Fields') -> TrainSpec:
         data=read_data(fields),
         training=TrainingSpec(
             epochs=training.number('epochs', above=0),
+            extensions=read_extensions(training),
             batchSize=training.integer('batchSize', 1, 512),
             learningRate=training.number('learningRate', above=0, most=1),
             warmupSteps=training.integer('warmupSteps', 0),
@@ -214,6 +225,17 @@ def read_train(fields: 'Fields') -> TrainSpec:
     for group in (adapter, training, checkpoints):
         group.end()
     return spec
+
+
+def read_extensions(training: 'Fields') -> tuple[Extension, ...]:
+    extensions = []
+    for entry in training.objects('extensions'):
+        extensions.append(Extension(entry.integer('step', 0), entry.number('epochs', above=0)))
+        entry.end()
+    for before, after in pairwise(extensions):
+        if after.step < before.step:
+            raise TrainerFailure('SPEC_INVALID', 'training.extensions: must be in the order of their steps.')
+    return tuple(extensions)
 
 
 def read_in_training(fields: 'Fields') -> InTrainingSpec | None:
@@ -325,6 +347,14 @@ class Fields:
         if self._absent(name, optional):
             return None
         return Fields(self._get(name), self._name(name))
+
+    def objects(self, name: str) -> list['Fields']:
+        """A list of objects; none where it is absent."""
+        if self._absent(name, True):
+            return []
+        value = self._get(name)
+        self._require(name, isinstance(value, list), 'a list')
+        return [Fields(entry, f'{self._name(name)}[{index}]') for index, entry in enumerate(value)]
 
     def text(self, name: str, optional: bool = False) -> str | None:
         if self._absent(name, optional):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -54,7 +55,8 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
     with watch.part('tokenize'), stop.nothing_to_keep():
         encoder = Encoder(load_tokenizer(spec.model.path), spec.data.kind)
         examples = ExampleSet(spec.data.path)
-        plan = make_plan(len(examples), spec.training.batchSize, spec.training.epochs, spec.training.seed)
+        training = spec.training
+        plan = make_plan(len(examples), training.batchSize, training.epochs, training.seed, training.extensions)
         batches = Batches(examples, plan, spec.data, encoder)
         reading = batches.read_first(events, stop)
         held_out = read_held_out(spec, encoder, events, stop)
@@ -67,11 +69,11 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
         model, targets = load(spec, way, device, ranks, events)
     events.progress('loadModel', 1, 1, always=True)
     data = {'set': examples.digest, 'encoder': encoder.digest(), 'cutoffLength': spec.data.cutoffLength}
-    plan_hash = hash_plan(spec, data, held_out, targets)
-    seen = HeldOut(spec.evaluation, held_out, plan.total_steps, events) if spec.evaluation and held_out else None
+    hash_at = partial(hash_plan, spec, data, held_out, targets)
+    seen = HeldOut(spec.evaluation, held_out, plan, events) if spec.evaluation and held_out else None
     micro_batch_tokens, recompute, first_step, manifest = way.micro_batch_tokens, way.recompute, 0, None
     if spec.checkpoints.resumeFrom:
-        manifest = checkpoints.verify(spec.checkpoints.resumeFrom, plan_hash)
+        manifest = checkpoints.verify(spec.checkpoints.resumeFrom, hash_at)
         if seen:
             seen.load(manifest.get('evaluation'), Path(spec.checkpoints.resumeFrom))
         first_step = manifest['step']
@@ -100,7 +102,7 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
     )
     if spec.checkpoints.resumeFrom:
         events.send('resumed', step=first_step, path=spec.checkpoints.resumeFrom)
-    run = Run(spec, plan, plan_hash, batches, seen, way, ranks, limit, events, stop, watch, micro_batch_tokens, recompute)
+    run = Run(spec, plan, hash_at, batches, seen, way, ranks, limit, events, stop, watch, micro_batch_tokens, recompute)
     trainer = PlannedTrainer(model, run, device)
     if manifest:
         try:
@@ -108,7 +110,8 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
         except StopWanted:
             raise Interrupted(first_step) from None
     trainer.state.global_step = first_step
-    ended = (seen and seen.wants_stop) or (spec.stopAtStep and first_step >= spec.stopAtStep)
+    has_stopped = bool(seen and seen.wants_stop) and first_step < plan.total_at(first_step)
+    ended = has_stopped or (spec.stopAtStep and first_step >= spec.stopAtStep)
     if not ended:  # a run that had ended early only lacks its adapter
         batches.start(first_step)
         with watch.part('train'):
@@ -127,7 +130,7 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
         files = checkpoints.publish_folder(Path(spec.outputPath), write) if ranks.first else []
     ranks.leave()
     best = {'bestStep': seen.best.step, 'bestLoss': seen.best.loss} if seen and seen.best else {}
-    early = bool(seen and seen.wants_stop) and last_step < plan.total_steps
+    early = bool(seen and seen.wants_stop) and last_step < plan.total_at(last_step)
     return {'step': last_step, 'files': files, 'earlyStopped': early, 'timeEnded': last_step < plan.total_steps and not early, **best}
 
 
@@ -199,11 +202,14 @@ def read_held_out(spec: TrainSpec, encoder: Encoder, events: Events, stop: StopR
     return encode_file(replace(spec.data, path=spec.evaluation.path), encoder, events, stop, spec.evaluation.maxExamples)
 
 
-def hash_plan(spec: TrainSpec, data: dict, held_out: EncodedExamples | None, targets: list[str]) -> str:
-    """A hash of everything that decides the weights, so that a checkpoint is never continued under other settings."""
+def hash_plan(spec: TrainSpec, data: dict, held_out: EncodedExamples | None, targets: list[str], step: int) -> str:
+    """A hash of everything that decides the weights after `step`, so that a checkpoint is never continued under other settings."""
     training = asdict(spec.training)
     for name in ('microBatchTokens', 'recompute', 'sharded'):  # how, not what; kept with each checkpoint
         del training[name]
+    extensions = [each for each in training.pop('extensions') if each['step'] < step]
+    if extensions:  # what comes later has not changed anything yet
+        training['extensions'] = extensions
     facts = {
         'base': describe_base(spec.model.path),
         'quantization': spec.model.quantization,

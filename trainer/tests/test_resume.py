@@ -214,12 +214,43 @@ def test_a_checkpoint_of_another_plan_is_refused(models, tmp_path, change):
     assert refused.events()[-1]['code'] == 'CHECKPOINT_MISMATCH'
 
 
+@pytest.mark.parametrize('schedule', ['cosine', 'linear'])
+@pytest.mark.parametrize('moment', ['within', 'at the end'])
+def test_an_extended_run_is_that_of_its_plan_made_as_a_whole(models, tmp_path, schedule, moment):
+    """Longer from some step on: the rest follows the schedule of the new length, with the bytes of a run that knew it beforehand."""
+
+    def spec_in(folder: Path, *extensions: dict) -> dict:
+        training = {'epochs': 1, 'microBatchTokens': 64, 'schedule': schedule, 'warmupSteps': 2, 'extensions': list(extensions)}
+        spec = spec_for(folder, models, training=training)
+        held_out = write_lines(folder / 'eval.jsonl', completion_rows(12, seed=99))
+        spec['evaluation'] = {'path': str(held_out), 'everySteps': 5, 'maxExamples': None, 'patience': None}
+        return spec
+
+    first = spec_in(tmp_path / 'a')
+    process = Process(first)
+    if moment == 'within':
+        process.wait_for('step', 4)
+        os.kill(process.process.pid, signal.SIGTERM)
+    assert process.wait() == (75 if moment == 'within' else 0)
+    seen = {event['step']: event for event in process.events('step')}
+    extension = {'step': max(seen), 'epochs': 1.5}
+    whole = spec_in(tmp_path / 'b', extension)
+    calm = Process(whole)
+    assert calm.wait() == 0
+    steps = calm.events('step')
+    assert len(steps) == TOTAL_STEPS
+    assert steps[-1]['learningRate'] < steps[extension['step']]['learningRate'] > 0
+    assert ('evaluationLoss' in steps[extension['step'] - 1]) == (moment == 'at the end' or extension['step'] % 5 == 0)
+    first['training']['extensions'] = [extension]
+    finish(first, seen, (steps, adapter_files(whole)))
+
+
 def test_only_the_newest_checkpoints_are_kept(tmp_path):
     for step in (5, 10, 15):
         checkpoints.publish(tmp_path, step, {'planHash': 'p'}, lambda folder: (folder / 'a').write_bytes(b'x'), keep=2)
     assert checkpoints.saved_steps(tmp_path) == [10, 15]
-    assert checkpoints.verify(str(tmp_path / 'step-15'), 'p')['step'] == 15
+    assert checkpoints.verify(str(tmp_path / 'step-15'), lambda step: 'p')['step'] == 15
     manifest = json.loads((tmp_path / 'step-15' / 'manifest.json').read_text())
     assert manifest['files'] == {'a': {'sizeBytes': 1, 'sha256': '2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881'}}
     with pytest.raises(TrainerFailure):
-        checkpoints.verify(str(tmp_path / 'step-5'), 'p')
+        checkpoints.verify(str(tmp_path / 'step-5'), lambda step: 'p')
