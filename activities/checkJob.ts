@@ -1,10 +1,11 @@
 /** The last look before anything is spent: the API checked the same at creation, and things may have changed since. */
-import type { DataActivities } from '../schemas/activities.js';
+import type { DataActivities, JobPlan } from '../schemas/activities.js';
 import type { Database } from '../stores/database.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { TemperError } from '../schemas/errors.js';
 import { checkModelFiles, requireBaseModel } from './baseModels.js';
-import { requireEvaluationDataset, requireJob, requireReadyDataset, requireWarmStartFiles } from './jobs.js';
+import type { JobRecord } from '../stores/jobs.js';
+import { requireEvaluationDataset, requireJob, requireReadyDataset, requireStartFiles } from './jobs.js';
 
 export function makeCheckJob({ database, objects }: { database: Database; objects: ObjectStore }): Pick<DataActivities, 'checkJob'> {
   return {
@@ -15,13 +16,21 @@ export function makeCheckJob({ database, objects }: { database: Database; object
       if (!(await objects.head(dataset.object_key)))
         throw new TemperError('OBJECT_MISSING', `The content of ${job.dataset_name} is gone from the object store.`);
       await checkModelFiles(await requireBaseModel(database, job), objects);
-      if (job.settings.warmStartFrom) await requireWarmStartFiles(database, job);
+      await requireStartFiles(database, job);
       return {
         evaluation: job.settings.evaluation,
         wandb: job.wandb !== null,
         examples: dataset.examples,
         approval: job.settings.requireApproval,
+        ...(job.resumed > 0 ? await doneBefore(objects, job) : {}),
       };
     },
   };
+}
+
+/** What a resumed job need not do again: as far as its results are still there. */
+async function doneBefore(objects: ObjectStore, { trained, evaluation }: JobRecord): Promise<Pick<JobPlan, 'trained' | 'evaluated'>> {
+  if (!trained) return {};
+  for (const { name } of trained.files) if (!(await objects.head(`${trained.adapterKey}/${name}`))) return {};
+  return { trained, ...(evaluation && (await objects.head(evaluation.reportKey)) ? { evaluated: evaluation } : {}) };
 }

@@ -1,4 +1,7 @@
-/** Removes what a job left: everything of one that brought no model, the scratch of one that did, the record when it is deleted. */
+/**
+ * Removes what a job left: everything of one that was cancelled, the scratch of one that made its model, the record when it is deleted.
+ * One that failed keeps what it has done: it may be resumed.
+ */
 import type { CleanUpInput, DataActivities } from '../schemas/activities.js';
 import type { Database } from '../stores/database.js';
 import { deleteCheckpoint, deleteJob, findJobByUid, listCheckpoints } from '../stores/jobs.js';
@@ -8,13 +11,14 @@ import { deleteSecret } from '../stores/secrets.js';
 
 export function makeCleanUp({ database, objects }: { database: Database; objects: ObjectStore }): Pick<DataActivities, 'cleanUpJob'> {
   return {
-    async cleanUpJob({ uid, removeModel, removeJob }: CleanUpInput): Promise<void> {
+    async cleanUpJob({ uid, removeModel, removeJob, keepWork }: CleanUpInput): Promise<void> {
       const job = await findJobByUid(database, uid);
       if (removeModel && job) {
         const model = await findModel(database, job.account_id, job.model_id);
         if (model?.job_uid === uid) await objects.removePrefix(`models/${model.uid}/`);
         await releaseModel(database, uid);
       }
+      if (keepWork) return;
       if (removeModel || removeJob) {
         for (const checkpoint of await listCheckpoints(database, uid))
           await deleteCheckpoint(database, uid, checkpoint.attempt, checkpoint.step);

@@ -5,6 +5,7 @@ import { findDataset, findDatasetByUid, type DatasetRecord } from '../stores/dat
 import { findJobByUid, type JobRecord } from '../stores/jobs.js';
 import { findModel } from '../stores/models.js';
 import { parseName } from '../schemas/names.js';
+import { startKey } from '../schemas/task.js';
 
 export async function requireJob(database: Database, uid: string): Promise<JobRecord> {
   const job = await findJobByUid(database, uid);
@@ -41,9 +42,11 @@ function ready(dataset: DatasetRecord | undefined, name: string): ReadyDataset {
   return dataset as ReadyDataset;
 }
 
-/** The files of the adapter that a warm start goes on from. */
-export async function requireWarmStartFiles(database: Database, job: JobRecord): Promise<StoredFile[]> {
-  const name = job.settings.warmStartFrom!;
+/** The files of the adapter that a job starts from: a model's or a checkpoint's. None: it starts from the base model alone. */
+export async function requireStartFiles(database: Database, job: JobRecord): Promise<StoredFile[]> {
+  const { warmStartFrom: name, fromCheckpoint } = job.settings;
+  if (fromCheckpoint) return fromCheckpoint.files.map((file) => ({ ...file, key: startKey(job.uid, file.name) }));
+  if (!name) return [];
   const parsed = parseName(name, 'models', job.account_id);
   const model = parsed ? await findModel(database, parsed.accountId, parsed.id) : undefined;
   if (!model) throw new TemperError('WARM_START_NOT_FOUND', `The model ${name} was deleted before the job could go on from it.`);

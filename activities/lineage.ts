@@ -7,7 +7,7 @@ import type { Database, StoredFile } from '../stores/database.js';
 import { listAttempts, type JobRecord } from '../stores/jobs.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { identifySource, requireBaseModel } from './baseModels.js';
-import { requireEvaluationDataset, requireReadyDataset, requireWarmStartFiles, type ReadyDataset } from './jobs.js';
+import { requireEvaluationDataset, requireReadyDataset, requireStartFiles, type ReadyDataset } from './jobs.js';
 import { requireManifest } from './preparedSets.js';
 
 export interface Origins {
@@ -41,7 +41,7 @@ export async function describeLineage(
       source: 'files' in base.source ? {} : base.source,
       content: job.progress.baseModelContent ?? (await identifySource(base.source, objects)),
     },
-    warmStart: job.warm_start_from ? { name: job.warm_start_from, sha256: await warmStartSha256(database, job) } : null,
+    warmStart: await describeStart(database, job),
     dataset: datasetOrigin(job.account_id, dataset),
     evaluationDataset: evaluationDataset ? datasetOrigin(job.account_id, evaluationDataset) : null,
     prepared: {
@@ -80,7 +80,10 @@ function datasetOrigin(accountId: string, { id, sha256, examples }: ReadyDataset
   return { name: resourceName(accountId, 'datasets', id), sha256, examples };
 }
 
-async function warmStartSha256(database: Database, job: JobRecord): Promise<string> {
-  const files = await requireWarmStartFiles(database, job);
-  return files.find(({ name }) => name.startsWith('adapter_model.'))!.sha256;
+async function describeStart(database: Database, job: JobRecord): Promise<Lineage['warmStart']> {
+  const weights = (await requireStartFiles(database, job)).find(({ name }) => name.startsWith('adapter_model.'));
+  if (!weights) return null;
+  const { warmStartFrom, fromCheckpoint } = job.settings;
+  const name = warmStartFrom ?? `${fromCheckpoint!.job}/checkpoints/${fromCheckpoint!.step}`;
+  return { name, sha256: weights.sha256 };
 }

@@ -1,6 +1,7 @@
 /** Writing down what a workflow decided. Each is idempotent by a key of the workflow's, never the attempt's. */
 import { Context } from '@temporalio/activity';
 import { WorkflowNotFoundError } from '@temporalio/client';
+import { extendJob } from '../jobs/extendJob.js';
 import type { ControlActivities, Transition } from '../schemas/activities.js';
 import { JOB_ENDED_SIGNAL } from '../schemas/retraining.js';
 import { isTerminal } from '../schemas/states.js';
@@ -36,6 +37,7 @@ export function makeRecords({ database, objects }: { database: Database; objects
         details: failure.details ?? [{ reason: failure.code }],
       });
     },
+    extendJob: (input) => extendJob(database, input),
     recordEvent: ({ uid, ...event }) => appendEvent(database, uid, event),
     async recordAttemptEnd({ uid, attempt, outcome, failure }) {
       const step = await endAttempt(database, uid, attempt, { outcome, failure });

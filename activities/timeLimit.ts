@@ -11,7 +11,7 @@ export interface TimeLimit {
 
 /**
  * The nearer of the two limits; null where there is none.
- * @param usedSeconds  how long the attempts before this one held a GPU
+ * @param usedSeconds  how long the job has held a GPU so far
  * @param nowMs  by the database's clock: that of a worker may be wrong
  */
 export function timeLimit(
@@ -28,6 +28,6 @@ export function timeLimit(
 /** The end of a job whose time is over before there is anything to make a model of. */
 export function nothingInTime(limit: TimeLimitName): TemperError {
   return limit === 'deadline'
-    ? new TemperError('DEADLINE_PASSED', 'The deadline of the job came before its first checkpoint. Start it again with a later one.')
-    : new TemperError('GPU_SECONDS_SPENT', 'maxGpuSeconds were spent before the first checkpoint. Start the job again with more.');
+    ? new TemperError('DEADLINE_PASSED', 'The deadline of the job came before its first checkpoint. Give it a later one and resume it.')
+    : new TemperError('GPU_SECONDS_SPENT', 'maxGpuSeconds were spent before the first checkpoint. Give the job more and resume it.');
 }

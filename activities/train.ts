@@ -30,6 +30,7 @@ import { appendEvent } from '../stores/events.js';
 import {
   beginAttempt,
   deleteCheckpoint,
+  findJobByUid,
   listCheckpoints,
   readAttemptTimes,
   sumTokens,
@@ -38,10 +39,11 @@ import {
   type JobRecord,
 } from '../stores/jobs.js';
 import type { ObjectStore } from '../stores/objects.js';
+import { closeTraining, isSameLength, takeUpExtension } from '../jobs/extendJob.js';
 import { requireBaseModel } from './baseModels.js';
 import { toTemporalFailure } from './failures.js';
 import { withHeartbeats } from './heartbeat.js';
-import { requireJob, requireWarmStartFiles } from './jobs.js';
+import { requireJob, requireStartFiles } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
 import { outageOf, throughOutages } from './outages.js';
 import { ensureEvaluation, ensureSet, requireManifest, type PreparedManifest } from './preparedSets.js';
@@ -58,6 +60,9 @@ export interface TrainDependencies {
   scratch: string;
   trainer: TrainerSettings;
 }
+
+/** How often a trainer's worker asks whether the job was made longer. */
+const LENGTH_CHECK_MS = 2_000;
 
 /** What the trainer says of a checkpoint that it does not go on from. */
 const UNUSABLE_CHECKPOINT = new Set(['CHECKPOINT_CORRUPT', 'CHECKPOINT_MISMATCH']);
@@ -132,56 +137,69 @@ async function train(deps: TrainDependencies, input: TrainInput, training: Train
   let model: ModelLease | undefined;
   try {
     await mkdir(folder, { recursive: true });
-    const { checkpoint, limit } = await throughOutages(signal, () => begin(deps, job, input, training, folder));
+    const checkpoint = await throughOutages(signal, () => begin(deps, job, input, training, folder));
     const ranks = requireAccelerators(job, deps.trainer.accelerators ?? 0);
     const base = await throughOutages(signal, () => requireBaseModel(database, job));
     const lease = await throughOutages(signal, () => leaseModelFolder(base, deps, signal));
     model = lease;
     const baseName = 'hub' in base.source ? base.source.hub : base.name;
-    const prepared = {
-      input,
-      folder,
-      model: { path: lease.folder, name: baseName },
-      resumeFrom: checkpoint?.folder,
-      stopAfterSeconds: limit?.seconds,
-    };
-    const { spec, before } = await throughOutages(signal, async () => {
-      // Later attempts and the evaluation use the same, though the hub moves on meanwhile.
-      if (lease.content) await updateProgress(database, job.uid, { baseModelContent: lease.content });
-      return { spec: await makeSpec(deps, job, prepared, signal), before: await sumTokens(database, job.uid, progress.step) };
-    });
-    const recorder = makeRecorder(deps, {
-      job,
-      training,
-      worker,
-      folder,
-      before,
-    });
-    const { completed, seconds } = await runTrainer(
-      { ...deps.trainer, scratch: folder },
-      { name: 'run', spec, signal, onEvent: recorder.onEvent, onStall: recorder.onStall, ranks },
-    )
-      .catch(async (error: unknown) => {
-        if (checkpoint && error instanceof TemperError && UNUSABLE_CHECKPOINT.has(error.code))
-          await dropCheckpoint(deps, job, checkpoint.record, error.message);
-        throw error;
-      })
-      .finally(() => recorder.flush());
-
-    const adapterKey = await throughOutages(signal, async () => {
-      if (!(await holdsJob(database, training))) throw superseded();
-      const key = `jobs/${job.uid}/adapter-${training.attempt}`;
-      for (const file of completed.files) {
-        await deps.objects.putFile(`${key}/${file.name}`, path.join(spec.outputPath, file.name), { digest: file });
-      }
-      await updateProgress(database, job.uid, { trainerSeconds: (job.progress.trainerSeconds ?? 0) + seconds, etaSeconds: 0 });
-      return key;
-    });
-    const totals = recorder.totals();
-    const { earlyStopped, bestStep, bestLoss } = completed;
-    const held = bestStep === undefined ? {} : { earlyStopped: earlyStopped ?? false, bestStep, bestLoss };
-    const ended = completed.timeEnded && limit ? { endedBy: limit.name } : {};
-    return { adapterKey, files: completed.files, steps: completed.step, ...totals, trainerSeconds: seconds, ...held, ...ended };
+    // Later attempts and the evaluation use the same, though the hub moves on meanwhile.
+    if (lease.content) await throughOutages(signal, () => updateProgress(database, job.uid, { baseModelContent: lease.content! }));
+    const before = await throughOutages(signal, () => sumTokens(database, job.uid, progress.step));
+    const recorder = makeRecorder(deps, { job, training, worker, folder, before });
+    let seconds = 0;
+    // Once, and again for a job that is made longer meanwhile.
+    for (let resumeFrom = checkpoint?.folder; ; resumeFrom = checkpointFolder(folder, progress.checkpointStep, checkpoint)) {
+      const present = await throughOutages(signal, () => takeUpExtension(database, job.uid, progress.checkpointStep));
+      const { settings } = present;
+      const { usedSeconds, nowMs } = await throughOutages(signal, () => readAttemptTimes(database, job.uid, training.attempt));
+      const limit = timeLimit(settings, usedSeconds, nowMs);
+      if (limit && limit.seconds === 0 && progress.checkpointStep === 0) throw nothingInTime(limit.name);
+      const model = { path: lease.folder, name: baseName };
+      const prepared = { input, folder, model, resumeFrom, stopAfterSeconds: limit?.seconds };
+      const spec = await throughOutages(signal, () => makeSpec(deps, present, prepared, signal));
+      const changed = watchLength(database, present, signal);
+      const startedAt = performance.now();
+      const run = await runTrainer(
+        { ...deps.trainer, scratch: folder },
+        { name: 'run', spec, signal: changed.orStopped, onEvent: recorder.onEvent, onStall: recorder.onStall, ranks },
+      )
+        .catch(async (error: unknown) => {
+          if (!(error instanceof TemperError)) throw error;
+          if (error.code === 'TRAINER_INTERRUPTED' && changed.seen && !signal.aborted) return null;
+          if (checkpoint && UNUSABLE_CHECKPOINT.has(error.code)) await dropCheckpoint(deps, job, checkpoint.record, error.message);
+          throw error;
+        })
+        .finally(() => {
+          changed.stop();
+          seconds += (performance.now() - startedAt) / 1000;
+          return recorder.flush();
+        });
+      if (!run) continue;
+      const { completed } = run;
+      const adapterKey = await throughOutages(signal, async () => {
+        if (!(await holdsJob(database, training))) throw superseded();
+        const key = `jobs/${job.uid}/adapter-${training.attempt}`;
+        for (const file of completed.files) {
+          await deps.objects.putFile(`${key}/${file.name}`, path.join(spec.outputPath, file.name), { digest: file });
+        }
+        await updateProgress(database, job.uid, { trainerSeconds: (job.progress.trainerSeconds ?? 0) + seconds, etaSeconds: 0 });
+        return key;
+      });
+      const { earlyStopped, bestStep, bestLoss } = completed;
+      const held = bestStep === undefined ? {} : { earlyStopped: earlyStopped ?? false, bestStep, bestLoss };
+      const ended = completed.timeEnded && limit ? { endedBy: limit.name } : {};
+      const result = {
+        adapterKey,
+        files: completed.files,
+        steps: completed.step,
+        ...recorder.totals(),
+        trainerSeconds: seconds,
+        ...held,
+        ...ended,
+      };
+      if (await throughOutages(signal, () => closeTraining(database, job.uid, settings, result))) return result;
+    }
   } finally {
     await model?.release();
     await rm(folder, { recursive: true, force: true });
@@ -197,9 +215,6 @@ async function begin(deps: TrainDependencies, job: JobRecord, { attempt, reason 
   const step = (progress.step = progress.checkpointStep = checkpoint?.record.step ?? 0);
   const resumedFrom = checkpoint?.record.key ?? null;
   if (!(await beginAttempt(database, job.uid, { attempt, worker, reason, startStep: step, resumedFrom }))) throw superseded();
-  const { usedSeconds, nowMs } = await readAttemptTimes(database, job.uid, attempt);
-  const limit = timeLimit(job.settings, usedSeconds, nowMs);
-  if (limit && limit.seconds === 0 && !checkpoint) throw nothingInTime(limit.name);
   await appendEvent(database, job.uid, {
     key: `attempt/${attempt}/began`,
     type: 'attempt',
@@ -208,7 +223,31 @@ async function begin(deps: TrainDependencies, job: JobRecord, { attempt, reason 
   });
   // Temporal may be away: the first step says that the attempt has begun, too.
   await training.tell({ attempt, kind: 'began', worker, step, totalSteps: null, resumedFrom }).catch(() => undefined);
-  return { checkpoint, limit };
+  return checkpoint;
+}
+
+/** The newest: of this attempt, or the one that it began with. */
+function checkpointFolder(folder: string, step: number, begun: Brought | null): string | undefined {
+  return step === 0 || step === begun?.record.step ? begun?.folder : path.join(folder, 'checkpoints', `step-${step}`);
+}
+
+/** Stops the trainer, with a checkpoint, once the records give the job another length than it was started with. */
+function watchLength(database: Database, { uid, settings }: JobRecord, stopped: AbortSignal) {
+  const changed = new AbortController();
+  const timer = setInterval(() => {
+    const look = async () => {
+      const job = await findJobByUid(database, uid);
+      if (job && !isSameLength(job.settings, settings)) changed.abort();
+    };
+    look().catch(() => {}); // the database is away: nobody changes anything
+  }, LENGTH_CHECK_MS);
+  return {
+    orStopped: AbortSignal.any([changed.signal, stopped]),
+    get seen() {
+      return changed.signal.aborted;
+    },
+    stop: () => clearInterval(timer),
+  };
 }
 
 /** Processes of the attempt, one a GPU. @throws TemperError when this worker has too few: another may have more */
@@ -223,12 +262,7 @@ function requireAccelerators({ settings }: JobRecord, accelerators: number): num
 }
 
 /** The newest checkpoint that is whole. A damaged one is reported and the one before it used. */
-async function bringCheckpoint(
-  deps: TrainDependencies,
-  job: JobRecord,
-  folder: string,
-  signal: AbortSignal,
-): Promise<{ record: CheckpointRecord; folder: string } | null> {
+async function bringCheckpoint(deps: TrainDependencies, job: JobRecord, folder: string, signal: AbortSignal): Promise<Brought | null> {
   for (const record of await listCheckpoints(deps.database, job.uid)) {
     const target = path.join(folder, 'resume', `step-${record.step}`);
     try {
@@ -254,6 +288,12 @@ async function dropCheckpoint(deps: TrainDependencies, job: JobRecord, record: C
   });
 }
 
+/** A checkpoint that lies here. */
+interface Brought {
+  record: CheckpointRecord;
+  folder: string;
+}
+
 interface Prepared {
   input: TrainInput;
   folder: string;
@@ -273,7 +313,8 @@ async function makeSpec(
   const manifest = await requireManifest(deps.objects, input.prepared.key);
   const data = await ensureSet(input.prepared, manifest, deps, signal);
   const stepsPerEpoch = Math.ceil(manifest.trainExamples / settings.batchSize);
-  const steps = Math.ceil(stepsPerEpoch * settings.epochs);
+  const { extensions = [] } = settings;
+  const firstEpochs = extensions[0]?.fromEpochs ?? settings.epochs;
   return {
     version: PROTOCOL_VERSION,
     work: 'train',
@@ -287,14 +328,15 @@ async function makeSpec(
       rank: settings.loraRank,
       alpha: settings.loraAlpha,
       dropout: settings.loraDropout,
-      warmStartPath: settings.warmStartFrom ? await bringWarmStart(deps, job, folder, signal) : undefined,
+      warmStartPath: await bringStart(deps, job, folder, signal),
     },
     data: { kind: settings.task.kind, path: data, cutoffLength: settings.cutoffLength },
     training: {
-      epochs: settings.epochs,
+      epochs: firstEpochs,
+      ...(extensions.length > 0 ? { extensions: extensions.map(({ step, toEpochs }) => ({ step: step!, epochs: toEpochs })) } : {}),
       batchSize: settings.batchSize,
       learningRate: settings.learningRate,
-      warmupSteps: settings.warmupSteps ?? Math.round(steps * DEFAULT_WARMUP_SHARE),
+      warmupSteps: settings.warmupSteps ?? Math.round(Math.ceil(stepsPerEpoch * firstEpochs) * DEFAULT_WARMUP_SHARE),
       schedule: settings.schedule,
       weightDecay: settings.weightDecay,
       maxGradNorm: settings.maxGradNorm,
@@ -305,7 +347,7 @@ async function makeSpec(
     },
     checkpoints: {
       directory: path.join(folder, 'checkpoints'),
-      everySteps: Math.max(1, Math.ceil(steps / CHECKPOINTS_PER_RUN)),
+      everySteps: Math.max(1, Math.ceil((stepsPerEpoch * settings.epochs) / CHECKPOINTS_PER_RUN)),
       everySeconds: CHECKPOINT_EVERY_SECONDS,
       keep: CHECKPOINTS_KEPT,
       resumeFrom,
@@ -337,9 +379,10 @@ async function evaluateInTraining(
   };
 }
 
-async function bringWarmStart(deps: TrainDependencies, job: JobRecord, folder: string, signal: AbortSignal): Promise<string> {
-  const target = path.join(folder, 'warm-start');
-  for (const file of await requireWarmStartFiles(deps.database, job))
-    await deps.objects.getFile(file.key, path.join(target, file.name), file, signal);
-  return target;
+/** The adapter that the job starts from; undefined: none. */
+async function bringStart(deps: TrainDependencies, job: JobRecord, folder: string, signal: AbortSignal): Promise<string | undefined> {
+  const target = path.join(folder, 'start');
+  const files = await requireStartFiles(deps.database, job);
+  for (const file of files) await deps.objects.getFile(file.key, path.join(target, file.name), file, signal);
+  return files.length > 0 ? target : undefined;
 }

@@ -103,7 +103,8 @@ async function streamEvents(
         after = event.sequence;
         if (!response.write(`id: ${event.sequence}\nevent: ${event.type}\ndata: ${JSON.stringify(viewEvent(event))}\n\n`))
           await drained(response, () => gone);
-        if (isLastEvent(event)) return;
+        // More follow where a failed job was resumed.
+        if (isLastEvent(event) && event === found.at(-1)) return;
       }
       if (gone || closing.aborted) return;
       if (found.length === BATCH) continue;

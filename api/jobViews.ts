@@ -98,6 +98,7 @@ function commonFields(job: JobRecord, collection: 'fineTuningJobs' | 'supervised
     dataset: job.dataset_name,
     baseModel: settings.baseModel,
     ...(job.warm_start_from ? { warmStartFrom: job.warm_start_from } : {}),
+    ...(settings.fromCheckpoint ? { fromCheckpoint: `${settings.fromCheckpoint.job}@${settings.fromCheckpoint.step}` } : {}),
     epochs: settings.epochs,
     learningRate: settings.learningRate,
     loraRank: settings.loraRank,

@@ -1,8 +1,13 @@
 /** Jobs: create, get, list, change, steer and delete, under both route families. */
+import { randomUUID } from 'node:crypto';
 import type { UpdateDefinition } from '@temporalio/common';
 import type { FastifyInstance } from 'fastify';
 import { Type, type Static } from 'typebox';
-import { notFound, TemperError } from '../schemas/errors.js';
+import { extendJob } from '../jobs/extendJob.js';
+import { resumeFailedJob } from '../jobs/resumeJob.js';
+import type { ExtendInput } from '../schemas/activities.js';
+import { fieldError, notFound, TemperError } from '../schemas/errors.js';
+import { FineTuningJob } from '../schemas/job.js';
 import { isTerminal, type JobState } from '../schemas/states.js';
 import { Decision } from '../schemas/schedule.js';
 import { DisplayName, Empty, GetQuery, Id, listReply, ListQuery } from '../schemas/wire.js';
@@ -14,6 +19,7 @@ import {
   approveUpdate,
   cancelUpdate,
   deleteUpdate,
+  extendUpdate,
   pauseUpdate,
   rejectUpdate,
   resumeUpdate,
@@ -59,6 +65,9 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
   const Update = Type.Object({
     displayName: DisplayName(),
     priority: Type.Optional(Type.Integer({ minimum: 1, maximum: 5, 'x-expected': 'a whole number from 1 (first) to 5' })),
+    epochs: FineTuningJob.properties.epochs,
+    deadline: FineTuningJob.properties.deadline,
+    maxGpuSeconds: FineTuningJob.properties.maxGpuSeconds,
   });
 
   server.post(
@@ -100,10 +109,14 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
     { config: access, schema: { params: JobPath, querystring: UpdateQuery, body: Update, response: { 200: family.schema } } },
     async (request) => {
       const job = await requireJob(database, family, request.params);
-      const { displayName, priority } = readChanges<Static<typeof Update>, 'displayName' | 'priority'>(request, family.schema, {
+      const { displayName, priority, ...length } = readChanges<Static<typeof Update>, keyof Static<typeof Update>>(request, family.schema, {
         displayName: '',
         priority: NOT_CLEARABLE,
+        epochs: NOT_CLEARABLE,
+        deadline: null,
+        maxGpuSeconds: null,
       });
+      if (Object.keys(length).length > 0) await extend(dependencies, job, { ...length, by: request.caller.email });
       if (priority !== undefined)
         await ask(dependencies, job, 'moved in the queue', setPriorityUpdate, { priority, by: request.caller.email });
       return family.view(await updateJobFields(database, job.account_id, job.id, { displayName, priority }));
@@ -128,7 +141,9 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
       { config: access, schema: { params: JobPath, body: Empty, response: { 200: family.schema } } },
       async (request) => {
         const job = await requireJob(database, family, request.params);
-        await ask(dependencies, job, done, update, { by: request.caller.email });
+        const by = request.caller.email;
+        if (verb === 'resume' && job.state === 'FAILED') await resumeFailed(dependencies, job, by);
+        else await ask(dependencies, job, done, update, { by });
         return family.view((await findJobByUid(database, job.uid)) ?? job);
       },
     );
@@ -172,6 +187,25 @@ export async function ask<Result, Request>(
   const state: JobState = (await findJobByUid(database, job.uid))?.state ?? 'DELETING';
   const advice = isTerminal(state) || state === 'DELETING' ? '' : ' Its workflow is gone: delete the job and create it again.';
   throw new TemperError('ILLEGAL_STATE', `The job is ${state}: it cannot be ${done} any more.${advice}`);
+}
+
+/** From the stage that failed. Its workflow has ended, or only reports to a tracker, which the next one does in its stead. */
+async function resumeFailed({ database, temporal }: ApiDependencies, job: JobRecord, by: string): Promise<void> {
+  const resumed = await resumeFailedJob(database, job.uid, by);
+  await updateJob(temporal, job, resumeUpdate, { by }).catch((error: unknown) => {
+    if (!(error instanceof TemperError)) throw error; // of an earlier release, which reports to its end
+  });
+  // The job stands from here on. If its workflow cannot be started now, it will be within seconds.
+  await startJob(temporal, database, resumed).catch(() => undefined);
+}
+
+/** More epochs or other limits of time. A job that failed has no workflow to ask, and takes them up when it is resumed. */
+async function extend(dependencies: ApiDependencies, job: JobRecord, wanted: Omit<ExtendInput, 'uid' | 'id'>): Promise<void> {
+  const { deadline } = wanted;
+  if (deadline && Date.parse(deadline) <= Date.now())
+    throw fieldError('INVALID_FIELD', 'deadline', `deadline ${deadline} has passed: give a time to come.`);
+  if (job.state === 'FAILED') await extendJob(dependencies.database, { ...wanted, uid: job.uid, id: randomUUID() });
+  else await ask(dependencies, job, 'extended', extendUpdate, wanted);
 }
 
 /** Everything of the job but a model that is READY; the record last, so that a removal cut short can be asked for again. */

@@ -13,7 +13,7 @@ import {
 } from '@temporalio/client';
 import { jobInput } from '../jobs/jobInput.js';
 import type { DatasetInput, DeliveryInput, DeliveryResult, ModelInput } from '../schemas/activities.js';
-import { TemperError } from '../schemas/errors.js';
+import { isErrorCode, TemperError } from '../schemas/errors.js';
 import type { ExportInput } from '../schemas/export.js';
 import { resourceName } from '../schemas/names.js';
 import { jobStartOptions, startAttributes } from '../schemas/jobStart.js';
@@ -43,7 +43,8 @@ const UPDATE_TIMEOUT_MS = 25_000;
 /** Starts the job's workflow unless it has one, and remembers that it has. */
 export async function startJob(client: Client, database: Database, job: JobRecord): Promise<void> {
   const input = jobInput(job);
-  await startOnce(client, FINE_TUNING_WORKFLOW, input.name, job.uid, { args: [input], ...jobStartOptions(input, job.created_by) });
+  const memo = { uid: job.uid, ...(job.resumed > 0 ? { resumed: job.resumed } : {}) };
+  await startOnce(client, FINE_TUNING_WORKFLOW, input.name, memo, { args: [input], ...jobStartOptions(input, job.created_by) });
   await markWorkflowStarted(database, job.uid);
 }
 
@@ -67,7 +68,7 @@ export async function startPendingWorkflows(
 export async function startExport(client: Client, database: Database, record: ExportRecord): Promise<void> {
   const name = exportName(record);
   const input: ExportInput = { uid: record.uid, name, accountId: record.account_id };
-  await startOnce(client, EXPORT_WORKFLOW, name, record.uid, {
+  await startOnce(client, EXPORT_WORKFLOW, name, { uid: record.uid }, {
     args: [input],
     staticSummary: `export as ${record.format}`,
     staticDetails: `**Export** \`${name}\`, asked for by ${record.created_by}`,
@@ -258,7 +259,7 @@ export async function cancelWork(client: Client, name: string): Promise<boolean>
 /**
  * Asks a job's workflow for something and waits for its answer.
  * @returns the workflow's answer, or null when it has no running workflow
- * @throws TemperError ILLEGAL_STATE, with the workflow's reason, when it refuses
+ * @throws TemperError ILLEGAL_STATE, or a code of the workflow's, with its reason, when it refuses
  */
 export async function updateJob<Result, Request>(
   client: Client,
@@ -273,7 +274,7 @@ export async function updateJob<Result, Request>(
   } catch (error) {
     if (error instanceof WorkflowNotFoundError) return null;
     if (error instanceof WorkflowUpdateFailedError && error.cause instanceof ApplicationFailure)
-      throw new TemperError('ILLEGAL_STATE', error.cause.message);
+      throw new TemperError(isErrorCode(error.cause.type) ? error.cause.type : 'ILLEGAL_STATE', error.cause.message);
     throw error;
   }
 }
@@ -288,6 +289,13 @@ export async function preempt(client: Client, database: Database): Promise<void>
   });
 }
 
+/** Tells a job's workflow from others that had its name. */
+interface JobMemo extends Record<string, unknown> {
+  uid: string;
+  /** How often it was resumed after a failure; absent: never. */
+  resumed?: number;
+}
+
 type StartOptions = Omit<WorkflowStartOptions, 'taskQueue' | 'workflowId'>;
 
 function start(client: Client, type: string, workflowId: string, options: StartOptions): Promise<unknown> {
@@ -297,17 +305,17 @@ function start(client: Client, type: string, workflowId: string, options: StartO
 }
 
 /**
- * One workflow for each uid. The name may have been another job's, deleted since: that one's end is waited for, and only then
- * is its name used again. A plain "already started is success" would take the other job's workflow for this one's.
+ * One workflow for each memo. The name may have been another job's, deleted since, or the job's own before it was resumed: that one's
+ * end is waited for, and only then is its name used again. A plain "already started is success" would take the other for this one.
  */
-async function startOnce(client: Client, type: string, workflowId: string, uid: string, options: StartOptions): Promise<void> {
-  const own = { ...options, memo: { uid }, workflowIdConflictPolicy: 'FAIL' as const };
+async function startOnce(client: Client, type: string, workflowId: string, memo: JobMemo, options: StartOptions): Promise<void> {
+  const own = { ...options, memo, workflowIdConflictPolicy: 'FAIL' as const };
   try {
     await start(client, type, workflowId, { ...own, workflowIdReusePolicy: 'REJECT_DUPLICATE' });
   } catch (error) {
     if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-    const { memo } = await client.workflow.getHandle(workflowId).describe();
-    if (memo?.['uid'] === uid) return;
+    const { memo: found } = await client.workflow.getHandle(workflowId).describe();
+    if (found?.['uid'] === memo.uid && (found['resumed'] ?? 0) === (memo.resumed ?? 0)) return;
     await start(client, type, workflowId, { ...own, workflowIdReusePolicy: 'ALLOW_DUPLICATE' });
   }
 }

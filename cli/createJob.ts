@@ -31,6 +31,7 @@ export function defineCreateJob(command: Command): void {
         '  temper create fine-tuning-job --dataset my-intents --text text --label intent --base-model temper-tiny',
         '  temper create fine-tuning-job --settings-file settings.yaml --epochs 2 --dry-run',
         '  temper create fine-tuning-job --source-job my-job --learning-rate 0.0001',
+        '  temper create fine-tuning-job --from-checkpoint my-job@120 --learning-rate 0.0001',
         '  temper create fine-tuning-job --settings-file settings.yaml --sweep grid.yaml --wait',
       ].join('\n'),
     )
@@ -38,7 +39,9 @@ export function defineCreateJob(command: Command): void {
       const given = gatherSettings(self);
       const session = openSession(self);
       const { sweep, wait, sourceJob } = self.opts<{ sweep?: string; wait?: boolean; sourceJob?: string }>();
-      const settings = sourceJob === undefined ? given : mergeSettings(await settingsOfJob(session, sourceJob), given);
+      const checkpoint = given.values.get('from_checkpoint')?.value as string | undefined;
+      const source = sourceJob ?? checkpoint?.split('@')[0];
+      const settings = source === undefined ? given : mergeSettings(await settingsOfJob(session, source), given);
       if (sweep !== undefined) return createSweep(session, settings, sweep, wait ?? false);
       const block = settings.blocks?.retraining ?? settings.blocks?.schedule;
       if (block)

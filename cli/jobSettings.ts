@@ -42,6 +42,7 @@ export const SETTINGS: readonly Setting[] = [
   setting('dataset', 'text', 'ID of the dataset to train on'),
   setting('base_model', 'text', 'model to start from; this or --warm-start-from'),
   setting('warm_start_from', 'text', 'tuned model to go on from; this or --base-model'),
+  setting('from_checkpoint', 'text', 'checkpoint to start from, JOB@STEP or JOB for its newest, with the settings of that job'),
   setting('input_template', 'text', 'text completion: the prompt, with {field} for a field of the row', 'textCompletion.'),
   setting('output_template', 'text', 'text completion: the answer to learn, with {field}', 'textCompletion.'),
   setting('text', 'text', 'text classification: the field with the text', 'textClassification.'),
@@ -71,6 +72,9 @@ export const SETTINGS: readonly Setting[] = [
   setting('wandb_project', 'text', 'Weights & Biases project'),
 ];
 
+/** What a job starts from: one of them. */
+const STARTS = ['base_model', 'warm_start_from', 'from_checkpoint'];
+
 export interface Given {
   value: SettingValue;
   /** `settings.yaml:7` or `--epochs`. */
@@ -92,8 +96,7 @@ export function mergeSettings(file: JobSettings, flags: JobSettings): JobSetting
   const contradicts = (key: string): boolean => {
     const kind = kindOf(key);
     if (kind) return flags.kind !== undefined && flags.kind.name !== kind;
-    if (key === 'base_model') return flags.values.has('warm_start_from');
-    if (key === 'warm_start_from') return flags.values.has('base_model');
+    if (STARTS.includes(key)) return STARTS.some((other) => other !== key && flags.values.has(other));
     return key === 'evaluation_split' && flags.values.get('evaluation')?.value === false;
   };
   const kept = [...file.values].filter(([key]) => !contradicts(key));
@@ -156,13 +159,15 @@ export function kindOfJob(job: Record<string, unknown>): Kind | undefined {
 
 function requireComplete(values: JobSettings['values'], kind: Kind | undefined, hasData: boolean): void {
   if (!values.has('dataset') && !hasData) throw new UsageError('no dataset: give --dataset ID, or `dataset: ID` in the settings file');
-  const [base, warm] = [values.get('base_model'), values.get('warm_start_from')];
-  if (!base && !warm)
+  const [start, other] = STARTS.filter((key) => values.has(key));
+  if (start === undefined)
     throw new UsageError(
       'no model to start from: give --base-model or --warm-start-from (`base_model:` or `warm_start_from:` in the settings file)',
     );
-  if (base && warm)
-    throw new UsageError(`both base_model (${base.origin}) and warm_start_from (${warm.origin}) are given: keep one of them`);
+  if (other !== undefined)
+    throw new UsageError(
+      `both ${start} (${values.get(start)!.origin}) and ${other} (${values.get(other)!.origin}) are given: keep one of them`,
+    );
   if (!kind) {
     throw new UsageError(
       'no kind of job: give --input-template and --output-template, or --text and --label, or --conversation (the blocks text_completion, text_classification or conversation in the settings file)',

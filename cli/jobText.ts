@@ -83,7 +83,7 @@ export function describeJob(job: Resource, attempts: Attempt[] = []): string {
     ['Dataset', plainText(job.dataset)],
     ['Kind', KIND_NAMES[plainText(job.kind)] ?? plainText(job.kind)],
     ['Base model', plainText(job.baseModel)],
-    ['Warm start from', plainText(job.warmStartFrom)],
+    ['Warm start from', plainText(job.warmStartFrom ?? job.fromCheckpoint)],
     ['Settings', describeSettings(job)],
     ['Evaluation', evaluation && describeEvaluation(evaluation)],
     ['Reproduction', describeReproduction(job)],

@@ -55,7 +55,7 @@ function addFlag(command: Command, { flag, type, help }: Setting): void {
   }
 }
 
-function readNumber(text: string, type: 'number' | 'integer'): number {
+export function readNumber(text: string, type: 'number' | 'integer'): number {
   const value = /^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$/.test(text) ? Number(text) : NaN;
   if (type === 'integer' ? Number.isSafeInteger(value) : Number.isFinite(value)) return value;
   throw new InvalidArgumentError(type === 'integer' ? 'It must be a whole number.' : 'It must be a number.');

@@ -1,4 +1,4 @@
-/** `temper cancel|pause|resume fine-tuning-job`. */
+/** `temper cancel|pause|resume|approve|reject fine-tuning-job`. */
 import type { Command } from 'commander';
 import { callApi, type ApiRequest } from './client.js';
 import { idOf } from './format.js';
@@ -8,7 +8,7 @@ import { openSession, printRequest, printResource } from './session.js';
 export const STEERING = {
   cancel: { description: 'Cancel a fine-tuning job: it ends without a model', done: 'Cancelling' },
   pause: { description: 'Pause a fine-tuning job: it keeps a checkpoint and frees its GPU', done: 'Pausing' },
-  resume: { description: 'Let a paused fine-tuning job go on from its checkpoint', done: 'Resuming' },
+  resume: { description: 'Let a paused or failed fine-tuning job go on from where it is', done: 'Resuming' },
   approve: { description: 'Approve a fine-tuning job that waits for it: it trains', done: 'Approved' },
   reject: { description: 'Reject a fine-tuning job that waits for approval: it ends without a model', done: 'Rejected' },
 } as const;

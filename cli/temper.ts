@@ -83,7 +83,7 @@ const VERBS = {
   import: 'Import from elsewhere',
   cancel: 'Cancel a job, an export, a run or a sweep',
   pause: 'Pause a job or a schedule',
-  resume: 'Resume a job',
+  resume: 'Let a paused or failed job go on',
   unpause: 'Let a schedule run again',
   trigger: 'Run a schedule now',
   backfill: 'Run a schedule for a time that has passed',

@@ -3,6 +3,7 @@ import { Option, type Command } from 'commander';
 import { callApi, type ApiRequest, type Resource } from './client.js';
 import { UsageError } from './failures.js';
 import { idOf, plainText } from './format.js';
+import { readNumber } from './settingFlags.js';
 import { ROLES } from '../schemas/roles.js';
 import { ACCOUNT, DATASET, JOB, MODEL, QUOTA, resourcePath, SECRET, USER, type ResourceType } from './resources.js';
 import { readSecretValue } from './secretValue.js';
@@ -11,7 +12,16 @@ import { openSession, printRequest, printResource, type Session } from './sessio
 /** Options by resource: [flag, help, field of the API]. */
 const CHANGES = new Map<ResourceType, [flag: string, help: string, field: string][]>([
   [DATASET, [['--display-name <name>', 'name for people', 'displayName']]],
-  [JOB, [['--display-name <name>', 'name for people', 'displayName']]],
+  [
+    JOB,
+    [
+      ['--display-name <name>', 'name for people', 'displayName'],
+      ['--priority <number>', 'place in the GPU queue: 1 (first) to 5', 'priority'],
+      ['--epochs <number>', 'more passes over the dataset than so far; a job that trains goes on from where it is', 'epochs'],
+      ['--deadline <time>', 'when training ends at the latest, such as 2027-01-31T18:00:00Z, or none', 'deadline'],
+      ['--max-gpu-seconds <number>', 'most seconds that training may hold the GPU, or none', 'maxGpuSeconds'],
+    ],
+  ],
   [
     MODEL,
     [
@@ -45,28 +55,44 @@ const CHANGES = new Map<ResourceType, [flag: string, help: string, field: string
   ],
   [SECRET, [['--value <value>', 'the secret; without it, it is read from stdin', 'value']]],
 ]);
+/** In JSON numbers, and not text. */
+const NUMBERS: Record<string, 'number' | 'integer'> = { priority: 'integer', epochs: 'number', maxGpuSeconds: 'integer' };
+/** Limits that can be lifted. */
+const LIFTABLE = ['deadline', 'maxGpuSeconds'];
+
 export const UPDATABLE: readonly ResourceType[] = [...CHANGES.keys()];
 
 export function defineUpdate(command: Command, type: ResourceType): void {
   const changes = CHANGES.get(type)!;
   command.description(`Change a ${type.noun}`).argument('<name>', `ID or full name of the ${type.noun}`);
-  for (const [flag, help, field] of changes)
-    command.addOption(field === 'role' ? new Option(flag, help).choices([...ROLES]) : new Option(flag, help));
-  command.action(async (name: string, options: Record<string, string>, self: Command) => {
+  for (const [flag, help, field] of changes) {
+    const option = new Option(flag, help);
+    const number = NUMBERS[field];
+    if (field === 'role') option.choices([...ROLES]);
+    else if (number) option.argParser((text) => (LIFTABLE.includes(field) && text === 'none' ? text : readNumber(text, number)));
+    command.addOption(option);
+  }
+  command.action(async (name: string, options: Record<string, string | number>, self: Command) => {
     const session = openSession(self);
     const body: Resource = {};
+    const lifted: string[] = [];
     for (const [flag, , field] of changes) {
       const value = options[optionName(flag)];
-      if (value !== undefined) body[field] = value;
+      if (value === undefined) continue;
+      if (LIFTABLE.includes(field) && value === 'none') lifted.push(field);
+      else body[field] = value;
     }
     if (type === SECRET) {
-      body.value = await readSecretValue(options.value);
+      body.value = await readSecretValue(options.value as string | undefined);
       // The API wants it whole, as its published client sends it.
       await addKeyName(session, name, body);
     }
-    if (Object.keys(body).length === 0)
+    if (Object.keys(body).length + lifted.length === 0)
       throw new UsageError(`nothing to change: give one of ${changes.map(([flag]) => flag.split(' ')[0]).join(', ')}`);
-    const request: ApiRequest = { method: 'PATCH', path: await resourcePath(session, type, name), body, idempotent: true };
+    // What is in the mask and not in the body is cleared.
+    const mask = lifted.length > 0 ? `?updateMask=${[...Object.keys(body), ...lifted].join(',')}` : '';
+    const path = `${await resourcePath(session, type, name)}${mask}`;
+    const request: ApiRequest = { method: 'PATCH', path, body, idempotent: true };
     if (session.dryRun) return printRequest(session, type === SECRET ? { ...request, body: { ...body, value: '(hidden)' } } : request);
     const resource = await callApi(session.connection, request);
     printResource(session, resource, idOf(resource.name), `Updated ${plainText(resource.name)}`);

@@ -12,6 +12,7 @@ import { requireWithinQuota } from '../stores/quotas.js';
 import type { SecretKeys } from '../stores/secretKeys.js';
 import { putSecret } from '../stores/secrets.js';
 import { estimateNewJob } from './jobEstimate.js';
+import { startKey } from '../schemas/task.js';
 import { withoutSecrets, type JobRequest } from './jobRequest.js';
 import { resolveReproduction } from './reproduce.js';
 import { resolveSettings, type ResolvedJob, type SettingsSources } from './resolveSettings.js';
@@ -53,6 +54,8 @@ export async function insertJob(sources: JobSources, wanted: WantedJob): Promise
   const modelId = request.modelId ?? id;
   refuseBaseModelId(accountId, modelId);
   const uid = randomUUID();
+  // Its own copy: the other job goes on, and keeps its newest checkpoints only.
+  for (const { key, name } of resolved.startFiles ?? []) await sources.objects.copy(key, startKey(uid, name));
   const wandb = wandbSettings(request, uid);
   const inserted = await database.transaction().execute(async (transaction) => {
     const job = await createJob(transaction, {

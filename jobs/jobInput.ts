@@ -15,5 +15,6 @@ export function jobInput(job: JobRecord): JobInput {
     modelName: resourceName(job.account_id, 'models', job.model_id),
     priority: job.priority,
     ...(job.settings.deadline ? { deadline: job.settings.deadline } : {}),
+    ...(job.resumed > 0 ? { resumed: { transition: job.transition, attempt: job.attempt } } : {}),
   };
 }

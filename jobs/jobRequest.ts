@@ -18,6 +18,8 @@ export interface JobRequest {
   dataset?: string;
   baseModel?: string;
   warmStartFrom?: string;
+  /** `JOB` or `JOB@STEP`. */
+  fromCheckpoint?: string;
   task: Task;
   epochs?: number;
   learningRate?: number;
@@ -97,6 +99,7 @@ function sharedFields(body: FineTuningJob | SupervisedFineTuningJob) {
     dataset,
     baseModel,
     warmStartFrom,
+    fromCheckpoint,
     epochs,
     learningRate,
     loraRank,
@@ -116,6 +119,7 @@ function sharedFields(body: FineTuningJob | SupervisedFineTuningJob) {
     dataset,
     baseModel,
     warmStartFrom,
+    fromCheckpoint,
     epochs,
     learningRate,
     loraRank,

@@ -2,9 +2,10 @@
 import { TemperError } from '../schemas/errors.js';
 import { LINEAGE_VERSION, type Lineage } from '../schemas/lineage.js';
 import { parseName, resourceName } from '../schemas/names.js';
-import type { JobSettings } from '../schemas/task.js';
-import type { Database } from '../stores/database.js';
+import { startKey, type JobSettings } from '../schemas/task.js';
+import type { Database, StoredFile } from '../stores/database.js';
 import { findDataset, findDatasetByContent } from '../stores/datasets.js';
+import { findJob } from '../stores/jobs.js';
 import { findModel, type ModelRecord } from '../stores/models.js';
 import type { JobRequest } from './jobRequest.js';
 import { resolveSettings, type ResolvedJob, type SettingsSources } from './resolveSettings.js';
@@ -52,10 +53,12 @@ export async function resolveReproduction(sources: SettingsSources, accountId: s
   const request = requestOf(first);
   const dataset = await findSame(database, accountId, first.dataset);
   const evaluationDataset = first.evaluationDataset ? await findSame(database, accountId, first.evaluationDataset) : undefined;
-  if (first.warmStart) await requireSameAdapter(database, accountId, first.warmStart);
+  if (first.warmStart && !settingsOf(first).fromCheckpoint) await requireSameAdapter(database, accountId, first.warmStart);
+  const startFiles = await findStartFiles(sources, accountId, first);
   const resolved = await resolveSettings(sources, accountId, { ...request, dataset, evaluationDataset });
   return {
     ...resolved,
+    startFiles,
     settings: { ...settingsToRepeat(first), ...(evaluationDataset ? { evaluationDataset } : {}), renderTime: first.prepared.time },
     origins: first.settingOrigins as ResolvedJob['origins'],
   };
@@ -66,6 +69,19 @@ export function settingsToRepeat(first: Lineage): JobSettings {
   const { maxGpuSeconds, deadline, requireApproval: _, ...settings } = settingsOf(first);
   const wasLimited = maxGpuSeconds !== undefined || deadline !== undefined;
   return wasLimited ? { ...settings, stopAtStep: first.training.steps } : settings;
+}
+
+/** The first job's copy of the adapter that it started from. */
+async function findStartFiles({ database, objects }: SettingsSources, accountId: string, first: Lineage): Promise<StoredFile[]> {
+  const { fromCheckpoint } = settingsOf(first);
+  if (!fromCheckpoint) return [];
+  const parsed = parseName(first.job, 'fineTuningJobs', accountId);
+  const job = parsed ? await findJob(database, accountId, parsed.id) : undefined;
+  const files = job ? fromCheckpoint.files.map((file) => ({ ...file, key: startKey(job.uid, file.name) })) : [];
+  const found = await Promise.all(files.map(({ key }) => objects.head(key)));
+  if (files.length > 0 && found.every(Boolean)) return files;
+  const what = `It started from a checkpoint of ${fromCheckpoint.job}, a copy of which was deleted with ${first.job}.`;
+  throw new TemperError('MODEL_NOT_REPRODUCIBLE', `The model cannot be made once more. ${what}`);
 }
 
 function settingsOf(first: Lineage): JobSettings {

@@ -17,12 +17,13 @@ import {
 import { parseName, resourceName } from '../schemas/names.js';
 import type { JobSettings, SettingOrigin, SettingOrigins } from '../schemas/task.js';
 import { findById, findTunableModel } from '../stores/baseModels.js';
-import type { Database } from '../stores/database.js';
+import type { Database, StoredFile } from '../stores/database.js';
 import { findDataset, type DatasetRecord } from '../stores/datasets.js';
 import { findModel } from '../stores/models.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { readQuota, type QuotaRecord } from '../stores/quotas.js';
 import { isSilent, listWorkers } from '../stores/workers.js';
+import { findStartCheckpoint, type StartCheckpoint } from './checkpoints.js';
 import { checkTaskAgainstDataset } from './checkTask.js';
 import type { JobRequest } from './jobRequest.js';
 import { resolveModelName } from './modelNames.js';
@@ -32,6 +33,8 @@ export interface ResolvedJob {
   settings: JobSettings;
   origins: SettingOrigins;
   dataset: DatasetRecord;
+  /** The adapter of a checkpoint to start from: where its files lie now. */
+  startFiles?: StoredFile[];
   /** To be shown as events of the job. */
   warnings: { code: string; message: string }[];
 }
@@ -58,6 +61,7 @@ export async function resolveSettings(sources: SettingsSources, accountId: strin
     task: request.task,
     baseModel: model.name,
     ...(start.warmStartFrom ? { warmStartFrom: start.warmStartFrom } : {}),
+    ...(start.checkpoint ? { fromCheckpoint: describeStart(start.checkpoint) } : {}),
     epochs: pick('epochs', request.epochs, model.epochs, 'baseModel'),
     learningRate: pick('learningRate', resolveLearningRate(model, request), model.learningRate, 'baseModel'),
     batchSize: pick('batchSize', request.batchSize, model.batchSize, 'baseModel'),
@@ -81,7 +85,7 @@ export async function resolveSettings(sources: SettingsSources, accountId: strin
   };
   Object.assign(origins, {
     task: 'given',
-    baseModel: start.warmStartFrom ? 'derived' : 'given',
+    baseModel: start.rank !== undefined ? 'derived' : 'given',
     loraAlpha: 'derived',
     loraDropout: 'default',
     schedule: 'default',
@@ -90,7 +94,15 @@ export async function resolveSettings(sources: SettingsSources, accountId: strin
   if (start.warmStartFrom) origins['warmStartFrom'] = 'given';
   checkAmount(settings, dataset, await readQuota(sources.database, accountId, 'examples-times-epochs'));
   const warnings = request.warnings.map((message) => ({ code: 'SETTING_WITHOUT_EFFECT', message }));
-  return { settings, origins, dataset, warnings: [...warnings, ...(await checkTaskAgainstDataset(sources, settings.task, dataset))] };
+  if (start.checkpoint) origins['fromCheckpoint'] = 'given';
+  const startFiles = start.checkpoint?.files;
+  return {
+    settings,
+    origins,
+    dataset,
+    startFiles,
+    warnings: [...warnings, ...(await checkTaskAgainstDataset(sources, settings.task, dataset))],
+  };
 }
 
 interface Start {
@@ -98,14 +110,24 @@ interface Start {
   /** The rank of the adapter to go on from. */
   rank?: number;
   warmStartFrom?: string;
+  checkpoint?: StartCheckpoint;
 }
 
 /** A base model, or an adapter of the account that brings its base model with it. */
 export async function resolveStart(
   database: Database,
   accountId: string,
-  { baseModel, warmStartFrom }: Pick<JobRequest, 'baseModel' | 'warmStartFrom'>,
+  { baseModel, warmStartFrom, fromCheckpoint }: Pick<JobRequest, 'baseModel' | 'warmStartFrom' | 'fromCheckpoint'>,
 ): Promise<Start> {
+  if (fromCheckpoint !== undefined) {
+    const other = baseModel !== undefined ? 'baseModel' : warmStartFrom !== undefined ? 'warmStartFrom' : null;
+    if (other)
+      throw new TemperError('BASE_MODEL_AND_WARM_START', `A checkpoint brings its base model with it: leave ${other} out.`, [
+        { reason: 'BASE_MODEL_AND_WARM_START', field: other },
+        { reason: 'BASE_MODEL_AND_WARM_START', field: 'fromCheckpoint' },
+      ]);
+    return resolveCheckpoint(database, accountId, fromCheckpoint);
+  }
   if (baseModel !== undefined && warmStartFrom !== undefined) {
     throw new TemperError(
       'BASE_MODEL_AND_WARM_START',
@@ -144,6 +166,19 @@ export async function resolveStart(
   );
   const lists = 'The list: GET /v1/accounts/fireworks/models and /v1/accounts/temper/models.';
   throw fieldError('BASE_MODEL_NOT_FOUND', 'baseModel', `The base model ${baseModel} was not found${hint}. ${lists}`);
+}
+
+async function resolveCheckpoint(database: Database, accountId: string, given: string): Promise<Start> {
+  const checkpoint = await findStartCheckpoint(database, accountId, given);
+  const { base_model: baseModel, settings } = checkpoint.job;
+  const model = await findTunableModel(database, accountId, baseModel);
+  if (model) return { model, rank: settings.loraRank, checkpoint };
+  const message = `${given} was trained on ${baseModel}, which is not among the base models here.`;
+  throw fieldError('WARM_START_MISMATCH', 'fromCheckpoint', message);
+}
+
+function describeStart({ name, step, files }: StartCheckpoint): JobSettings['fromCheckpoint'] {
+  return { job: name, step, files: files.map(({ name: file, sha256, sizeBytes }) => ({ name: file, sha256, sizeBytes })) };
 }
 
 async function resolveWarmStart(database: Database, accountId: string, given: string): Promise<Start> {
@@ -194,13 +229,13 @@ function resolveQuantization(model: BaseModel, { quantization }: JobRequest): Jo
   throw fieldError('QUANTIZATION_UNSUPPORTED', 'quantization', message);
 }
 
-function resolveRank({ model, rank, warmStartFrom }: Start, { loraRank }: JobRequest): number {
+function resolveRank({ model, rank, warmStartFrom, checkpoint }: Start, { loraRank }: JobRequest): number {
   if (rank === undefined) return Math.min(loraRank ?? model.loraRank, MAX_LORA_RANK);
   if (loraRank !== undefined && loraRank !== rank) {
     throw fieldError(
       'WARM_START_MISMATCH',
       'loraRank',
-      `loraRank ${loraRank} does not fit ${warmStartFrom}, which has rank ${rank}: an adapter keeps its rank. Leave loraRank out.`,
+      `loraRank ${loraRank} does not fit ${warmStartFrom ?? checkpoint?.name}, which has rank ${rank}: an adapter keeps its rank. Leave loraRank out.`,
     );
   }
   return rank;
@@ -345,7 +380,12 @@ async function requireReadyDataset(
   return dataset;
 }
 
-function checkAmount({ epochs, evaluationSplit }: JobSettings, { examples }: DatasetRecord, quota: QuotaRecord): void {
+/** @throws TemperError when it is more than the account may train in one job, or nothing at all */
+export function checkAmount(
+  { epochs, evaluationSplit }: Pick<JobSettings, 'epochs' | 'evaluationSplit'>,
+  { examples }: Pick<DatasetRecord, 'examples'>,
+  quota: QuotaRecord,
+): void {
   if (examples * epochs > quota.value) {
     const amount = `${examples} examples × ${epochs} epochs are ${examples * epochs}, more than the quota ${quota.id}, ${quota.value}`;
     const message = `${amount}. Use fewer epochs or a smaller dataset.`;

@@ -86,6 +86,8 @@ export interface JobInput {
   priority: number;
   /** When training ends at the latest, where the job has such a limit: ISO 8601. */
   deadline?: string;
+  /** Of a job that had failed and goes on: the number of its last transition, and of its last attempt. */
+  resumed?: { transition: number; attempt: number };
 }
 
 /** A state the workflow decided. `sequence` counts the workflow's transitions from 1: the idempotency key. */
@@ -100,6 +102,25 @@ export interface Transition {
   failure?: Failure;
 }
 
+/** More to train, or more time for it, while a job lives. What is absent stays as it is. */
+export interface ExtendInput {
+  uid: string;
+  /** Of the request: asked again, it is the same. */
+  id: string;
+  epochs?: number;
+  /** ISO 8601; null: no deadline any more. */
+  deadline?: string | null;
+  /** null: no limit any more. */
+  maxGpuSeconds?: number | null;
+  by: string;
+}
+/** What a job's length is, after a change. */
+export interface JobLength {
+  epochs: number;
+  deadline: string | null;
+  maxGpuSeconds: number | null;
+}
+
 export interface JobPlan {
   evaluation: boolean;
   /** The job asked for a Weights & Biases run. */
@@ -107,6 +128,9 @@ export interface JobPlan {
   examples: number;
   /** Someone must approve before it trains. */
   approval?: boolean;
+  /** Of a resumed job: what it has done already. */
+  trained?: TrainResult;
+  evaluated?: EvaluationResult;
 }
 
 /** A rendered set in the object store: `KEY/examples-N.jsonl`, `KEY/index.bin`, `KEY/eval.jsonl` and `KEY/manifest.json`, made once per content. */
@@ -217,6 +241,8 @@ export interface CleanUpInput {
   name: string;
   /** True: the model did not come to be, so what registration left is removed too. */
   removeModel: boolean;
+  /** True: checkpoints and a finished adapter stay, for the job may be resumed. */
+  keepWork?: boolean;
   /** True: the job's record goes as well (DELETE). */
   removeJob: boolean;
 }
@@ -246,6 +272,7 @@ export interface ControlActivities {
   recordTransition(transition: Transition): Promise<void>;
   recordEvent(input: { uid: string; key: string; type: string; message: string; data?: Record<string, unknown> }): Promise<void>;
   claimRun(input: { uid: string }): Promise<void>;
+  extendJob(input: ExtendInput): Promise<JobLength>;
   recordAttemptEnd(input: { uid: string; attempt: number; outcome: string; failure?: Failure }): Promise<void>;
   report(input: { uid: string; name: string; outcome: JobState }): Promise<{ url: string | null }>;
   /** One attempt. Fails, to be tried again, unless that is pointless. */

@@ -61,6 +61,14 @@ const ownSettings = {
       description: 'GPUs of one machine that train together; 1 when absent. The batch stays',
     }),
   ),
+  fromCheckpoint: Type.Optional(
+    Type.String({
+      minLength: 1,
+      maxLength: 300,
+      description:
+        'Instead of baseModel or warmStartFrom: start from the adapter of a checkpoint of another job, named JOB@STEP, or JOB for its newest. The optimizer begins anew',
+    }),
+  ),
   seed: Type.Optional(Type.Integer({ minimum: 0, maximum: 2 ** 31 - 1 })),
   evaluationSteps: Type.Optional(
     Type.Integer({

@@ -12,7 +12,11 @@ export interface JobSettings {
   task: Task;
   baseModel: string;
   warmStartFrom?: string;
+  /** Instead: a checkpoint of another job, whose adapter was copied to this one's own folder (`startKey`) when it was created. */
+  fromCheckpoint?: { job: string; step: number; files: { name: string; sha256: string; sizeBytes: number }[] };
   epochs: number;
+  /** How it came to so many epochs, when the job was made longer while it lived; in order. */
+  extensions?: Extension[];
   learningRate: number;
   /** Examples of one optimizer step over all GPUs: the global batch. */
   batchSize: number;
@@ -50,4 +54,19 @@ export interface JobSettings {
   /** Someone must approve before it trains. */
   requireApproval?: boolean;
 }
+/**
+ * From the end of `step` on the training is one of `toEpochs`, by its schedule of the learning rate, too; the warm-up stays that of the
+ * first plan. The same settings make the same bytes, whether the extension was known beforehand or not.
+ */
+export interface Extension {
+  fromEpochs: number;
+  toEpochs: number;
+  /** null: no trainer knows of it yet. */
+  step: number | null;
+}
 export type SettingOrigins = Record<string, SettingOrigin>;
+
+/** Where the file of the adapter lies that a job starts from, when that is a checkpoint's. */
+export function startKey(uid: string, name: string): string {
+  return `jobs/${uid}/start/${name}`;
+}

@@ -2,7 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { Kysely, PostgresDialect, sql, type ColumnType, type Generated, type JSONColumnType } from 'kysely';
 import pg from 'pg';
-import type { DatasetInput, EvaluationResult, Failure } from '../schemas/activities.js';
+import type { DatasetInput, EvaluationResult, Failure, TrainResult } from '../schemas/activities.js';
 import type { ErrorDetail } from '../schemas/errors.js';
 import type { ExportCheck, ExportFailure, ExportFormat, ExportStage, ExportState } from '../schemas/export.js';
 import type { Lineage, Reproduction } from '../schemas/lineage.js';
@@ -194,11 +194,14 @@ export interface JobsTable {
   status_message: Generated<string>;
   failure: ColumnType<Failure | null, string | null | undefined, string | null>;
   progress: JsonWithDefault<JobProgressData>;
+  /** Training is over, and this is what it came to. */
+  trained: ColumnType<TrainResult | null, string | null | undefined, string | null>;
   evaluation: ColumnType<EvaluationResult | null, string | null | undefined, string | null>;
   openai: ColumnType<OpenaiJobSettings | null, string | null | undefined, string | null>;
   /** The metrics of a completed job as a CSV file. */
   results: ColumnType<StoredFile | null, string | null | undefined, string | null>;
   attempt: Generated<number>;
+  resumed: Generated<number>;
   workflow_started: Generated<boolean>;
   estimate: ColumnType<JobEstimate | null, string | null | undefined, string | null>;
   /** Once it has ended. */

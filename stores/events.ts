@@ -47,6 +47,11 @@ export async function appendEventIn(transaction: Transaction<Tables>, uid: strin
   await sql`select pg_notify(${EVENTS_CHANNEL}, ${uid})`.execute(transaction);
 }
 
+export async function hasEvent(database: Database, uid: string, key: string): Promise<boolean> {
+  const row = await database.selectFrom('job_events').select('key').where('job_uid', '=', uid).where('key', '=', key).executeTakeFirst();
+  return row !== undefined;
+}
+
 export function listEvents(database: Database, uid: string, options: { after?: number; limit?: number } = {}): Promise<EventRecord[]> {
   return database
     .selectFrom('job_events')

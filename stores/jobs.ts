@@ -1,7 +1,7 @@
 /** Job records: the projection of what the workflow decided. Every write is idempotent, because activities run at least once. */
 import { randomUUID } from 'node:crypto';
 import { sql, type Selectable, type Transaction } from 'kysely';
-import type { EvaluationResult, Failure, Transition } from '../schemas/activities.js';
+import type { EvaluationResult, Failure, TrainResult, Transition } from '../schemas/activities.js';
 import { TemperError } from '../schemas/errors.js';
 import type { Reproduction } from '../schemas/lineage.js';
 import { resourceName } from '../schemas/names.js';
@@ -73,6 +73,11 @@ export async function findJobs(database: Database, jobs: [accountId: string, id:
 
 export function findJobByUid(database: Database, uid: string): Promise<JobRecord | undefined> {
   return database.selectFrom('jobs').selectAll().where('uid', '=', uid).executeTakeFirst();
+}
+
+/** Held by the transaction: others that would change the job wait for its end. */
+export function lockJob(transaction: Database, uid: string): Promise<JobRecord | undefined> {
+  return transaction.selectFrom('jobs').selectAll().where('uid', '=', uid).forUpdate().executeTakeFirst();
 }
 
 /** Those of these jobs that still exist, each with its row's version (RowVersion). */
@@ -233,6 +238,45 @@ export async function updateProgress(database: Database, uid: string, progress: 
   await database
     .updateTable('jobs')
     .set({ progress: sql`progress || ${JSON.stringify(progress)}::jsonb`, update_time: sql`now()` })
+    .where('uid', '=', uid)
+    .execute();
+}
+
+/** The row of a failed job as one that was accepted and has no workflow yet. */
+export function reopenJob(database: Database, { uid, transition, resumed }: JobRecord): Promise<JobRecord> {
+  return database
+    .updateTable('jobs')
+    .set({
+      state: 'CREATING',
+      stage: 'created',
+      transition: transition + 1,
+      resumed: resumed + 1,
+      workflow_started: false,
+      is_running: false,
+      failure: null,
+      status_code: 'OK',
+      status_message: '',
+      completed_time: null,
+      update_time: sql<Date>`now()`,
+    })
+    .where('uid', '=', uid)
+    .returningAll()
+    .executeTakeFirstOrThrow();
+}
+
+export async function setSettings(database: Database, uid: string, settings: JobSettings, origins: SettingOrigins): Promise<void> {
+  await database
+    .updateTable('jobs')
+    .set({ settings: JSON.stringify(settings), setting_origins: JSON.stringify(origins), update_time: sql`now()` })
+    .where('uid', '=', uid)
+    .execute();
+}
+
+/** What was evaluated before was another adapter. */
+export async function setTrained(database: Database, uid: string, trained: TrainResult | null): Promise<void> {
+  await database
+    .updateTable('jobs')
+    .set({ trained: trained && JSON.stringify(trained), evaluation: null })
     .where('uid', '=', uid)
     .execute();
 }
@@ -409,7 +453,7 @@ export async function sumTokens(database: Database, uid: string, upToStep: numbe
   return row;
 }
 
-/** How long the attempts before `attempt` held a GPU (one whose worker died counts until that was noticed), and what time it is. */
+/** How long the attempts up to `attempt` have held a GPU so far (one whose worker died counts until that was noticed), and what time it is. */
 export async function readAttemptTimes(database: Database, uid: string, attempt: number): Promise<{ usedSeconds: number; nowMs: number }> {
   return database
     .selectFrom('job_attempts')
@@ -418,7 +462,7 @@ export async function readAttemptTimes(database: Database, uid: string, attempt:
       sql<number>`(extract(epoch from now()) * 1000)::float8`.as('nowMs'),
     ])
     .where('job_uid', '=', uid)
-    .where('attempt', '<', attempt)
+    .where('attempt', '<=', attempt)
     .executeTakeFirstOrThrow();
 }
 

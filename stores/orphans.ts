@@ -25,7 +25,8 @@ export async function findOrphanObjects(database: Database, objects: ObjectStore
 }
 
 interface Owners {
-  jobs: Map<string, { terminal: boolean; checkpoints: Set<string> }>;
+  /** `terminal`: and not one that may still be resumed. */
+  jobs: Map<string, { terminal: boolean; failed: boolean; checkpoints: Set<string> }>;
   models: Map<string, { settled: boolean; uploads: Set<string> }>;
   exports: Set<string>;
   datasets: Map<string, { uploadKey: string | null; ready: boolean }>;
@@ -35,7 +36,14 @@ interface Owners {
 }
 
 async function readOwners(database: Database, { renderedSetSeconds }: OrphanAges): Promise<Owners> {
-  const jobs = await database.selectFrom('jobs').select(['uid', 'state']).execute();
+  const jobs = await database
+    .selectFrom('jobs')
+    .select([
+      'uid',
+      'state',
+      sql<boolean>`state = 'FAILED' and update_time > now() - make_interval(secs => ${renderedSetSeconds})`.as('resumable'),
+    ])
+    .execute();
   const checkpoints = await database.selectFrom('job_checkpoints').select(['job_uid', 'key']).execute();
   const models = await database.selectFrom('models').select(['uid', 'state', 'upload']).execute();
   const datasets = await database.selectFrom('datasets').select(['uid', 'state', 'upload']).execute();
@@ -54,9 +62,13 @@ async function readOwners(database: Database, { renderedSetSeconds }: OrphanAges
   for (const { job_uid: uid, key } of checkpoints) keysOf.set(uid, (keysOf.get(uid) ?? new Set<string>()).add(key));
   return {
     jobs: new Map(
-      jobs.map(({ uid, state }) => [
+      jobs.map(({ uid, state, resumable }) => [
         uid,
-        { terminal: TERMINAL_JOB_STATES.includes(state), checkpoints: keysOf.get(uid) ?? new Set<string>() },
+        {
+          terminal: TERMINAL_JOB_STATES.includes(state) && !resumable,
+          failed: state === 'FAILED',
+          checkpoints: keysOf.get(uid) ?? new Set<string>(),
+        },
       ]),
     ),
     models: new Map(
@@ -86,8 +98,12 @@ function judge({ key }: ListedObject, owners: Owners): Omit<Orphan, 'sizeBytes'>
         return { kind: 'job-objects', name: `jobs/${owner}/${part}/`, reason: 'The job has ended; its model has a copy of its own.' };
       const checkpoint = key.split('/').slice(0, 4).join('/');
       // While the job runs, a checkpoint's files come before its row.
-      if (part === 'checkpoints' && job.terminal && !job.checkpoints.has(checkpoint))
-        return { kind: 'job-objects', name: `${checkpoint}/`, reason: 'The job has no such checkpoint.' };
+      if (part === 'checkpoints' && job.terminal && (job.failed || !job.checkpoints.has(checkpoint)))
+        return {
+          kind: 'job-objects',
+          name: `${checkpoint}/`,
+          reason: job.failed ? 'The job failed long ago, and nobody resumed it.' : 'The job has no such checkpoint.',
+        };
       return null;
     }
     case 'models':

@@ -15,7 +15,16 @@ import {
   patched,
   sleep,
 } from '@temporalio/workflow';
-import type { EvaluationResult, Failure, JobInput, PreparedSet, TrainResult, Verification, VerifyInput } from '../schemas/activities.js';
+import type {
+  CleanUpInput,
+  EvaluationResult,
+  Failure,
+  JobInput,
+  PreparedSet,
+  TrainResult,
+  Verification,
+  VerifyInput,
+} from '../schemas/activities.js';
 import { MAX_ATTEMPTS_WITHOUT_PROGRESS, MAX_LOST_ATTEMPTS_WITHOUT_PROGRESS } from '../schemas/limits.js';
 import {
   cleanUpActivity,
@@ -37,7 +46,7 @@ export async function FineTuningWorkflow(input: JobInput): Promise<JobProgress> 
   handleMessages(job);
   // A cancellation asked of Temporal itself, by an operator, is the same wish as the API's.
   CancellationScope.current().cancelRequested.catch(() => job.wishFor('cancel', 'an operator'));
-  if (input.deadline) void watchDeadline(job, input.deadline);
+  void watchDeadline(job);
   const { wandb } = await untilTerminal(job, input);
   if (wandb && job.wish !== 'delete') await reportToTracker(job, input);
   await CancellationScope.nonCancellable(() => condition(allHandlersFinished));
@@ -56,11 +65,13 @@ async function untilTerminal(job: Job, input: JobInput): Promise<{ wandb: boolea
     await job.move('VALIDATING', 'rendering', `Rendering ${checked.examples} examples.`);
     const prepared = await job.interruptible(() => dataActivities(`render ${checked.examples} examples`).renderJob(input));
 
-    if (checked.approval) await waitForApproval(job, checked.examples);
+    const { trained, evaluated } = checked;
+    if (checked.approval && !job.begun) await waitForApproval(job, checked.examples);
+    if (trained) await job.move('RUNNING', 'training', `Training was complete at step ${trained.steps}: it is not repeated.`);
     const withSet = makeWithSet(job, input, prepared);
-    const training = await withSet((set) => train(job, input, set));
+    const training = trained ?? (await withSet((set) => train(job, input, set)));
 
-    const evaluation = checked.evaluation ? await withSet((set) => evaluate(job, input, set, training)) : null;
+    const evaluation = checked.evaluation ? (evaluated ?? (await withSet((set) => evaluate(job, input, set, training)))) : null;
 
     const results = { uid: input.uid, name: input.name, training, evaluation };
     const verification =
@@ -83,13 +94,19 @@ async function untilTerminal(job: Job, input: JobInput): Promise<{ wandb: boolea
 const ENDED_BY = { deadline: 'its deadline had come', maxGpuSeconds: 'its GPU seconds were spent' };
 
 /** At the deadline a job that never began to train fails; what an attempt has reached becomes the model. */
-async function watchDeadline(job: Job, deadline: string): Promise<void> {
-  await CancellationScope.nonCancellable(() => sleep(Math.max(1, Date.parse(deadline) - Date.now())));
-  job.expire();
+async function watchDeadline(job: Job): Promise<void> {
+  await CancellationScope.nonCancellable(async () => {
+    for (;;) {
+      const { deadline } = job;
+      const isChanged = () => job.deadline !== deadline;
+      if (deadline === null) await condition(isChanged);
+      else if (!(await condition(isChanged, Math.max(1, Date.parse(deadline) - Date.now())))) return job.expire();
+    }
+  });
 }
 
 function deadlinePassed(): ApplicationFailure {
-  const message = 'The deadline of the job came before training began. Start it again with a later one.';
+  const message = 'The deadline of the job came before training began. Give it a later one and resume it.';
   const failure: Failure = { code: 'DEADLINE_PASSED', domain: 'CONFIG', retryable: false, message };
   return ApplicationFailure.create({ type: failure.code, message, nonRetryable: true, details: [failure] });
 }
@@ -110,7 +127,7 @@ async function endWithout(job: Job, input: JobInput, error: unknown): Promise<vo
   // A bug of ours is no verdict on the job: thrown on, it only halts this workflow's task until a fixed worker goes on.
   if (!(error instanceof ActivityFailure || error instanceof ApplicationFailure)) throw error;
   const failure = failureOf(error);
-  await cleanUp(input, { removeModel: true, removeJob: false });
+  await cleanUp(input, { removeModel: true, removeJob: false, keepWork: true });
   await job.move('FAILED', 'done', failure.message, failure);
 }
 
@@ -144,7 +161,9 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
   let withoutProgress = 0;
   /** Those among them that the job itself may be the cause of. */
   let suspicious = 0;
-  let reason = job.attempt === 0 ? 'first attempt' : 'RENDERED_SET_MISSING';
+  let reason = 'RENDERED_SET_MISSING';
+  if (job.attempt === 0) reason = 'first attempt';
+  else if (job.attempt === input.resumed?.attempt) reason = 'resumed';
   for (;;) {
     if (job.overdue && !job.begun) throw deadlinePassed();
     if (job.wish === 'pause') await pause(job);
@@ -278,7 +297,7 @@ async function removeJob(job: Job, input: JobInput): Promise<void> {
 }
 
 /** Left-overs must not decide the end of a job: what this misses, the next removal of the job takes. */
-async function cleanUp(input: JobInput, what: { removeModel: boolean; removeJob: boolean }): Promise<void> {
+async function cleanUp(input: JobInput, what: Omit<CleanUpInput, 'uid' | 'name'>): Promise<void> {
   try {
     await cleanUpActivity('remove what the job left').cleanUpJob({ uid: input.uid, name: input.name, ...what });
   } catch (error) {

@@ -12,7 +12,7 @@ export type Wish = 'pause' | 'cancel' | 'delete';
 export class Job {
   state: JobState = 'CREATING';
   stage: JobStage = 'created';
-  attempt = 0;
+  attempt: number;
   priority: number;
   /** The strongest wish so far: delete over cancel over pause. */
   wish: Wish | null = null;
@@ -22,10 +22,12 @@ export class Job {
   approval: { by: string; note: string } | null = null;
   /** The job that this one's attempt makes way for. */
   aside: string | null = null;
-  /** The deadline has come. */
+  /** When training ends at the latest: ISO 8601. */
+  deadline: string | null;
+  /** It has come. */
   overdue = false;
   private cause = 'The job was accepted.';
-  private sequence = 0;
+  private sequence: number;
   private milestone: TrainingMilestone | null = null;
   private failure: Failure | undefined;
   /** The work that a wish interrupts, and whether a mere pause does. */
@@ -33,8 +35,11 @@ export class Job {
   /** Records are written one after the other, so that events stand in the order of the transitions. */
   private recorded: Promise<void> = Promise.resolve();
 
-  constructor(private readonly input: JobInput) {
+  constructor(readonly input: JobInput) {
     this.priority = input.priority;
+    this.deadline = input.deadline ?? null;
+    this.sequence = input.resumed?.transition ?? 0;
+    this.attempt = input.resumed?.attempt ?? 0;
   }
 
   /**
@@ -115,12 +120,17 @@ export class Job {
 
   /** An attempt has begun: there may be a checkpoint. */
   get begun(): boolean {
-    return this.milestone !== null;
+    return this.milestone !== null || (this.input.resumed?.attempt ?? 0) > 0;
   }
 
   resumeBy(by: string): void {
     this.wish = null;
     this.wishedBy = by;
+  }
+
+  /** A failed job goes on in another workflow, which does what this one still has to do. */
+  leave(): void {
+    this.work?.scope.cancel();
   }
 
   get ending(): boolean {

@@ -1,11 +1,14 @@
 /** What a job's workflow is asked, by the API, by an operator in the Temporal UI or by a GPU worker: each refused where it makes no sense now. */
-import { ApplicationFailure, condition, setHandler } from '@temporalio/workflow';
+import { ApplicationFailure, CancellationScope, condition, currentUpdateInfo, setHandler } from '@temporalio/workflow';
 import type { JobState } from '../schemas/states.js';
+import { recordActivities } from './activityOptions.js';
+import { failureOf } from './failures.js';
 import type { Job } from './job.js';
 import {
   approveUpdate,
   cancelUpdate,
   deleteUpdate,
+  extendUpdate,
   milestoneSignal,
   pauseUpdate,
   progressQuery,
@@ -26,6 +29,10 @@ export function handleMessages(job: Job): void {
   };
   const refuse = (message: string): never => {
     throw ApplicationFailure.nonRetryable(message, 'ILLEGAL_STATE');
+  };
+  const refuseOnceOver = (done: string) => {
+    if (job.overdue) refuse('The deadline of the job has come: training is ending.');
+    if (job.state === 'WRITING_RESULTS' || job.stage === 'evaluating') refuse(`Training is over: there is nothing left to be ${done}.`);
   };
   const refuseIfOver = (verb: string) => {
     if (job.terminal || job.state === 'DELETING') refuse(`The job is ${job.state}: it cannot be ${verb} any more.`);
@@ -54,19 +61,23 @@ export function handleMessages(job: Job): void {
     {
       validator: (_request) => {
         refuseIfOver('paused');
-        if (job.overdue) refuse('The deadline of the job has come: training is ending.');
-        if (job.state === 'WRITING_RESULTS' || job.stage === 'evaluating') refuse('Training is over: there is nothing left to pause.');
+        refuseOnceOver('paused');
       },
     },
   );
   setHandler(
     resumeUpdate,
-    ({ by }) => {
+    async ({ by }) => {
+      if (job.state === 'FAILED') {
+        job.leave();
+        return job.state;
+      }
       job.resumeBy(by);
       return settled(() => job.state !== 'PAUSED');
     },
     {
       validator: (_request) => {
+        if (job.state === 'FAILED' && !job.ending) return;
         refuseIfOver('resumed');
         if (job.wish !== 'pause') refuse(`The job is ${job.state}, not paused.`);
       },
@@ -101,6 +112,36 @@ export function handleMessages(job: Job): void {
       return 'rejected';
     },
     { validator: (_request) => awaitsDecision() },
+  );
+  setHandler(
+    extendUpdate,
+    async ({ epochs, deadline, maxGpuSeconds, by }) => {
+      const { uid } = job.input;
+      const { id } = currentUpdateInfo()!;
+      try {
+        const length = await CancellationScope.nonCancellable(() =>
+          recordActivities('extend').extendJob({ uid, id, epochs, deadline, maxGpuSeconds, by }),
+        );
+        job.deadline = length.deadline;
+        return length;
+      } catch (error) {
+        const { code, message } = failureOf(error);
+        throw ApplicationFailure.nonRetryable(message, code);
+      }
+    },
+    {
+      validator: ({ epochs, deadline, maxGpuSeconds }) => {
+        refuseIfOver('extended');
+        refuseOnceOver('extended');
+        if (epochs === undefined && deadline === undefined && maxGpuSeconds === undefined)
+          refuse('Say what to change: epochs, deadline or maxGpuSeconds.');
+        if (epochs !== undefined && !(Number.isFinite(epochs) && epochs > 0)) refuse('epochs must be a number above 0.');
+        if (deadline !== undefined && deadline !== null && !(Date.parse(deadline) > Date.now()))
+          refuse('deadline must be a time to come, such as 2027-01-31T18:00:00Z, or null for none.');
+        if (maxGpuSeconds !== undefined && maxGpuSeconds !== null && !(Number.isInteger(maxGpuSeconds) && maxGpuSeconds > 0))
+          refuse('maxGpuSeconds must be a whole number above 0, or null for no limit.');
+      },
+    },
   );
   setHandler(
     stepAsideUpdate,

@@ -1,6 +1,6 @@
 /** What can be said to a running workflow and asked of it: by the API, by an operator in the Temporal UI, by a GPU worker. */
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
-import { MILESTONE_SIGNAL, type TrainingMilestone } from '../schemas/activities.js';
+import { MILESTONE_SIGNAL, type ExtendInput, type JobLength, type TrainingMilestone } from '../schemas/activities.js';
 import { JOB_ENDED_SIGNAL } from '../schemas/retraining.js';
 import type { JobStage, JobState } from '../schemas/states.js';
 
@@ -10,6 +10,11 @@ export const resumeUpdate = defineUpdate<JobState, [{ by: string }]>('resume');
 export const cancelUpdate = defineUpdate<JobState, [{ by: string }]>('cancel');
 /** 1 (first) to 5; decides the place in the GPU queue from the next attempt on. */
 export const setPriorityUpdate = defineUpdate<number, [{ priority: number; by: string }]>('setPriority');
+/**
+ * More epochs, or other limits of time, while the job lives; null lifts a limit. A trainer that runs checkpoints and goes on with the new
+ * length; what has not begun takes it up when it does. Answers with the job's length.
+ */
+export const extendUpdate = defineUpdate<JobLength, [Omit<ExtendInput, 'uid' | 'id'>]>('extend');
 /** A job that trains checkpoints, frees its GPU and goes to the queue again, behind the one that it is told of. */
 export const stepAsideUpdate = defineUpdate<JobState, [{ for: string }]>('stepAside');
 /** Cancels if need be, then removes everything of the job but its model, the record last. */

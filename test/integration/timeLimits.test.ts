@@ -44,10 +44,11 @@ it('ends with the best so far when the GPU seconds are spent', async () => {
 });
 
 it('ends a paused job at its deadline with what it had reached', async () => {
-  const id = await start({ deadline: inSeconds(45) });
+  const id = await start({ deadline: inSeconds(3600) });
   await untilState(id, 'JOB_STATE_RUNNING');
   await ok('POST', `fineTuningJobs/${id}:pause`);
   await untilState(id, 'JOB_STATE_PAUSED');
+  await ok('PATCH', `fineTuningJobs/${id}`, { deadline: inSeconds(2) });
   await expectModelSoFar(id, 'its deadline had come');
   expect((await events(id)).map((event) => event['message'])).toContain('Resumed by its deadline; waiting for a GPU.');
 });
