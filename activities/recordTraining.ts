@@ -72,6 +72,9 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
           microBatchTokens: event.microBatchTokens,
           recompute: event.recompute,
           quantization: event.quantization,
+          attention: event.attention,
+          compiled: event.compiled,
+          optimizer: event.optimizer,
         });
         return;
       case 'adapted':

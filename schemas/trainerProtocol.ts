@@ -102,6 +102,8 @@ export const TrainSpec = Type.Object({
     recompute: Type.Optional(Type.Boolean()),
     /** The base model is split over the ranks (FSDP2), even where each could hold it. */
     sharded: Type.Optional(Type.Boolean()),
+    /** The blocks are compiled (`torch.compile`), on a GPU; a CPU gains nothing and ignores it. */
+    compile: Type.Optional(Type.Boolean()),
   }),
   checkpoints: Type.Object({
     /** Folder for `step-N/` folders, each complete once its `manifest.json` is there (written last, atomically renamed). */
@@ -263,6 +265,13 @@ export const PreparedEvent = Type.Object({
   sharded: Type.Boolean(),
   /** Peak memory of a rank by the formula of docs/estimates.md; null where the weights' headers could not be read. */
   estimatedGib: Type.Union([Type.Number(), Type.Null()]),
+  /** How the examples of a pack are kept apart: by PyTorch's variable-length kernel, one call an example, or a mask. */
+  attention: Type.Union([Type.Literal('varlen'), Type.Literal('byExample'), Type.Literal('masked')]),
+  compiled: Type.Boolean(),
+  /** transformers' name of it. */
+  optimizer: Type.String(),
+  /** So far, by part: imports, tokenize, loadModel. */
+  seconds: Type.Record(Type.String(), Type.Number()),
 });
 /** Memory was too small, and less is taken: at once, or by the next attempt when a `failed` event follows. The global batch stays. */
 export const AdaptedEvent = Type.Object({
@@ -351,6 +360,8 @@ export const CompletedEvent = Type.Object({
   /** Train with evaluation: the step whose weights the adapter has, and its loss on the held-out examples. */
   bestStep: Type.Optional(Type.Integer()),
   bestLoss: Type.Optional(Type.Number()),
+  /** Train: the most memory that it held, GiB: of the GPU what PyTorch allocated, on a CPU all of the process. */
+  peakGib: Type.Optional(Type.Number()),
   /** Merge: root mean square of the differences of logits from base and adapter, as a share of the logits' spread; `effect` is
    * that of the base model without the adapter. */
   merged: Type.Optional(
@@ -362,7 +373,7 @@ export const CompletedEvent = Type.Object({
   commit: Type.Optional(Type.String()),
   /** Inspect: the tokenizer's highest ID and one. */
   tokens: Type.Optional(Type.Integer()),
-  /** Seconds by part: imports, loadModel, tokenize, train, checkpoints, save. */
+  /** Seconds by part: imports, loadModel, tokenize, train, checkpoints, save; `data`, the time that the steps waited for their examples. */
   seconds: Type.Record(Type.String(), Type.Number()),
 });
 

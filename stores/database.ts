@@ -145,6 +145,10 @@ export interface JobProgressData {
   /** Activations are computed again instead of kept; the base model is in 4 bits. As memory asked for, also of later attempts. */
   recompute?: boolean;
   quantization?: 'none' | 'nf4';
+  /** As the device allowed: `varlen`, `byExample` or `masked`; and transformers' name of the optimizer. */
+  attention?: string;
+  compiled?: boolean;
+  optimizer?: string;
   /** Memory was too small for what was planned: later attempts begin with what is above. */
   adapted?: boolean;
   /** When the trainer was last heard of, while that is too long ago. */

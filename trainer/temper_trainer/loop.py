@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from peft import set_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer, TrainerCallback, TrainingArguments, get_scheduler
@@ -78,8 +79,8 @@ class PlannedTrainer(Trainer):
                 weight_decay=training.weightDecay,
                 max_grad_norm=training.maxGradNorm,
                 seed=training.seed,
-                optim='adamw_torch_fused' if device.device.type == 'cuda' else 'adamw_torch',
-                bf16=device.device.type == 'cuda' and compute_dtype(run.spec.model, device.device) == torch.bfloat16,
+                optim=choose_optimizer(device.device),
+                bf16=autocasts(run.spec, device.device),
                 use_cpu=device.device.type == 'cpu',
                 logging_steps=1,
                 logging_nan_inf_filter=False,
@@ -104,6 +105,8 @@ class PlannedTrainer(Trainer):
         self.unmeasured: dict | None = None  # the `step` event of a step whose evaluation was cut short
         self.memory_error: BaseException = MemoryError('on another rank')
         self.adapter = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        if autocasts(run.spec, device.device):
+            feed_adapter_as_it_is(model)
         if run.recompute:
             self.recompute()
 
@@ -160,7 +163,8 @@ class PlannedTrainer(Trainer):
             raise RuntimeError(f'the data is at step {inputs["step"].item()}, the state at {step}')
         self.step_began = time.perf_counter()
         model.train()
-        examples = run.batches.take(step, run.events)
+        with run.watch.part('data'):
+            examples = run.batches.take(step, run.events)
         self.batch_tokens, self.batch_trained_tokens = len(examples.ids), int(examples.trained.sum())
         if len(examples) == 0:
             return self.last_loss  # the cut-off left nothing of this step: no gradients, and the weights stay
@@ -395,6 +399,22 @@ class SavePolicy(TrainerCallback):
 
     def on_save(self, args, state, control, **kwargs):
         self.last_save = time.monotonic()
+
+
+def choose_optimizer(device: torch.device) -> str:
+    return 'adamw_torch_fused' if device.type == 'cuda' else 'adamw_torch'
+
+
+def autocasts(spec: TrainSpec, device: torch.device) -> bool:
+    """Matrices are multiplied in bfloat16 beside float32 adapters."""
+    return device.type == 'cuda' and compute_dtype(spec.model, device) == torch.bfloat16
+
+
+def feed_adapter_as_it_is(model) -> None:
+    """PEFT makes the input of each adapter float32, and autocast bfloat16 again: the same numbers, written and kept twice."""
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module.cast_input_dtype_enabled = False
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:

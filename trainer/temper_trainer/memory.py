@@ -4,7 +4,9 @@
 """
 
 import json
+import resource
 import struct
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +121,13 @@ def free_bytes(device: torch.device) -> int:
         except (OSError, ValueError):  # no such cgroup, or "max"
             continue
     return free
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The most that this process has held so far: of the GPU, without CUDA's own; on a CPU of the machine, with all libraries."""
+    if device.type == 'cuda':
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
 
 
 def choose_way(

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from temper_trainer.attention import choose_attention
 from temper_trainer.events import Events
 from temper_trainer.failures import TrainerFailure
 from temper_trainer.families import TARGET_MODULES, WITH_FUSED_EXPERTS
@@ -124,7 +125,7 @@ def load_base(spec: ModelSpec, device: torch.device):
             dtype=dtype,
             quantization_config=quantization,
             device_map={'': device},
-            attn_implementation='sdpa',
+            attn_implementation=choose_attention(config, device, dtype),
             use_safetensors='.safetensors' in weights.name,
             weights_only=True,
             local_files_only=True,
@@ -306,6 +307,10 @@ def describe_adapter(path: str) -> str:
 
 def base_name(spec: ModelSpec) -> str:
     return spec.name or os.path.basename(os.path.normpath(spec.path))
+
+
+def blocks_of(model) -> torch.nn.ModuleList:
+    return next(module for name, module in model.named_modules() if name.endswith('.layers'))
 
 
 def count_parameters(model) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from temper_trainer.attention import MASKED, pack_arguments
 from temper_trainer.data import EncodedExamples
 from temper_trainer.head import FrozenHeadLoss, frozen_head
 
@@ -16,6 +17,7 @@ class Pack:
 
     input_ids: torch.Tensor  # (1, tokens)
     position_ids: torch.Tensor  # (1, tokens), from 0 again at each example
+    bounds: dict  # where each example begins and ends, as the attention takes it
     keep: torch.Tensor  # (kept,)
     targets: torch.Tensor  # (kept,)
     owner: torch.Tensor  # (kept,)
@@ -35,6 +37,7 @@ def make_pack(examples: EncodedExamples, indexes: list[int], device: torch.devic
     return Pack(
         input_ids=tensor(ids)[None],
         position_ids=tensor(positions)[None],
+        bounds=pack_arguments([len(part) for part, _ in parts], device),
         keep=tensor(predicted - 1),
         targets=tensor(ids[predicted]),
         owner=tensor(owner[predicted]),
@@ -42,15 +45,18 @@ def make_pack(examples: EncodedExamples, indexes: list[int], device: torch.devic
 
 
 def token_losses(model, pack: Pack) -> torch.Tensor:
-    """Negative log-likelihood of each trained token of the pack, float32, shape (kept,).
+    """Negative log-likelihood of each trained token of the pack, float32, shape (kept,). The output layer runs on the kept positions alone.
 
-    transformers keeps packed examples apart when positions restart, no attention mask is given and there is no cache: with its
-    default `use_cache=True` they would see each other. The output layer runs on the kept positions alone.
+    MASKED: transformers makes the mask when positions restart, no mask is given and there is no cache; with its default
+    `use_cache=True` examples would see each other.
     """
+    inputs = {'input_ids': pack.input_ids, 'position_ids': pack.position_ids, 'use_cache': False}
+    if model.config._attn_implementation != MASKED:
+        inputs.update(pack.bounds)
     parts = frozen_head(model)
     if parts is None:
-        output = model(input_ids=pack.input_ids, position_ids=pack.position_ids, use_cache=False, logits_to_keep=pack.keep)
+        output = model(**inputs, logits_to_keep=pack.keep)
         return torch.nn.functional.cross_entropy(output.logits[0].float(), pack.targets, reduction='none')
     decoder, head = parts
-    hidden = decoder(input_ids=pack.input_ids, position_ids=pack.position_ids, use_cache=False).last_hidden_state
+    hidden = decoder(**inputs).last_hidden_state
     return FrozenHeadLoss.apply(hidden[0, pack.keep], head.weight, head.bias, pack.targets)

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from temper_trainer.model import blocks_of
+
 # Loading a large base model, one rank of a machine after the other, is the longest that ranks wait for each other.
 TIMEOUT = timedelta(minutes=30)
 TORCHRUN_VARIABLES = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'LOCAL_WORLD_SIZE')
@@ -97,8 +99,7 @@ class Ranks:
 
         mesh = init_device_mesh(self.device.type, (self.world,))
         adapter = {parameter for parameter in model.parameters() if parameter.requires_grad}
-        blocks = next(module for name, module in model.named_modules() if name.endswith('.layers'))
-        for block in blocks:
+        for block in blocks_of(model):
             fully_shard(block, mesh=mesh, ignored_params=adapter)
         fully_shard(model, mesh=mesh, ignored_params=adapter)
         for parameter in adapter:

@@ -66,6 +66,7 @@ class TrainingSpec:
     microBatchTokens: int | None
     recompute: bool  # activations are computed again in the backward pass even where they could be kept
     sharded: bool  # the base model is split over the ranks even where each could hold it
+    compile: bool  # the blocks are compiled, where the device is a GPU
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,7 @@ def read_train(fields: 'Fields') -> TrainSpec:
             microBatchTokens=training.integer('microBatchTokens', 8, nullable=True),
             recompute=training.flag('recompute', optional=True),
             sharded=training.flag('sharded', optional=True),
+            compile=training.flag('compile', optional=True),
         ),
         checkpoints=CheckpointsSpec(
             directory=checkpoints.text('directory'),

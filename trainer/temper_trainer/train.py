@@ -9,18 +9,20 @@ from pathlib import Path
 import torch
 
 from temper_trainer import checkpoints
+from temper_trainer.attention import TOLD
 from temper_trainer.batches import Batches, describe_reading
 from temper_trainer.data import EncodedExamples, ExampleSet, encode_file, make_plan
 from temper_trainer.events import Events
 from temper_trainer.failures import Interrupted, TrainerFailure
 from temper_trainer.families import WITH_FUSED_EXPERTS
 from temper_trainer.held_out import HeldOut
-from temper_trainer.loop import PlannedTrainer, Run, StopWanted
-from temper_trainer.memory import GIB, Way, choose_way, read_shape
+from temper_trainer.loop import PlannedTrainer, Run, StopWanted, choose_optimizer
+from temper_trainer.memory import GIB, Way, choose_way, peak_bytes, read_shape
 from temper_trainer.model import (
     Device,
     add_adapter,
     base_name,
+    blocks_of,
     check_model_files,
     compute_dtype,
     copy_tokenizer,
@@ -38,11 +40,10 @@ from temper_trainer.ranks import Ranks
 from temper_trainer.spec import TrainSpec
 from temper_trainer.tokens import Encoder
 
-# Tokens of one forward pass on a CPU, where attention over a long pack costs more than starting another pass
-# (measured on a Llama of 11 M parameters, CPU seconds for the same examples: 256: 2.2, 512: 2.3, 1024: 2.8, 2048: 3.7).
+# Tokens of one forward pass on a CPU, which gains nothing by longer ones (measured on a Llama of 11 M parameters with a mask over all
+# of a pack, CPU seconds for the same examples: 256: 2.2, 512: 2.3, 1024: 2.8, 2048: 3.7).
 CPU_MICRO_BATCH_TOKENS = 512
-# Tokens of one forward pass on a GPU, where its memory allows: attention over a pack of other examples is computed and masked,
-# which at this length is about a seventh of the work for a model of 8 billion parameters.
+# Tokens of one forward pass on a GPU, where its memory allows: enough to keep one busy with a model of 8 billion parameters.
 GPU_MICRO_BATCH_TOKENS = 4096
 
 
@@ -83,6 +84,10 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
     if ranks.first:
         checkpoints.discard_after(Path(spec.checkpoints.directory), first_step)
 
+    compiled = spec.training.compile and device.device.type == 'cuda'
+    if compiled:
+        for block in blocks_of(model):
+            block.compile(dynamic=True)  # the packs differ in length
     trainable, total = count_parameters(model)
     events.send(
         'prepared',
@@ -99,6 +104,10 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
         ranks=ranks.world,
         sharded=way.sharded,
         estimatedGib=None if way.bytes is None else round(way.bytes / GIB, 2),
+        attention=TOLD[model.config._attn_implementation],
+        compiled=compiled,
+        optimizer=choose_optimizer(device.device),
+        seconds=watch.rounded(),
     )
     if spec.checkpoints.resumeFrom:
         events.send('resumed', step=first_step, path=spec.checkpoints.resumeFrom)
@@ -117,7 +126,7 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
         with watch.part('train'):
             trainer.run_to_end(spec.checkpoints.resumeFrom)
     last_step = trainer.state.global_step
-    for part in ('checkpoints', 'evaluate'):
+    for part in ('data', 'checkpoints', 'evaluate'):
         watch.add('train', -watch.seconds.get(part, 0.0))
     if seen:
         seen.restore_best(model)
@@ -131,7 +140,14 @@ def train(spec: TrainSpec, events: Events, stop: StopRequest, watch: Stopwatch) 
     ranks.leave()
     best = {'bestStep': seen.best.step, 'bestLoss': seen.best.loss} if seen and seen.best else {}
     early = bool(seen and seen.wants_stop) and last_step < plan.total_at(last_step)
-    return {'step': last_step, 'files': files, 'earlyStopped': early, 'timeEnded': last_step < plan.total_steps and not early, **best}
+    return {
+        'step': last_step,
+        'files': files,
+        'earlyStopped': early,
+        'timeEnded': last_step < plan.total_steps and not early,
+        'peakGib': round(peak_bytes(device.device) / GIB, 2),
+        **best,
+    }
 
 
 def require_accelerator(spec: TrainSpec, device: Device) -> None:
@@ -205,7 +221,7 @@ def read_held_out(spec: TrainSpec, encoder: Encoder, events: Events, stop: StopR
 def hash_plan(spec: TrainSpec, data: dict, held_out: EncodedExamples | None, targets: list[str], step: int) -> str:
     """A hash of everything that decides the weights after `step`, so that a checkpoint is never continued under other settings."""
     training = asdict(spec.training)
-    for name in ('microBatchTokens', 'recompute', 'sharded'):  # how, not what; kept with each checkpoint
+    for name in ('microBatchTokens', 'recompute', 'sharded', 'compile'):  # how, not what; kept with each checkpoint
         del training[name]
     extensions = [each for each in training.pop('extensions') if each['step'] < step]
     if extensions:  # what comes later has not changed anything yet

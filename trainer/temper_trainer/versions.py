@@ -7,4 +7,11 @@ PACKAGES = ('temper-trainer', 'torch', 'transformers', 'peft', 'accelerate', 'bi
 
 
 def versions() -> dict[str, str]:
-    return {'python': platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
+    """Without those that are not installed: bitsandbytes is needed for 4 bits alone, and this package can be run from its folder."""
+    found = {'python': platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -8,7 +8,10 @@ from runs import run_here
 from tinymodels import FAMILIES, write_lines
 from transformers import AutoModelForCausalLM
 
+from temper_trainer import attention
+from temper_trainer.attention import BY_EXAMPLE, MASKED, VARLEN
 from temper_trainer.data import encode_file, fill_packs
+from temper_trainer.loop import feed_adapter_as_it_is
 from temper_trainer.model import add_adapter, load_base, load_tokenizer
 from temper_trainer.packing import make_pack, token_losses
 from temper_trainer.spec import AdapterSpec, DataSpec, ModelSpec
@@ -51,8 +54,8 @@ def loss_and_gradients(model, examples, packs: list[list[int]]) -> tuple[float, 
 
 @pytest.mark.parametrize('family', FAMILIES)
 def test_packed_examples_do_not_see_each_other(models, tmp_path, family):
-    # 60 words of context and more: beyond the sliding window of the families that have one.
-    examples, model = prepare(models, family, tmp_path, completion_rows(6, longest=60))
+    examples, model = prepare(models, family, tmp_path, completion_rows(6, shortest=70, longest=100))
+    assert examples.lengths.max() > 64, 'within the sliding window of the families that have one'
     everything = np.arange(len(examples))
     packs = fill_packs(examples.lengths, everything, 2000)
     assert len(packs) == 1
@@ -61,6 +64,61 @@ def test_packed_examples_do_not_see_each_other(models, tmp_path, family):
     assert packed == pytest.approx(single, abs=5e-6)
     difference = (packed_gradients - single_gradients).norm() / single_gradients.norm()
     assert difference < 5e-6
+
+
+def kernel_on_cpu(query, key, value, bounds, bounds_of_keys, longest, longest_key, *, scale, window_size, enable_gqa=False):
+    """What PyTorch's documentation says of `varlen_attn`, written out: it has no kernel for a CPU."""
+    assert bounds is bounds_of_keys and longest == longest_key == bounds.diff().max() and window_size[1] == 0
+    assert enable_gqa == (query.shape[1] != key.shape[1])
+    key, value = (tensor.repeat_interleave(query.shape[1] // key.shape[1], 1) for tensor in (key, value))
+    scores = torch.einsum('qhd,khd->hqk', query, key) * scale
+    places, owner = torch.arange(len(query)), torch.searchsorted(bounds, torch.arange(len(query)), right=True)
+    distance = places[:, None] - places
+    seen = (owner[:, None] == owner) & (distance >= 0)
+    if window_size[0] >= 0:
+        seen &= distance <= window_size[0]
+    return torch.einsum('hqk,khd->qhd', scores.masked_fill(~seen, -torch.inf).softmax(-1), value)
+
+
+@pytest.mark.parametrize('family', ['llama', 'mistral'])
+def test_every_attention_gives_the_same_loss_and_gradients(models, tmp_path, family, monkeypatch):
+    """Grouped heads, and a window that is shorter than some examples."""
+    monkeypatch.setattr(attention, 'varlen_attn', kernel_on_cpu)
+    examples, model = prepare(models, family, tmp_path, completion_rows(6, shortest=70, longest=100))
+    assert model.config._attn_implementation == BY_EXAMPLE
+    window = getattr(model.config, 'sliding_window', None)
+    assert family == 'llama' or window < examples.lengths.max()
+    found = {}
+    for kind in (MASKED, BY_EXAMPLE, VARLEN):
+        model.config._attn_implementation = kind
+        found[kind] = loss_and_gradients(model, examples, [list(range(len(examples)))])
+    loss, gradients = found[MASKED]
+    for kind in (BY_EXAMPLE, VARLEN):
+        assert found[kind][0] == pytest.approx(loss, abs=5e-6)
+        assert (found[kind][1] - gradients).norm() / gradients.norm() < 5e-6
+    assert attention.compare_kernel(16, 2, window, CPU, torch.float32) < 1e-5
+
+
+def test_an_attention_that_is_not_told_the_bounds_fails(models, tmp_path):
+    """Rather than train on examples that see each other: a model whose code drops them."""
+    examples, model = prepare(models, 'stablelm', tmp_path, completion_rows(2))
+    assert model.config._attn_implementation == MASKED
+    model.config._attn_implementation = BY_EXAMPLE
+    with pytest.raises(RuntimeError):
+        loss_and_gradients(model, examples, [[0, 1]])
+
+
+def test_under_autocast_the_adapter_needs_no_copy_in_float32(models, tmp_path):
+    examples, model = prepare(models, 'llama', tmp_path, completion_rows(4))
+    model.get_base_model().to(torch.bfloat16)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    with torch.autocast('cpu', torch.bfloat16):
+        loss, gradients = loss_and_gradients(model, examples, [[0, 1, 2, 3]])
+        feed_adapter_as_it_is(model)
+        loss_without, gradients_without = loss_and_gradients(model, examples, [[0, 1, 2, 3]])
+    assert loss == loss_without and torch.equal(gradients, gradients_without)
 
 
 @pytest.mark.parametrize('family', FAMILIES)
