@@ -6,7 +6,7 @@ const only = (from, allowed, comment) => ({
   severity: 'error',
   from: { path: folder(from) },
   to: {
-    path: '^(api|chaos|cli|activities|bench|datasets|dev|estimates|jobs|models|preview|processes|schemas|stores|telemetry|templates|test|tokens|webhooks|workers|workflows)/',
+    path: '^(api|chaos|cli|activities|bench|datasets|dev|estimates|jobs|models|preview|processes|schemas|stores|telemetry|templates|test|tokens|trackers|webhooks|workers|workflows)/',
     pathNot: [from, ...allowed].map(folder),
   },
 });
@@ -33,10 +33,11 @@ module.exports = {
       'A request to a job’s settings and row: for the API and for activities.',
     ),
     only('telemetry', ['schemas', 'stores'], 'Metrics, traces and log lines: what processes tell operators.'),
+    only('trackers', ['schemas', 'stores'], 'What each tracker is told and asked; when is the activity’s.'),
     only('webhooks', ['schemas'], 'Which addresses may be called, and the call.'),
     only(
       'activities',
-      ['schemas', 'stores', 'datasets', 'models', 'templates', 'tokens', 'jobs', 'webhooks', 'telemetry'],
+      ['schemas', 'stores', 'datasets', 'models', 'templates', 'tokens', 'jobs', 'trackers', 'webhooks', 'telemetry'],
       'How a step is done; what happens when is the workflow’s.',
     ),
     only(
@@ -56,7 +57,7 @@ module.exports = {
     {
       name: 'stores-templates-and-jobs-know-no-temporal',
       severity: 'error',
-      from: { path: '^(stores|templates|tokens|estimates|preview|datasets|jobs|cli)/' },
+      from: { path: '^(stores|templates|tokens|estimates|preview|datasets|jobs|trackers|cli)/' },
       to: { path: '@temporalio' },
     },
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
@@ -65,14 +66,14 @@ module.exports = {
       name: 'no-dev-dependencies-in-the-product',
       severity: 'error',
       from: {
-        path: '^(api|cli|activities|datasets|estimates|jobs|models|preview|processes|schemas|stores|telemetry|templates|tokens|webhooks|workers|workflows)/',
+        path: '^(api|cli|activities|datasets|estimates|jobs|models|preview|processes|schemas|stores|telemetry|templates|tokens|trackers|webhooks|workers|workflows)/',
       },
       to: { dependencyTypes: ['npm-dev'] },
     },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
-    exclude: { path: '^(trainer|\\.temper)/' },
+    exclude: { path: '^(trainer|reporter|\\.temper)/' },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: 'tsconfig.json' },
     enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default'] },

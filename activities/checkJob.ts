@@ -3,6 +3,7 @@ import type { DataActivities, JobPlan } from '../schemas/activities.js';
 import type { Database } from '../stores/database.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { TemperError } from '../schemas/errors.js';
+import { TRACKERS } from '../schemas/tracker.js';
 import { checkModelFiles, requireBaseModel } from './baseModels.js';
 import type { JobRecord } from '../stores/jobs.js';
 import { requireEvaluationDataset, requireJob, requireReadyDataset, requireStartFiles } from './jobs.js';
@@ -19,7 +20,7 @@ export function makeCheckJob({ database, objects }: { database: Database; object
       await requireStartFiles(database, job);
       return {
         evaluation: job.settings.evaluation,
-        wandb: job.wandb !== null,
+        trackers: TRACKERS.filter((tracker) => job[tracker] !== null),
         examples: dataset.examples,
         approval: job.settings.requireApproval,
         ...(job.resumed > 0 ? await doneBefore(objects, job) : {}),

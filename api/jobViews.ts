@@ -58,7 +58,7 @@ export function viewSupervisedJob(job: JobRecord): SupervisedFineTuningJob {
 }
 
 function commonFields(job: JobRecord, collection: 'fineTuningJobs' | 'supervisedFineTuningJobs') {
-  const { settings, failure, evaluation, wandb } = job;
+  const { settings, failure, evaluation, wandb, mlflow, tensorboard } = job;
   const cost = estimatedCost(job);
   return {
     name: resourceName(job.account_id, collection, job.id),
@@ -94,6 +94,15 @@ function commonFields(job: JobRecord, collection: 'fineTuningJobs' | 'supervised
     ...(cost ? { estimatedCost: { ...cost } } : {}),
     ...(job.cost ? { cost: { ...job.cost } } : {}),
     ...(wandb ? { wandbState: wandb.state ?? 'PENDING', wandbReason: wandb.reason ?? '' } : {}),
+    ...(mlflow
+      ? {
+          mlflowExperiment: mlflow.experiment,
+          mlflowUrl: mlflow.url ?? '',
+          mlflowState: mlflow.state ?? 'PENDING',
+          mlflowReason: mlflow.reason ?? '',
+        }
+      : {}),
+    ...(tensorboard ? { tensorboard: true, tensorboardState: tensorboard.state ?? 'PENDING' } : {}),
     outputModel: resourceName(job.account_id, 'models', job.model_id),
     dataset: job.dataset_name,
     baseModel: settings.baseModel,

@@ -4,17 +4,19 @@ import type { UpdateDefinition } from '@temporalio/common';
 import type { FastifyInstance } from 'fastify';
 import { Type, type Static } from 'typebox';
 import { extendJob } from '../jobs/extendJob.js';
+import { requireWandbKey } from '../jobs/jobRequest.js';
 import { resumeFailedJob } from '../jobs/resumeJob.js';
 import type { ExtendInput } from '../schemas/activities.js';
 import { fieldError, notFound, TemperError } from '../schemas/errors.js';
 import { FineTuningJob } from '../schemas/job.js';
 import { isTerminal, type JobState } from '../schemas/states.js';
 import { Decision } from '../schemas/schedule.js';
+import { TRACKERS } from '../schemas/tracker.js';
 import { DisplayName, Empty, GetQuery, Id, listReply, ListQuery } from '../schemas/wire.js';
 import type { Database } from '../stores/database.js';
 import { deleteJob, findJob, findJobByUid, findJobs, updateJobFields, type JobRecord } from '../stores/jobs.js';
 import { deleteModel, findModel } from '../stores/models.js';
-import { deleteSecret } from '../stores/secrets.js';
+import { deleteSecret, putSecret } from '../stores/secrets.js';
 import {
   approveUpdate,
   cancelUpdate,
@@ -35,7 +37,7 @@ import { compileReadMask } from './readMask.js';
 import { viewJobRetry } from './retry.js';
 import type { ApiDependencies } from './server.js';
 import { shareLookups } from './sharedLookup.js';
-import { startJob, updateJob } from './temporal.js';
+import { startJob, startReport, updateJob } from './temporal.js';
 import { NOT_CLEARABLE, readChanges, UpdateQuery } from './updateMask.js';
 
 export const JobPath = Type.Object({ account: Id(), id: Id() });
@@ -68,6 +70,9 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
     epochs: FineTuningJob.properties.epochs,
     deadline: FineTuningJob.properties.deadline,
     maxGpuSeconds: FineTuningJob.properties.maxGpuSeconds,
+    wandbApiKey: Type.Optional(
+      Type.String({ maxLength: 1000, writeOnly: true, description: 'Takes the place of the job’s key; the run fills in' }),
+    ),
   });
 
   server.post(
@@ -109,13 +114,19 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
     { config: access, schema: { params: JobPath, querystring: UpdateQuery, body: Update, response: { 200: family.schema } } },
     async (request) => {
       const job = await requireJob(database, family, request.params);
-      const { displayName, priority, ...length } = readChanges<Static<typeof Update>, keyof Static<typeof Update>>(request, family.schema, {
-        displayName: '',
-        priority: NOT_CLEARABLE,
-        epochs: NOT_CLEARABLE,
-        deadline: null,
-        maxGpuSeconds: null,
-      });
+      const { displayName, priority, wandbApiKey, ...length } = readChanges<Static<typeof Update>, keyof Static<typeof Update>>(
+        request,
+        family.schema,
+        {
+          displayName: '',
+          priority: NOT_CLEARABLE,
+          epochs: NOT_CLEARABLE,
+          deadline: null,
+          maxGpuSeconds: null,
+          wandbApiKey: NOT_CLEARABLE,
+        },
+      );
+      if (wandbApiKey !== undefined) await replaceWandbKey(dependencies, job, wandbApiKey);
       if (Object.keys(length).length > 0) await extend(dependencies, job, { ...length, by: request.caller.email });
       if (priority !== undefined)
         await ask(dependencies, job, 'moved in the queue', setPriorityUpdate, { priority, by: request.caller.email });
@@ -149,6 +160,16 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
     );
   }
 
+  server.post(
+    `${one}::report`,
+    { config: access, schema: { params: JobPath, body: Empty, response: { 200: family.schema } } },
+    async (request) => {
+      const job = await requireJob(database, family, request.params);
+      await reportAgain(dependencies, job);
+      return family.view((await findJobByUid(database, job.uid)) ?? job);
+    },
+  );
+
   for (const [verb, done, update] of [
     ['approve', 'approved', approveUpdate],
     ['reject', 'rejected', rejectUpdate],
@@ -164,6 +185,21 @@ function familyRoutes(server: FastifyInstance, dependencies: ApiDependencies, fa
       },
     );
   }
+}
+
+/** Delivers to the job's trackers again, also long after its end. @throws TemperError ILLEGAL_STATE for a job that has none */
+async function reportAgain({ temporal }: ApiDependencies, job: JobRecord): Promise<void> {
+  const trackers = TRACKERS.filter((tracker) => job[tracker] !== null);
+  if (trackers.length === 0) throw new TemperError('ILLEGAL_STATE', 'The job reports to no tracker: it was created without one.');
+  for (const tracker of trackers) await startReport(temporal, job, tracker);
+}
+
+async function replaceWandbKey(dependencies: ApiDependencies, job: JobRecord, key: string): Promise<void> {
+  const { database, config, temporal } = dependencies;
+  if (!job.wandb) throw new TemperError('ILLEGAL_STATE', 'The job does not report to Weights & Biases: it was created without a project.');
+  const value = requireWandbKey(key, 'wandbApiKey');
+  await putSecret(database, config.secretKeys, { accountId: job.account_id, id: job.wandb.secretId, keyName: 'WANDB_API_KEY', value });
+  await startReport(temporal, job, 'wandb');
 }
 
 /** @throws TemperError RESOURCE_NOT_FOUND */

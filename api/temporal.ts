@@ -19,6 +19,7 @@ import { resourceName } from '../schemas/names.js';
 import { jobStartOptions, startAttributes } from '../schemas/jobStart.js';
 import { TEMPER_ACCOUNT, TEMPER_KIND, TEMPER_MODEL, TEMPER_STAGE, TEMPER_STATE } from '../schemas/searchAttributes.js';
 import { CONTROL_QUEUE } from '../schemas/taskQueues.js';
+import { reportWorkflowId, TRACKER_TITLES, type ReportInput, type Tracker } from '../schemas/tracker.js';
 import type { Database } from '../stores/database.js';
 import { markValidationStarted, requestValidation, validationsToStart } from '../stores/datasets.js';
 import { exportName, exportsWithoutWorkflow, markExportStarted, type ExportRecord } from '../stores/exports.js';
@@ -28,9 +29,11 @@ import { findPreemption } from '../stores/queue.js';
 import { deliveriesWithoutWorkflow, markDeliveryStarted } from '../stores/webhooks.js';
 import {
   DATASET_WORKFLOW,
+  deliverAgainSignal,
   EXPORT_WORKFLOW,
   FINE_TUNING_WORKFLOW,
   MODEL_WORKFLOW,
+  REPORT_WORKFLOW,
   stepAsideUpdate,
   WEBHOOK_WORKFLOW,
 } from '../workflows/messages.js';
@@ -146,6 +149,22 @@ async function startDelivery(client: Client, { id, accountId, webhookId, type }:
     if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
   }
   return workflowId;
+}
+
+/** Has the job's reporter to a tracker deliver at once; it is started where it has not begun, or has given up. */
+export async function startReport(client: Client, job: JobRecord, tracker: Tracker): Promise<void> {
+  const { name, uid, accountId } = jobInput(job);
+  const input: ReportInput = { uid, name, accountId, tracker };
+  await client.withDeadline(Date.now() + START_TIMEOUT_MS, () =>
+    client.workflow.signalWithStart(REPORT_WORKFLOW, {
+      workflowId: reportWorkflowId(input),
+      taskQueue: CONTROL_QUEUE,
+      args: [input],
+      signal: deliverAgainSignal,
+      workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+      staticSummary: `report to ${TRACKER_TITLES[tracker]}`,
+    }),
+  );
 }
 
 /**

@@ -70,6 +70,8 @@ export const SETTINGS: readonly Setting[] = [
   setting('wandb_entity', 'text', 'Weights & Biases entity'),
   setting('wandb_api_key', 'text', 'Weights & Biases API key'),
   setting('wandb_project', 'text', 'Weights & Biases project'),
+  setting('mlflow_experiment', 'text', "MLflow experiment, on the deployment's tracking server"),
+  setting('tensorboard', 'boolean', 'write a TensorBoard event file'),
 ];
 
 /** What a job starts from: one of them. */

@@ -88,6 +88,8 @@ export function describeJob(job: Resource, attempts: Attempt[] = []): string {
     ['Evaluation', evaluation && describeEvaluation(evaluation)],
     ['Reproduction', describeReproduction(job)],
     ['Weights & Biases', [job.wandbUrl, job.wandbState, job.wandbReason].map(plainText).filter(Boolean).join('  ')],
+    ['MLflow', [job.mlflowUrl, job.mlflowState, job.mlflowReason].map(plainText).filter(Boolean).join('  ')],
+    ['TensorBoard', plainText(job.tensorboardState)],
     ['Model', hasSucceeded(job) ? plainText(job.outputModel ?? job.modelId) : ''],
     ['Created', `${job.createTime ? formatTime(String(job.createTime)) : ''}${job.createdBy ? ` by ${plainText(job.createdBy)}` : ''}`],
     [

@@ -11,8 +11,9 @@ export interface Metric {
 const HEIGHT = 12;
 const DEFAULT_WIDTH = 80;
 
-export async function fetchMetrics(connection: Connection, path: string): Promise<Metric[]> {
-  const { metrics = [] } = await callApi<{ metrics?: Metric[] }>(connection, { method: 'GET', path: `${path}/metrics` });
+/** @param points  about so many at most: the extremes of each stretch */
+export async function fetchMetrics(connection: Connection, path: string, points: number): Promise<Metric[]> {
+  const { metrics = [] } = await callApi<{ metrics?: Metric[] }>(connection, { method: 'GET', path: `${path}/metrics?points=${points}` });
   return metrics;
 }
 

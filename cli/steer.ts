@@ -10,6 +10,7 @@ export const STEERING = {
   pause: { description: 'Pause a fine-tuning job: it keeps a checkpoint and frees its GPU', done: 'Pausing' },
   resume: { description: 'Let a paused or failed fine-tuning job go on from where it is', done: 'Resuming' },
   approve: { description: 'Approve a fine-tuning job that waits for it: it trains', done: 'Approved' },
+  report: { description: 'Deliver a fine-tuning job to its trackers again, also after its end', done: 'Reporting' },
   reject: { description: 'Reject a fine-tuning job that waits for approval: it ends without a model', done: 'Rejected' },
 } as const;
 

@@ -84,6 +84,7 @@ const VERBS = {
   cancel: 'Cancel a job, an export, a run or a sweep',
   pause: 'Pause a job or a schedule',
   resume: 'Let a paused or failed job go on',
+  report: 'Deliver a job to its trackers again',
   unpause: 'Let a schedule run again',
   trigger: 'Run a schedule now',
   backfill: 'Run a schedule for a time that has passed',

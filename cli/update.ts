@@ -20,6 +20,7 @@ const CHANGES = new Map<ResourceType, [flag: string, help: string, field: string
       ['--epochs <number>', 'more passes over the dataset than so far; a job that trains goes on from where it is', 'epochs'],
       ['--deadline <time>', 'when training ends at the latest, such as 2027-01-31T18:00:00Z, or none', 'deadline'],
       ['--max-gpu-seconds <number>', 'most seconds that training may hold the GPU, or none', 'maxGpuSeconds'],
+      ['--wandb-api-key <key>', 'another Weights & Biases key for the job; what its run lacks is delivered', 'wandbApiKey'],
     ],
   ],
   [
@@ -93,7 +94,10 @@ export function defineUpdate(command: Command, type: ResourceType): void {
     const mask = lifted.length > 0 ? `?updateMask=${[...Object.keys(body), ...lifted].join(',')}` : '';
     const path = `${await resourcePath(session, type, name)}${mask}`;
     const request: ApiRequest = { method: 'PATCH', path, body, idempotent: true };
-    if (session.dryRun) return printRequest(session, type === SECRET ? { ...request, body: { ...body, value: '(hidden)' } } : request);
+    const hidden = Object.fromEntries(
+      ['value', 'wandbApiKey'].filter((field) => type !== QUOTA && field in body).map((field) => [field, '(hidden)']),
+    );
+    if (session.dryRun) return printRequest(session, { ...request, body: { ...body, ...hidden } });
     const resource = await callApi(session.connection, request);
     printResource(session, resource, idOf(resource.name), `Updated ${plainText(resource.name)}`);
   });

@@ -1,8 +1,8 @@
-/** All the set-up that a fresh clone needs after npm's packages: the servers' programs, the trainer's Python environment, the small base model. */
+/** All the set-up that a fresh clone needs after npm's packages: the servers' programs, the Python environments, the small base model. */
 import { ensureBaseModel } from './baseModel.js';
 import { ensureTemporal, ensureVersitygw } from './binaries.js';
 import type { Progress } from './progress.js';
-import { ensurePython } from './python.js';
+import { ensurePython, ensureReporterPython } from './python.js';
 import { homeFolder } from './stack.js';
 
 export interface Prepared {
@@ -18,6 +18,11 @@ export async function prepare(progress: Progress): Promise<Prepared> {
     if (!process.env.TEMPORAL_ADDRESS) await ensureTemporal(progress);
     if (!process.env.TEMPER_S3_ENDPOINT) await ensureVersitygw(progress);
   };
-  const [python] = await Promise.all([ensurePython(progress), programs()]);
+  const environments = async () => {
+    const trainer = await ensurePython(progress);
+    await ensureReporterPython(progress);
+    return trainer;
+  };
+  const [python] = await Promise.all([environments(), programs()]);
   return { python, baseModel: await ensureBaseModel({ home: homeFolder(), python, progress }) };
 }

@@ -1,4 +1,4 @@
-/** The trainer's Python environment, exactly as trainer/uv.lock says, in trainer/.venv. */
+/** The Python environments of the trainer and of the reporter, exactly as their uv.lock says, in .venv of their folders. */
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,27 +8,36 @@ import { announce, type Progress } from './progress.js';
 import { rootFolder } from './stack.js';
 
 const uvVersion = '0.13.9';
-const trainerFolder = join(rootFolder, 'trainer');
 
-/** The path of the interpreter. TEMPER_PYTHON is used as it is; else the environment is made, or brought to what the lock file says. */
+/** The trainer's interpreter. TEMPER_PYTHON is used as it is; else the environment is made, or brought to what the lock file says. */
 export async function ensurePython(progress: Progress): Promise<string> {
-  if (process.env.TEMPER_PYTHON) return process.env.TEMPER_PYTHON;
-  const environment = join(trainerFolder, '.venv');
+  const task = 'Making the Python environment of the trainer (once; PyTorch is a download of two to three GB)';
+  return process.env.TEMPER_PYTHON || ensureEnvironment(join(rootFolder, 'trainer'), task, progress);
+}
+
+/** The same for the clients of trackers, which have an environment of their own: the trainer's packages must not depend on theirs. */
+export async function ensureReporterPython(progress: Progress): Promise<string> {
+  const task = 'Making the Python environment of the reporter (once; about 30 MB)';
+  return process.env.TEMPER_REPORTER_PYTHON || ensureEnvironment(join(rootFolder, 'reporter'), task, progress);
+}
+
+async function ensureEnvironment(project: string, task: string, progress: Progress): Promise<string> {
+  const environment = join(project, '.venv');
   const python = join(environment, 'bin', 'python');
   const stampPath = join(environment, 'temper-stamp');
-  const stamp = hashFiles([join(trainerFolder, 'uv.lock'), join(trainerFolder, 'pyproject.toml')]);
+  const stamp = hashFiles([join(project, 'uv.lock'), join(project, 'pyproject.toml')]);
   const isCurrent = () => existsSync(python) && existsSync(stampPath) && readFileSync(stampPath, 'utf8') === stamp;
   if (isCurrent()) return python;
 
   const uv = await ensureUv(progress);
   mkdirSync(cacheFolder(), { recursive: true });
-  const lock = await waitForLock(join(cacheFolder(), 'python.lock'), 'another run is making the Python environment', progress);
+  const lock = await waitForLock(join(cacheFolder(), 'python.lock'), 'another run is making a Python environment', progress);
   try {
     if (isCurrent()) return python;
     const version = await runCommand('python3', ['-c', 'import sys; print("%d.%d" % sys.version_info[:2])']).catch(() => undefined);
-    await announce(progress, 'Making the Python environment of the trainer (once; PyTorch is a download of two to three GB)', () =>
+    await announce(progress, task, () =>
       runCommand(uv, ['sync', '--locked', '--no-progress'], {
-        cwd: trainerFolder,
+        cwd: project,
         // The Python on the PATH where it will do; uv looks for another, or fetches one, where it will not.
         env: {
           ...process.env,
@@ -84,7 +93,7 @@ async function installUv(folder: string): Promise<void> {
       const environment = join(draft, 'venv');
       await runCommand('python3', ['-m', 'venv', environment]).catch((venvError: Error) => {
         throw new Error(
-          `uv, which makes the trainer's Python environment, is missing, and could not be installed.\n${pipError.message}\n${venvError.message}\n` +
+          `uv, which makes the Python environments, is missing, and could not be installed.\n${pipError.message}\n${venvError.message}\n` +
             'Install Python 3.11 or newer with pip or venv (Debian: apt-get install python3-venv), or uv itself (https://docs.astral.sh/uv).',
         );
       });

@@ -31,6 +31,8 @@
  *   TEMPER_GPU_PRICES       the same table itself, as JSON
  *   TEMPER_BUILD_ID         version of the control worker, for rollouts under running jobs (docs/operations.md); without it, none
  *   TEMPER_PYTHON           interpreter with the trainer's packages (trainer/.venv/bin/python)
+ *   TEMPER_REPORTER_PYTHON  interpreter with the clients of trackers (reporter/.venv/bin/python)
+ *   TEMPER_PUBLIC_URL       where users reach the API, for links from trackers to jobs (none)
  *
  *   TEMPER_TRUSTED_PROXIES  addresses of proxies before the API that tell it the client's, as in loopback,10.0.0.0/8 (none)
  *   TEMPER_OIDC_ISSUER, TEMPER_OIDC_CLIENT_ID, TEMPER_OIDC_AUDIENCE, TEMPER_OIDC_NEW_USER_ROLE
@@ -43,7 +45,7 @@
  *   OTEL_EXPORTER_OTLP_ENDPOINT, and the other variables of OpenTelemetry: where traces go; without it there are none
  *
  *   TEMPER_HOST, TEMPER_LOG_LEVEL and TEMPER_S3_PUBLIC_ENDPOINT (the S3 address that users reach, for signed URLs) are for deployments.
- *   WANDB_BASE_URL, HF_ENDPOINT, HF_TOKEN and the rest of the environment are passed on as they are.
+ *   WANDB_BASE_URL, MLFLOW_TRACKING_URI, HF_ENDPOINT, HF_TOKEN and the rest of the environment are passed on as they are.
  */
 import { accessSync, constants, mkdirSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
@@ -79,7 +81,7 @@ export interface DevFile {
 }
 
 export type ServerName = 'temporal' | 's3' | 'postgres';
-export type ProgramName = 'control' | 'data' | 'gpu' | 'api';
+export type ProgramName = 'control' | 'data' | 'gpu' | 'reports' | 'api';
 
 export interface StackOptions {
   home: string;
@@ -111,6 +113,7 @@ const allPrograms: Record<ProgramName, string> = {
   control: join(rootFolder, 'workers', 'control.ts'),
   data: join(rootFolder, 'workers', 'data.ts'),
   gpu: join(rootFolder, 'workers', 'gpu.ts'),
+  reports: join(rootFolder, 'workers', 'reports.ts'),
   api: join(rootFolder, 'api', 'main.ts'),
 };
 
@@ -220,7 +223,13 @@ interface Settings {
   s3: S3Location;
 }
 
-const metricsPorts = { api: 'apiMetrics', control: 'controlMetrics', data: 'dataMetrics', gpu: 'gpuMetrics' } as const;
+const metricsPorts = {
+  api: 'apiMetrics',
+  control: 'controlMetrics',
+  data: 'dataMetrics',
+  gpu: 'gpuMetrics',
+  reports: 'reportsMetrics',
+} as const;
 const portNames = ['api', 'temporal', 'temporalUi', 's3', 'postgres', ...Object.values(metricsPorts)] as const;
 type PortName = (typeof portNames)[number];
 
@@ -253,6 +262,7 @@ function fixedEnvironment(home: string, ports: Record<PortName, number>, secrets
     TEMPER_SECRET_KEY: given.TEMPER_SECRET_KEY || secrets.secretKey,
     TEMPER_WEBHOOK_NETWORKS: given.TEMPER_WEBHOOK_NETWORKS ?? '127.0.0.0/8,::1/128',
     TEMPER_PYTHON: given.TEMPER_PYTHON || join(rootFolder, 'trainer', '.venv', 'bin', 'python'),
+    TEMPER_REPORTER_PYTHON: given.TEMPER_REPORTER_PYTHON || join(rootFolder, 'reporter', '.venv', 'bin', 'python'),
   };
 }
 
@@ -314,7 +324,7 @@ async function checkReady(port: string): Promise<void> {
 }
 
 function describeStack(environment: Environment, processes: Stack['processes']): Omit<DevFile, 'metricsUrls'> {
-  const { api, temporal, s3, postgres, control, data, gpu } = processes;
+  const { api, temporal, s3, postgres, control, data, gpu, reports } = processes;
   return {
     apiUrl: `http://127.0.0.1:${environment.TEMPER_PORT}`,
     accountId: environment.TEMPER_ACCOUNT_ID,
@@ -330,7 +340,7 @@ function describeStack(environment: Environment, processes: Stack['processes']):
       temporal: temporal?.pid,
       s3: s3?.pid,
       database: postgres?.pid,
-      workers: [control, data, gpu].flatMap((worker) => (worker ? [worker.pid] : [])),
+      workers: [control, data, gpu, reports].flatMap((worker) => (worker ? [worker.pid] : [])),
     },
   };
 }

@@ -73,6 +73,8 @@ export async function insertJob(sources: JobSources, wanted: WantedJob): Promise
       modelId,
       priority: request.priority ?? DEFAULT_PRIORITY,
       wandb,
+      mlflow: request.mlflowExperiment ? { experiment: request.mlflowExperiment, state: 'PENDING' } : null,
+      tensorboard: request.tensorboard ? { state: 'PENDING' } : null,
       openai: wanted.openai,
       createdBy: wanted.createdBy,
       estimate,

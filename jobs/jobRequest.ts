@@ -44,6 +44,8 @@ export interface JobRequest {
   evaluationSplit?: number;
   evaluationDataset?: string;
   wandb: WandbRequest | null;
+  mlflowExperiment?: string;
+  tensorboard?: boolean;
   /** ID of the model to make. */
   modelId?: string;
   /** What the job will show as warnings: settings that were accepted and have no effect. */
@@ -112,6 +114,8 @@ function sharedFields(body: FineTuningJob | SupervisedFineTuningJob) {
     maxGpuSeconds,
     deadline,
     requireApproval,
+    mlflowExperiment,
+    tensorboard,
   } = body;
   const quantization = body.quantization as JobRequest['quantization'];
   return {
@@ -133,6 +137,8 @@ function sharedFields(body: FineTuningJob | SupervisedFineTuningJob) {
     maxGpuSeconds,
     deadline,
     requireApproval,
+    mlflowExperiment,
+    tensorboard,
   };
 }
 
@@ -196,14 +202,19 @@ function readWandb(given: Partial<WandbRequest>, fields: Partial<Record<keyof Wa
   if (!apiKey)
     throw invalid('apiKey', 'is missing: reporting to Weights & Biases needs a key. Leave the other fields out if no report is wanted.');
   if (!project) throw invalid('project', 'is missing: a report to Weights & Biases needs the project to go to.');
-  // Neither the key itself nor a part of it may be in the answer.
-  if (!/^[\x21-\x7e]{8,256}$/.test(apiKey))
-    throw invalid('apiKey', 'is not a key: it must be 8 to 256 printable characters without spaces or line breaks.');
+  requireWandbKey(apiKey, fields.apiKey ?? 'apiKey');
   if (!/^[^/\\#?%:]{1,128}$/.test(project)) throw invalid('project', 'must be 1 to 128 characters without / \\ # ? % :');
   if (entity !== undefined && !/^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/.test(entity))
     throw invalid('entity', 'must be the name of a user or team: letters, digits, - _ and .');
   if (runId !== undefined && !/^[A-Za-z0-9_-]{1,128}$/.test(runId)) throw invalid('runId', 'must be 1 to 128 letters, digits, - or _');
   return { apiKey, project, ...(entity ? { entity } : {}), ...(runId ? { runId } : {}) };
+}
+
+/** Neither the key itself nor a part of it is in the answer. */
+export function requireWandbKey(key: string, field: string): string {
+  if (/^[\x21-\x7e]{8,256}$/.test(key)) return key;
+  const problem = 'is not a key: it must be 8 to 256 printable characters without spaces or line breaks.';
+  throw fieldError('WANDB_CONFIG_INVALID', field, `${field} ${problem}`);
 }
 
 /** `outputModel` is an ID, or the name of a model of the account. */

@@ -4,6 +4,7 @@
  */
 import type { ErrorDomain, ErrorDetail } from './errors.js';
 import type { JobStage, JobState } from './states.js';
+import type { ReportInput, ReportOutcome, Tracker } from './tracker.js';
 import type { EvaluationChange } from './trainerProtocol.js';
 
 /** An object of the object store, by key and content. */
@@ -123,8 +124,10 @@ export interface JobLength {
 
 export interface JobPlan {
   evaluation: boolean;
-  /** The job asked for a Weights & Biases run. */
-  wandb: boolean;
+  /** What the job reports to. Absent in jobs that were checked before reporters had a workflow of their own: see `wandb`. */
+  trackers?: Tracker[];
+  /** Of such jobs: they report to Weights & Biases. */
+  wandb?: boolean;
   examples: number;
   /** Someone must approve before it trains. */
   approval?: boolean;
@@ -274,10 +277,17 @@ export interface ControlActivities {
   claimRun(input: { uid: string }): Promise<void>;
   extendJob(input: ExtendInput): Promise<JobLength>;
   recordAttemptEnd(input: { uid: string; attempt: number; outcome: string; failure?: Failure }): Promise<void>;
+  /** Of jobs that began before reporters had a workflow of their own. */
   report(input: { uid: string; name: string; outcome: JobState }): Promise<{ url: string | null }>;
   /** One attempt. Fails, to be tried again, unless that is pointless. */
   deliverWebhook(input: { id: string }): Promise<DeliveryResult>;
   recordDeliveryEnd(input: { id: string; message: string }): Promise<DeliveryResult>;
+}
+
+/** Queue `temper-reports`: the tracker's clients, one process a delivery. */
+export interface ReportActivities {
+  /** Goes on for as long as the job trains. */
+  deliverReport(input: ReportInput): Promise<ReportOutcome>;
 }
 
 /** Queue `temper-data`: CPU, disk and the object store. */

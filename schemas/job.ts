@@ -95,6 +95,8 @@ const ownSettings = {
     Type.Boolean({ description: 'Wait, checked and rendered and holding no GPU, until someone approves or rejects the job' }),
   ),
   priority: Type.Optional(Type.Integer({ minimum: 1, maximum: 5, 'x-expected': 'a whole number from 1 (first) to 5; 3 when absent' })),
+  mlflowExperiment: Type.Optional(PlainText(256)),
+  tensorboard: Type.Optional(Type.Boolean({ description: 'Write a TensorBoard event file: `:getTensorboardFileEndpoint`' })),
 };
 
 /** A step that failed and is tried again. */
@@ -150,8 +152,12 @@ const common = {
   ),
   cost: ReadOnly(OpenObject('Of a job that has ended, by what it used (docs/estimates.md): currencyCode, units and nanos')),
   settingOrigins: ReadOnly(OpenObject('Where each setting came from: given, baseModel, default or derived')),
-  wandbState: ReadOnly(Type.String({ description: 'PENDING, DELIVERED or DEGRADED' })),
-  wandbReason: ReadOnly(Type.String()),
+  wandbState: ReadOnly(Type.String({ description: 'PENDING, DELIVERING, DEGRADED or DELIVERED' })),
+  wandbReason: ReadOnly(Type.String({ description: 'Of DEGRADED: what is wrong, and what to do' })),
+  mlflowUrl: ReadOnly(Type.String()),
+  mlflowState: ReadOnly(Type.String({ description: 'As wandbState' })),
+  mlflowReason: ReadOnly(Type.String()),
+  tensorboardState: ReadOnly(Type.String({ description: 'As wandbState' })),
   outputModel: Type.Optional(ResourceName({ description: 'ID or name of the model to make; the job ID when absent' })),
 };
 

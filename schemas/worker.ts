@@ -1,6 +1,6 @@
 /** What a worker process says of itself and its machine, for operators. Names and numbers only: no addresses, no secrets. */
 
-export type WorkerKind = 'control' | 'data' | 'gpu';
+export type WorkerKind = 'control' | 'data' | 'gpu' | 'reports';
 
 export interface WorkerReport {
   /** Of the task queue it polls. */

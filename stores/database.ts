@@ -12,6 +12,7 @@ import type { PromotionOutcome, RunJobResult } from '../schemas/retraining.js';
 import type { Retraining, RunState, Timing } from '../schemas/schedule.js';
 import type { JobStage, JobState, DatasetState, ModelState } from '../schemas/states.js';
 import type { JobSettings, SettingOrigins } from '../schemas/task.js';
+import type { TrackerState } from '../schemas/tracker.js';
 import type { AdaptedEvent } from '../schemas/trainerProtocol.js';
 import type { DeliveryState, WebhookState } from '../schemas/webhook.js';
 import type { WorkerKind, WorkerReport } from '../schemas/worker.js';
@@ -103,14 +104,26 @@ export interface DatasetsTable {
   update_time: Time;
 }
 /** Reporting to Weights & Biases as the job asked for it; the key itself is a secret, by ID. */
-export interface WandbSettings {
+export interface WandbSettings extends TrackerSettings {
   project: string;
   entity?: string;
   runId: string;
   secretId: string;
+}
+/** How a job's reporting to a tracker stands; the key of one, where it has any, is a secret, by ID. */
+export interface TrackerSettings {
+  /** The page of the run. */
   url?: string;
-  state?: 'PENDING' | 'DELIVERED' | 'DEGRADED';
+  /** Absent: PENDING. */
+  state?: TrackerState;
+  /** Why it is DEGRADED, and what to do. */
   reason?: string;
+  /** The last step that the tracker is known to have. */
+  deliveredStep?: number;
+}
+export interface MlflowSettings extends TrackerSettings {
+  /** On the tracking server of the deployment (MLFLOW_TRACKING_URI). */
+  experiment: string;
 }
 /** What a job was asked for in OpenAI's words, where ours do not have them. */
 export interface OpenaiJobSettings {
@@ -191,6 +204,8 @@ export interface JobsTable {
   model_id: string;
   priority: Generated<number>;
   wandb: ColumnType<WandbSettings | null, string | null | undefined, string | null>;
+  mlflow: ColumnType<MlflowSettings | null, string | null | undefined, string | null>;
+  tensorboard: ColumnType<TrackerSettings | null, string | null | undefined, string | null>;
   state: Generated<JobState>;
   stage: Generated<JobStage>;
   transition: Generated<number>;

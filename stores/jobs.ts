@@ -7,6 +7,7 @@ import type { Reproduction } from '../schemas/lineage.js';
 import { resourceName } from '../schemas/names.js';
 import { isTerminal, TERMINAL_JOB_STATES } from '../schemas/states.js';
 import type { JobSettings, SettingOrigins } from '../schemas/task.js';
+import type { Tracker } from '../schemas/tracker.js';
 import type {
   Adaptation,
   Database,
@@ -16,9 +17,11 @@ import type {
   JobMetricsTable,
   JobProgressData,
   JobsTable,
+  MlflowSettings,
   OpenaiJobSettings,
   StoredFile,
   Tables,
+  TrackerSettings,
   WandbSettings,
 } from './database.js';
 import { appendEventIn } from './events.js';
@@ -46,6 +49,8 @@ export interface NewJob {
   modelId: string;
   priority: number;
   wandb: WandbSettings | null;
+  mlflow?: MlflowSettings | null;
+  tensorboard?: TrackerSettings | null;
   openai?: OpenaiJobSettings;
   createdBy: string;
   estimate: JobEstimate;
@@ -115,6 +120,8 @@ export async function createJob(transaction: Transaction<Tables>, job: NewJob): 
       model_id: job.modelId,
       priority: job.priority,
       wandb: job.wandb ? JSON.stringify(job.wandb) : null,
+      mlflow: job.mlflow ? JSON.stringify(job.mlflow) : null,
+      tensorboard: job.tensorboard ? JSON.stringify(job.tensorboard) : null,
       openai: job.openai ? JSON.stringify(job.openai) : null,
       created_by: job.createdBy,
       estimate: JSON.stringify(job.estimate),
@@ -305,12 +312,12 @@ export async function recordReproduction(database: Database, uid: string, reprod
     .execute();
 }
 
-export async function updateWandb(database: Database, uid: string, wandb: WandbSettings): Promise<void> {
-  await database
-    .updateTable('jobs')
-    .set({ wandb: JSON.stringify(wandb), update_time: sql`now()` })
-    .where('uid', '=', uid)
-    .execute();
+/** On what stands there now; one that says nothing new touches nothing. */
+export async function updateTracker(database: Database, uid: string, tracker: Tracker, change: TrackerSettings): Promise<void> {
+  const column = sql.ref(tracker);
+  const added = sql`${JSON.stringify(change)}::jsonb`;
+  await sql`update jobs set ${column} = ${column} || ${added}, update_time = now()
+    where uid = ${uid} and ${column} is not null and not (${column} @> ${added})`.execute(database);
 }
 
 export async function deleteJob(database: Database, uid: string): Promise<void> {
@@ -435,8 +442,29 @@ export async function recordMetrics(database: Database, uid: string, metrics: Ne
     .execute();
 }
 
-export function listMetrics(database: Database, uid: string): Promise<MetricRecord[]> {
-  return database.selectFrom('job_metrics').selectAll().where('job_uid', '=', uid).orderBy('step').execute();
+/** In order of steps. @param page  only those after a step, so many at most; absent: all */
+export function listMetrics(database: Database, uid: string, page?: { after: number; limit: number }): Promise<MetricRecord[]> {
+  return database
+    .selectFrom('job_metrics')
+    .selectAll()
+    .where('job_uid', '=', uid)
+    .$if(page !== undefined, (query) => query.where('step', '>', page!.after).limit(page!.limit))
+    .orderBy('step')
+    .execute();
+}
+
+export function lastMetric(database: Database, uid: string): Promise<MetricRecord | undefined> {
+  return database.selectFrom('job_metrics').selectAll().where('job_uid', '=', uid).orderBy('step', 'desc').limit(1).executeTakeFirst();
+}
+
+export async function countMetrics(database: Database, uid: string, upToStep: number): Promise<number> {
+  const { count } = await database
+    .selectFrom('job_metrics')
+    .select(sql<number>`count(*)::int8`.as('count'))
+    .where('job_uid', '=', uid)
+    .where('step', '<=', upToStep)
+    .executeTakeFirstOrThrow();
+  return count;
 }
 
 /** Tokens of the steps up to one, whichever attempts made them. */

@@ -1,14 +1,19 @@
 /**
- * A Weights & Biases server in one process, as far as reporting a run and reading it back needs one: GraphQL (`viewer`,
- * `upsertBucket`, `project.run`) and `file_stream`, whose lines are stored by the offset that the client names. It can be told to fail.
+ * A Weights & Biases server in one process, as far as its Python client needs one to create and resume a run, to stream rows, and to
+ * upload a table and an artifact: GraphQL and `file_stream`, whose lines are stored by the offset that the client names. It can be told
+ * to fail in every way that a server, or what lies before it, does.
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface WandbFault {
-  on: 'everything' | 'upsert' | 'stream';
-  /** An HTTP status, errors in an answer of status 200, no answer, or a connection that is cut. */
-  how: 401 | 403 | 404 | 429 | 500 | 'errors' | 'hang' | 'drop';
+  on: 'everything' | 'query' | 'upsert' | 'stream' | 'files';
+  /**
+   * An HTTP status (429 with Retry-After: 1), errors in an answer of status 200, no answer, one that takes a second, a connection that is cut
+   * before or in the middle of the answer, text that is no JSON, a page of a proxy, a redirect.
+   */
+  how: number | 'errors' | 'hang' | 'slow' | 'drop' | 'half' | 'badJson' | 'html' | 'redirect';
   /** Ends after this many requests; absent: never. */
   times?: number;
 }
@@ -24,6 +29,11 @@ export interface StoredRun {
   history: Record<string, unknown>[];
   summary: Record<string, unknown>;
   state: 'running' | 'finished' | 'failed';
+  notes: string;
+  /** Names of uploaded files, tables among them. */
+  files: string[];
+  /** `type/name` of the artifacts that were logged. */
+  artifacts: string[];
 }
 
 export interface WandbTestServer {
@@ -62,13 +72,19 @@ type State = Pick<WandbTestServer, 'runs' | 'requests' | 'fault'>;
 type Variables = Record<string, string | string[] | null | undefined>;
 
 async function answer(account: WandbAccount, state: State, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  if (request.method === 'PUT' && request.url?.startsWith('/storage/')) {
+    for await (const _chunk of request);
+    if (await fail(state, 'files', request, response)) return;
+    return reply(response, 200, {});
+  }
   if (!request.url?.startsWith('/graphql') && !request.url?.startsWith('/files/')) return reply(response, 404, {});
   const body = await readJson(request);
   const stream = /^\/files\/([^/]+)\/([^/]+)\/([^/]+)\/file_stream$/.exec(request.url);
   const query = String(body['query'] ?? '');
   const operation = stream ? 'file_stream' : (/(?:query|mutation)\s+(\w+)/.exec(query)?.[1] ?? `${request.method} ${request.url}`);
   state.requests.push(operation);
-  if (fail(state, stream ? 'stream' : query.includes('upsertBucket') ? 'upsert' : 'other', request, response)) return;
+  const target = stream ? 'stream' : query.includes('upsertBucket') ? 'upsert' : query.startsWith('query') ? 'query' : 'files';
+  if (await fail(state, target, request, response)) return;
 
   const given = Buffer.from(request.headers.authorization?.replace(/^Basic /, '') ?? '', 'base64').toString();
   if (given !== `api:${account.apiKey}`) return reply(response, 401, { errors: [{ message: 'user is not logged in' }] });
@@ -80,22 +96,69 @@ async function answer(account: WandbAccount, state: State, request: IncomingMess
   }
   const variables = (body['variables'] ?? {}) as Variables;
   if (query.includes('upsertBucket')) return upsert(account, state, variables, response);
+  const host = `http://${request.headers.host}`;
+  if (query.includes('createRunFiles')) return createRunFiles(account, state, variables, response, host);
+  if (query.includes('createArtifact(')) return createArtifact(account, state, variables, response);
+  if (query.includes('createArtifactManifest(')) {
+    const file = {
+      id: 'file',
+      name: 'wandb_manifest.json',
+      displayName: 'wandb_manifest.json',
+      uploadUrl: `${host}/storage/manifest`,
+      uploadHeaders: [],
+    };
+    return reply(response, 200, { data: { createArtifactManifest: { artifactManifest: { id: 'manifest', file } } } });
+  }
+  if (query.includes('commitArtifact('))
+    return reply(response, 200, { data: { commitArtifact: { artifact: { id: variables['artifactID'], digest: 'd' } } } });
+  if (query.includes('serverInfo')) return reply(response, 200, { data: { serverInfo: { features: [] } } });
+  if (query.includes('artifactType('))
+    return reply(response, 200, { data: { project: { artifactType: { id: 'type', name: variables['artifactType'] } } } });
   if (/\brun\(|\bbucket\(/.test(query)) return find(account, state, query, variables, response);
   if (/\bviewer\b/.test(query)) return reply(response, 200, { data: { viewer: describeViewer(account) } });
   return reply(response, 200, { data: null, errors: [{ message: `Cannot query: ${operation}` }] });
 }
 
 /** True when the request was left to the fault. */
-function fail(state: State, target: 'upsert' | 'stream' | 'other', request: IncomingMessage, response: ServerResponse): boolean {
+async function fail(
+  state: State,
+  target: 'query' | 'upsert' | 'stream' | 'files',
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<boolean> {
   const { fault } = state;
   if (!fault || (fault.on !== 'everything' && fault.on !== target)) return false;
   if (fault.times !== undefined && --fault.times <= 0) state.fault = null;
-  if (fault.how === 'hang') return true;
-  if (fault.how === 'drop') request.socket.destroy();
-  else if (fault.how === 'errors')
-    reply(response, 200, { data: { upsertBucket: null }, errors: [{ message: 'permission denied', path: ['upsertBucket'] }] });
-  else reply(response, fault.how, { errors: [{ message: `HTTP ${fault.how}` }] });
-  return true;
+  switch (fault.how) {
+    case 'hang':
+      return true;
+    case 'slow':
+      await sleep(1_000);
+      return false;
+    case 'drop':
+      request.socket.destroy();
+      return true;
+    case 'half':
+      response.writeHead(200, { 'content-type': 'application/json', 'content-length': 1_000 }).write('{"data": {"viewer"');
+      setTimeout(() => request.socket.destroy(), 20);
+      return true;
+    case 'badJson':
+      response.writeHead(200, { 'content-type': 'application/json' }).end('{"data": {');
+      return true;
+    case 'html':
+      response.writeHead(200, { 'content-type': 'text/html' }).end('<html>Please sign in to the network.</html>');
+      return true;
+    case 'redirect':
+      response.writeHead(302, { location: 'http://127.0.0.1:1/elsewhere' }).end();
+      return true;
+    case 'errors':
+      reply(response, 200, { data: null, errors: [{ message: 'permission denied', path: ['upsertBucket'] }] });
+      return true;
+    default:
+      if (fault.how === 429) response.setHeader('retry-after', '1');
+      reply(response, fault.how, { errors: [{ message: `HTTP ${fault.how}` }] });
+      return true;
+  }
 }
 
 function describeViewer({ entity, teams }: WandbAccount) {
@@ -129,9 +192,13 @@ function upsert(account: WandbAccount, state: State, variables: Variables, respo
     history: [],
     summary: {},
     state: 'running' as const,
+    notes: '',
+    files: [],
+    artifacts: [],
   };
   if (variables['displayName']) run.displayName = String(variables['displayName']);
   if (variables['config']) run.config = JSON.parse(String(variables['config'])) as Record<string, unknown>;
+  if (variables['notes']) run.notes = String(variables['notes']);
   if (Array.isArray(variables['tags'])) run.tags = variables['tags'];
   run.state = 'running';
   state.runs.set(key, run);
@@ -152,6 +219,7 @@ function find(account: WandbAccount, state: State, query: string, variables: Var
 
 function describeBucket(run: StoredRun) {
   const { name, displayName, entity, project, history, summary, state, tags } = run;
+  const tail = history.slice(-1).map((row) => JSON.stringify(row));
   return {
     id: Buffer.from(`Run:v1:${name}:${project}:${entity}`).toString('base64'),
     name,
@@ -163,8 +231,34 @@ function describeBucket(run: StoredRun) {
     config: JSON.stringify(run.config),
     summaryMetrics: JSON.stringify(summary),
     historyLineCount: Object.keys(history).length,
+    historyTail: JSON.stringify(tail),
+    eventsLineCount: 0,
+    eventsTail: '[]',
+    logLineCount: 0,
     project: { id: Buffer.from(`Project:v1:${project}:${entity}`).toString('base64'), name: project, entity: { id: entity, name: entity } },
   };
+}
+
+function createRunFiles(account: WandbAccount, state: State, variables: Variables, response: ServerResponse, host: string): void {
+  const run = runOf(state, String(variables['entity'] || account.entity), variables['project'], variables['run']);
+  const names = [variables['files'] ?? []].flat();
+  run?.files.push(...names);
+  const files = names.map((name) => ({ name, uploadUrl: `${host}/storage/${encodeURIComponent(name)}` }));
+  reply(response, 200, { data: { createRunFiles: { runID: 'run', uploadHeaders: [], files } } });
+}
+
+function createArtifact(account: WandbAccount, state: State, variables: Variables, response: ServerResponse): void {
+  const input = (variables['input'] ?? variables) as Variables;
+  const run = runOf(state, String(input['entityName'] || account.entity), input['projectName'], input['runName']);
+  const type = String(input['artifactTypeName']);
+  const name = String([input['artifactCollectionNames'] ?? input['artifactCollectionName']].flat()[0] ?? '');
+  run?.artifacts.push(`${type}/${name}`);
+  const artifact = { id: `artifact-${type}`, state: 'PENDING', artifactSequence: { id: 'sequence', name, latestArtifact: null } };
+  reply(response, 200, { data: { createArtifact: { artifact } } });
+}
+
+function runOf(state: State, entity: string, project: unknown, name: unknown): StoredRun | undefined {
+  return state.runs.get(`${entity}/${String(project)}/${String(name)}`);
 }
 
 /** Appends or overwrites lines from the offset on; the summary is one line that replaces the last. */

@@ -26,6 +26,8 @@ export interface Environment {
   imports: ObjectStore;
   secretKeys: SecretKeys;
   python: string;
+  /** Python with the clients of trackers. */
+  reporterPython: string;
   /** Whose tokenizer counts a dataset's tokens where the upload names none. */
   defaultBaseModel: string;
   /** Of GPU hours; null: no costs are shown. */
@@ -64,6 +66,7 @@ export async function openEnvironment(kind: WorkerKind): Promise<Environment> {
     imports: openBucket(process.env['TEMPER_IMPORT_BUCKET'] || required('TEMPER_S3_BUCKET')),
     secretKeys: readSecretKeys(required('TEMPER_SECRET_KEY'), process.env['TEMPER_SECRET_KEYS']),
     python: process.env['TEMPER_PYTHON'] ?? 'python3',
+    reporterPython: process.env['TEMPER_REPORTER_PYTHON'] ?? 'python3',
     defaultBaseModel: process.env['TEMPER_DEFAULT_BASE_MODEL'] || TINY_MODEL_NAME,
     prices: readPrices(process.env),
   };

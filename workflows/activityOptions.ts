@@ -6,11 +6,11 @@
  * tell an attempt that brought the job forward from one that did not, and so that every attempt stands in the history.
  */
 import { proxyActivities, type ActivityOptions } from '@temporalio/workflow';
-import type { ControlActivities, DataActivities, GpuActivities } from '../schemas/activities.js';
+import type { ControlActivities, DataActivities, GpuActivities, ReportActivities } from '../schemas/activities.js';
 import type { ExportDataActivities, ExportGpuActivities } from '../schemas/export.js';
 import type { JanitorActivities } from '../schemas/janitor.js';
 import type { RetrainingDataActivities, RetrainingGpuActivities, RetrainingRecordActivities } from '../schemas/retraining.js';
-import { CONTROL_QUEUE, DATA_QUEUE, gpuQueue } from '../schemas/taskQueues.js';
+import { CONTROL_QUEUE, DATA_QUEUE, gpuQueue, REPORT_QUEUE } from '../schemas/taskQueues.js';
 
 /** Postgres: short, and worth repeating for as long as the database is away. */
 export const RECORD: ActivityOptions = {
@@ -45,7 +45,17 @@ export const CLEANUP: ActivityOptions = {
   retry: { initialInterval: '1s', maximumInterval: '1m', maximumAttempts: 100 },
 };
 
-/** Delivery to a tracker: tried for a day, its failure is recorded and never fails the job. */
+/** Delivery to a tracker goes on for as long as the job trains, and tries on for a day after: the activity itself says when that is over. */
+export const DELIVER_REPORT: ActivityOptions = {
+  taskQueue: REPORT_QUEUE,
+  startToCloseTimeout: '30d',
+  heartbeatTimeout: '30s',
+  // A delivery with another key begins when the earlier one has let go of the run.
+  cancellationType: 'WAIT_CANCELLATION_COMPLETED',
+  retry: { initialInterval: '5s', maximumInterval: '2m' },
+};
+
+/** The same for jobs that began before reporters had a workflow of their own. */
 export const REPORT: ActivityOptions = {
   taskQueue: CONTROL_QUEUE,
   startToCloseTimeout: '10m',
@@ -94,6 +104,10 @@ export function dataActivities(summary: string) {
 
 export function reportActivities(summary: string) {
   return proxyActivities<Pick<ControlActivities, 'report'>>({ ...REPORT, summary });
+}
+
+export function deliverReportActivity(summary: string) {
+  return proxyActivities<ReportActivities>({ ...DELIVER_REPORT, summary });
 }
 
 export function deliveryActivity(summary: string, once: boolean) {

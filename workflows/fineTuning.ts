@@ -14,7 +14,9 @@ import {
   isCancellation,
   patched,
   sleep,
+  startChild,
 } from '@temporalio/workflow';
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import type {
   CleanUpInput,
   EvaluationResult,
@@ -36,10 +38,12 @@ import {
   turnActivity,
   verifyActivity,
 } from './activityOptions.js';
+import { reportWorkflowId, TRACKER_TITLES, type Tracker } from '../schemas/tracker.js';
 import { failureOf, progressOf } from './failures.js';
 import { Job } from './job.js';
 import { handleMessages } from './jobMessages.js';
-import type { JobProgress } from './messages.js';
+import { REPORT_WORKFLOW, type JobProgress } from './messages.js';
+import type { ReportWorkflow } from './report.js';
 
 export async function FineTuningWorkflow(input: JobInput): Promise<JobProgress> {
   const job = new Job(input);
@@ -47,20 +51,22 @@ export async function FineTuningWorkflow(input: JobInput): Promise<JobProgress> 
   // A cancellation asked of Temporal itself, by an operator, is the same wish as the API's.
   CancellationScope.current().cancelRequested.catch(() => job.wishFor('cancel', 'an operator'));
   void watchDeadline(job);
-  const { wandb } = await untilTerminal(job, input);
+  const { wandb, reporters } = await untilTerminal(job, input);
   if (wandb && job.wish !== 'delete') await reportToTracker(job, input);
+  await reporters;
   await CancellationScope.nonCancellable(() => condition(allHandlersFinished));
   if (job.wish === 'delete') await removeJob(job, input);
   return job.progress();
 }
 
 /** Brings the job to a terminal state, whatever happens on the way. */
-async function untilTerminal(job: Job, input: JobInput): Promise<{ wandb: boolean }> {
-  const plan = { wandb: false };
+async function untilTerminal(job: Job, input: JobInput): Promise<{ wandb: boolean; reporters: Promise<unknown> }> {
+  const plan = { wandb: false, reporters: Promise.resolve<unknown>(undefined) };
   try {
     await job.move('VALIDATING', 'checking', 'Checking the settings against the dataset and the base model.');
     const checked = await job.interruptible(() => dataActivities('check settings, dataset and base model').checkJob(input));
-    plan.wandb = checked.wandb;
+    plan.wandb = checked.wandb ?? false;
+    plan.reporters = startReporters(job, input, checked.trackers ?? []);
 
     await job.move('VALIDATING', 'rendering', `Rendering ${checked.examples} examples.`);
     const prepared = await job.interruptible(() => dataActivities(`render ${checked.examples} examples`).renderJob(input));
@@ -270,7 +276,32 @@ async function pause(job: Job): Promise<void> {
   if (job.ending) throw new CancelledFailure('Cancelled while paused');
 }
 
-/** Delivery happens after the end: an outage of the tracker costs the job no time, and its failure no result. */
+/** Each tracker's reporter is a workflow of its own, which the job never waits for. It has nothing to say before the first step, or the end. */
+async function startReporters(job: Job, input: JobInput, trackers: Tracker[]): Promise<void> {
+  if (trackers.length === 0) return;
+  await CancellationScope.nonCancellable(async () => {
+    await condition(() => job.state === 'RUNNING' || job.terminal);
+    if (job.wish === 'delete') return;
+    for (const tracker of trackers) await startReporter(input, tracker);
+  });
+}
+
+async function startReporter({ uid, name, accountId }: JobInput, tracker: Tracker): Promise<void> {
+  try {
+    await startChild<typeof ReportWorkflow>(REPORT_WORKFLOW, {
+      workflowId: reportWorkflowId({ name, tracker }),
+      args: [{ uid, name, accountId, tracker }],
+      parentClosePolicy: 'ABANDON',
+      workflowIdReusePolicy: 'ALLOW_DUPLICATE',
+      staticSummary: `report to ${TRACKER_TITLES[tracker]}`,
+    });
+  } catch (error) {
+    // Someone has started it by hand.
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+  }
+}
+
+/** For jobs that began before reporters had a workflow of their own. Delivery happens after the end: an outage of the tracker costs the job no time, and its failure no result. */
 async function reportToTracker(job: Job, input: JobInput): Promise<void> {
   try {
     await job.interruptible(() =>

@@ -3,6 +3,7 @@ export { DatasetWorkflow } from './dataset.js';
 export { FineTuningWorkflow } from './fineTuning.js';
 export { RetrainingWorkflow } from './retraining.js';
 export { WebhookWorkflow } from './webhook.js';
+export { ReportWorkflow } from './report.js';
 export { ModelWorkflow } from './model.js';
 export { ExportWorkflow } from './export.js';
 export { JanitorWorkflow } from './janitor.js';

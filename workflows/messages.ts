@@ -40,6 +40,9 @@ export const progressQuery = defineQuery<JobProgress>('progress');
 export const approveUpdate = defineUpdate<string, [{ by: string; note: string }]>('approve');
 export const rejectUpdate = defineUpdate<string, [{ by: string; note: string }]>('reject');
 
+/** To a job's reporter: delivers again at once, with the key that the job has now. */
+export const deliverAgainSignal = defineSignal<[]>('deliverAgain');
+
 /** From the control worker: a job that the run waits for has ended. */
 export const jobEndedSignal = defineSignal<[{ uid: string }]>(JOB_ENDED_SIGNAL);
 
@@ -47,6 +50,7 @@ export const FINE_TUNING_WORKFLOW = 'FineTuningWorkflow';
 export const RETRAINING_WORKFLOW = 'RetrainingWorkflow';
 export const DATASET_WORKFLOW = 'DatasetWorkflow';
 export const WEBHOOK_WORKFLOW = 'WebhookWorkflow';
+export const REPORT_WORKFLOW = 'ReportWorkflow';
 export const MODEL_WORKFLOW = 'ModelWorkflow';
 export const EXPORT_WORKFLOW = 'ExportWorkflow';
 export const JANITOR_WORKFLOW = 'JanitorWorkflow';

@@ -2,7 +2,7 @@
 import type { Connection } from '@temporalio/client';
 import type { Check } from '../../schemas/doctor.js';
 import { SEARCH_ATTRIBUTE_NAMES } from '../../schemas/searchAttributes.js';
-import { CONTROL_QUEUE, DATA_QUEUE, gpuQueue } from '../../schemas/taskQueues.js';
+import { CONTROL_QUEUE, DATA_QUEUE, gpuQueue, REPORT_QUEUE } from '../../schemas/taskQueues.js';
 import { listWorkers } from '../../stores/workers.js';
 import type { ApiDependencies } from '../server.js';
 import { problem } from './stores.js';
@@ -68,7 +68,7 @@ export async function checkSearchAttributes({ temporal, config }: ApiDependencie
 
 export async function checkQueues(dependencies: ApiDependencies): Promise<Check[]> {
   const classes = new Set((await listWorkers(dependencies.database)).map(({ report }) => report.queue));
-  const queues = new Set([CONTROL_QUEUE, DATA_QUEUE, gpuQueue(), ...classes]);
+  const queues = new Set([CONTROL_QUEUE, DATA_QUEUE, REPORT_QUEUE, gpuQueue(), ...classes]);
   const checks = [checkQueue(dependencies, CONTROL_QUEUE, WORKFLOW_TASKS, 'workflows')];
   for (const queue of queues) checks.push(checkQueue(dependencies, queue, ACTIVITY_TASKS, 'activities'));
   return Promise.all(checks);
@@ -96,7 +96,7 @@ async function checkQueue({ temporal, config }: ApiDependencies, queue: string, 
 }
 
 function workerOf(queue: string): string {
-  return queue === CONTROL_QUEUE ? 'control' : queue === DATA_QUEUE ? 'data' : 'gpu';
+  return { [CONTROL_QUEUE]: 'control', [DATA_QUEUE]: 'data', [REPORT_QUEUE]: 'reports' }[queue] ?? 'gpu';
 }
 
 function isOlder(version: string, than: number[]): boolean {

@@ -21,7 +21,7 @@ beforeAll(async () => {
 });
 
 it('every process is ready and has its metrics, the workers those of Temporal’s SDK, too', async () => {
-  expect(Object.keys(texts).sort()).toEqual(['api', 'control', 'data', 'gpu']);
+  expect(Object.keys(texts).sort()).toEqual(['api', 'control', 'data', 'gpu', 'reports']);
   for (const [name, url] of Object.entries(devFile().metricsUrls)) {
     for (const probe of ['healthz', 'readyz']) expect((await fetch(url.replace('metrics', probe))).status).toBe(200);
     expect((await fetch(url.replace('metrics', 'other'))).status).toBe(404);

@@ -1,11 +1,15 @@
-/** Reporting a job from its records: what the tracker gets, what the job shows afterwards, and that the key stays where it is. */
+/**
+ * The delivery of a job from its records, with the real client of Weights & Biases, to a server that fails in every way that servers do: what
+ * the tracker gets, what the job shows meanwhile and afterwards, and that the key stays where it is.
+ */
 import { randomBytes, randomUUID } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest';
-import { reportJob } from '../../../activities/report.js';
+import { reportJob, type ReportLimits } from '../../../activities/report.js';
 import { keepPorts } from '../../../dev/ports.js';
 import { createDatabase, databaseUrl, describePostgres, postgresFolder } from '../../../dev/postgres.js';
 import { supervise, type SupervisedProcess } from '../../../dev/supervise.js';
@@ -15,10 +19,14 @@ import { bootstrapAccount } from '../../../stores/accounts.js';
 import { migrate, openDatabase, type Database } from '../../../stores/database.js';
 import { listEvents } from '../../../stores/events.js';
 import { createJob, findJobByUid, recordEvaluation, recordMetrics } from '../../../stores/jobs.js';
+import type { ObjectStore } from '../../../stores/objects.js';
 import { readSecretKeys } from '../../../stores/secretKeys.js';
 import { deleteSecret, putSecret } from '../../../stores/secrets.js';
-import { startWandbServer, type WandbTestServer } from '../../wandbServer.js';
+import { TrackerError, type TrackerProblem } from '../../../trackers/tracker.js';
+import { WANDB_LIMITS } from '../../../trackers/wandb.js';
+import { startWandbServer, type WandbFault, type WandbTestServer } from '../../wandbServer.js';
 
+const python = process.env['TEMPER_REPORTER_PYTHON'] ?? fileURLToPath(new URL('../../../reporter/.venv/bin/python', import.meta.url));
 const apiKey = 'c0ffee'.padEnd(40, '0');
 const secretKeys = readSecretKeys(randomBytes(32).toString('base64'));
 const signal = new AbortController().signal;
@@ -37,7 +45,7 @@ beforeAll(async () => {
   database = openDatabase(databaseUrl(port, 'secret'));
   await migrate(database);
   await bootstrapAccount(database, secretKeys, 'ada', 'tk_test');
-});
+}, 120_000);
 afterAll(async () => {
   await database.destroy();
   await postgres.stop();
@@ -54,12 +62,17 @@ afterEach(async () => {
   await wandb.stop();
 });
 
-it('delivers metrics, settings and evaluation of the job, and links to the run', async () => {
-  const uid = await makeJob(40);
-  const { url } = await report(uid, 'COMPLETED');
+const evaluationReport = { samples: [{ line: 3, prompt: 'p', expected: 'yes', base: 'no', tuned: 'yes', logLikelihoodGain: 1.5 }] };
+const objects = { getText: async () => JSON.stringify(evaluationReport) } as unknown as ObjectStore;
+const wandbLimits = { ...WANDB_LIMITS, askMs: 100, answerMs: 1_500 };
+const limits: ReportLimits = { pollMs: 50, patienceMs: 10_000, wandb: wandbLimits };
+
+it('delivers steps, settings, samples, evaluation and a link to the job, once, and shows the run on the job', async () => {
+  const uid = await makeJob(40, 'COMPLETED');
+  const { url } = await report(uid);
   expect(url).toBe(`${wandb.url}/ada/trials/runs/run-${uid}`);
-  const run = wandb.runs.get(`ada/trials/run-${uid}`)!;
-  expect(run.history.map((row) => row['_step'])).toEqual(Array.from({ length: 40 }, (_, index) => index + 1));
+  const run = runOf(uid);
+  expect(stepsOf(uid)).toEqual(upTo(40));
   expect(run.history[9]).toMatchObject({
     'train/loss': 0.1,
     'train/learning_rate': 1e-4,
@@ -74,61 +87,140 @@ it('delivers metrics, settings and evaluation of the job, and links to the run',
     baseModel: { value: 'accounts/ada/models/tiny' },
     kind: { value: 'conversation' },
     settingOrigins: { value: { epochs: 'given' } },
-    tags: { value: ['conversation', 'accounts/ada/models/tiny', 'accounts/ada/datasets/rows'] },
   });
+  expect(run.tags).toEqual(['conversation', 'tiny', 'rows']);
+  expect(run.notes).toContain(`accounts/ada/fineTuningJobs/${uid}`);
   expect(run.summary).toMatchObject({ job_state: 'COMPLETED', final_loss: 1 / 40, 'eval/base_accuracy': 0.4, 'eval/tuned_accuracy': 0.9 });
+  expect(run.summary['samples']).toMatchObject({ _type: 'table-file', nrows: 1, ncols: 6 });
+  expect(run.files.some((name) => /^media\/table\/samples.*\.table\.json$/.test(name))).toBe(true);
+  expect(run.artifacts).toContain(`model/tuned-${uid}`);
   expect(run.state).toBe('finished');
-  expect((await findJobByUid(database, uid))!.wandb).toMatchObject({ state: 'DELIVERED', url });
-  expect(await reportEvents(uid)).toEqual(['report/delivered']);
-});
+  expect((await findJobByUid(database, uid))!.wandb).toMatchObject({ state: 'DELIVERED', url, reason: '', deliveredStep: 40 });
+  expect(await reportEvents(uid)).toEqual(['report/wandb/run', 'report/wandb/delivered']);
 
-it('shows the job as degraded while the tracker is away, and fills in when it is back', async () => {
-  const uid = await makeJob(3);
-  wandb.fault = { on: 'everything', how: 500 };
-  for (let attempt = 0; attempt < 2; attempt++) await expect(report(uid, 'COMPLETED')).rejects.toMatchObject({ code: 'TRACKER_FAILED' });
-  expect((await findJobByUid(database, uid))!.wandb).toMatchObject({
-    state: 'DEGRADED',
-    reason: expect.stringContaining('HTTP 500') as string,
-  });
+  // Once more: nothing is doubled.
+  await report(uid);
+  expect(stepsOf(uid)).toEqual(upTo(40));
+}, 180_000);
+
+/** How each shows on the job when a delivery begins, before any client is started. */
+const atTheStart: [WandbFault['how'], TrackerProblem][] = [
+  [401, 'KEY_REFUSED'],
+  [403, 'KEY_REFUSED'],
+  [404, 'ENTITY_REFUSED'],
+  [429, 'RATE_LIMITED'],
+  [500, 'SERVER_ERROR'],
+  [502, 'SERVER_ERROR'],
+  [503, 'SERVER_ERROR'],
+  ['errors', 'SERVER_ERROR'],
+  ['badJson', 'SERVER_ERROR'],
+  ['html', 'SERVER_ERROR'],
+  ['redirect', 'ADDRESS_WRONG'],
+  ['half', 'NO_ANSWER'],
+  ['drop', 'NO_ANSWER'],
+  ['hang', 'NO_ANSWER'],
+];
+
+it('takes a job through every fault of a server: each is shown with what to do, and in the end each step is there once', async () => {
+  const uid = await makeJob(5, 'RUNNING');
+  const shown = async (problem: TrackerProblem, delivery = report(uid)) => {
+    await expect(delivery).rejects.toMatchObject({ details: [{ reason: problem }] });
+    const { state, reason } = (await findJobByUid(database, uid))!.wandb!;
+    expect(state).toBe('DEGRADED');
+    expect(reason).not.toContain(apiKey);
+  };
+  for (const [how, problem] of atTheStart) {
+    wandb.fault = { on: 'everything', how };
+    await shown(problem);
+  }
+  wandb.fault = { on: 'everything', how: 429 };
+  await expect(report(uid)).rejects.toMatchObject({ retryAfterMs: 1_000 });
   wandb.fault = null;
-  await report(uid, 'COMPLETED');
-  const settings = (await findJobByUid(database, uid))!.wandb!;
-  expect(settings.state).toBe('DELIVERED');
-  expect(settings.reason).toBeUndefined();
-  expect(await reportEvents(uid)).toEqual(['report/degraded/SERVER_ERROR', 'report/delivered']);
-});
-
-it('says what to do about a key that is refused or gone, and puts no key into records and errors', async () => {
-  const uid = await makeJob(3);
-  const wrong = 'badbad'.padEnd(40, '1');
-  await putSecret(database, secretKeys, { accountId: 'ada', id: 'wandb', value: wrong });
-  const refused: unknown = await report(uid, 'COMPLETED').catch((error: unknown) => error);
-  expect(refused).toMatchObject({ code: 'TRACKER_REFUSED', details: [{ reason: 'KEY_REFUSED' }] });
+  for (const [url, problem] of [
+    [wandb.url.replace('http:', 'https:'), 'TLS_FAILED'],
+    ['http://127.0.0.1:1', 'NO_ANSWER'],
+    ['nowhere', 'NO_ANSWER'],
+  ] as const) {
+    vi.stubEnv('WANDB_BASE_URL', url);
+    await shown(problem);
+  }
+  vi.stubEnv('WANDB_BASE_URL', wandb.url);
+  await putSecret(database, secretKeys, { accountId: 'ada', id: 'wandb', value: 'badbad'.padEnd(40, '1') });
+  await shown('KEY_REFUSED');
   await deleteSecret(database, 'ada', 'wandb');
-  await expect(report(uid, 'COMPLETED')).rejects.toMatchObject({ code: 'TRACKER_REFUSED', details: [{ reason: 'KEY_MISSING' }] });
-  const { rows } = await sql<{ text: string }>`select jobs::text || coalesce(string_agg(job_events::text, ''), '') as text
+  await shown('KEY_MISSING');
+  await putSecret(database, secretKeys, { accountId: 'ada', id: 'wandb', value: apiKey });
+  wandb.fault = { on: 'upsert', how: 403 };
+  await shown('ENTITY_REFUSED');
+
+  // The client itself comes over what passes while it creates the run.
+  wandb.fault = { on: 'upsert', how: 503, times: 1 };
+  const away = new AbortController();
+  const first = report(uid, away.signal).catch((error: unknown) => error);
+  await vi.waitUntil(() => wandb.runs.has(`ada/trials/run-${uid}`), { timeout: 60_000 });
+  for (const [on, how] of whileItRuns) {
+    wandb.fault = { on, how };
+    await vi.waitUntil(async () => (await findJobByUid(database, uid))!.wandb!.state === 'DEGRADED', { timeout: 30_000 });
+    wandb.fault = null;
+    await vi.waitUntil(async () => (await findJobByUid(database, uid))!.wandb!.state === 'DELIVERING', { timeout: 30_000 });
+  }
+  // The worker dies in the middle, and the job ends meanwhile.
+  away.abort();
+  await first;
+  // What others log to the run is no reason to stop.
+  runOf(uid).history.push({ _step: 100, other: 1 });
+  await makeSteps(uid, 6, 40);
+  await moveJob(uid, 'COMPLETED');
+  wandb.fault = { on: 'stream', how: 500, times: 1 };
+  const failing = setInterval(() => {
+    if (wandb.fault === null && atTheEnd.length > 0) wandb.fault = { on: 'stream', how: atTheEnd.shift()!, times: 1 };
+  }, 20);
+  await deliverAtLast(uid);
+  clearInterval(failing);
+  expect(atTheEnd).toEqual([]);
+  expect(stepsOf(uid).filter((step) => step !== undefined)).toEqual(upTo(40));
+  expect(runOf(uid)).toMatchObject({ state: 'finished', summary: { job_state: 'COMPLETED' } });
+  const told = await sql<{ text: string }>`select jobs::text || coalesce(string_agg(job_events::text, ''), '') as text
     from jobs left join job_events on job_uid = uid where uid = ${uid} group by jobs.uid`.execute(database);
-  const written = rows[0]!.text + JSON.stringify(refused) + String((refused as Error).stack);
-  for (const key of [apiKey, wrong]) expect(written).not.toContain(key);
-  expect(await reportEvents(uid)).toEqual(['report/degraded/KEY_REFUSED', 'report/degraded/KEY_MISSING']);
-});
+  expect(told.rows[0]!.text).toContain('FOREIGN_ROWS');
+  expect(told.rows[0]!.text).not.toContain(apiKey);
+}, 300_000);
 
-it('reports nothing for a job that asked for no run', async () => {
-  const uid = await makeJob(3, null);
-  expect(await report(uid, 'COMPLETED')).toEqual({ url: null });
-  expect(wandb.requests).toEqual([]);
-});
+/** Shown while they last, and over without a new client. */
+const whileItRuns: [WandbFault['on'], WandbFault['how']][] = [
+  ['query', 500],
+  ['query', 'drop'],
+  ['query', 'hang'],
+];
+/** One after another, in the answers to rows: the client sends them again. */
+const atTheEnd: WandbFault['how'][] = ['drop', 429, 'half', 'slow'];
 
-function report(uid: string, outcome: JobState) {
-  return reportJob({ database, secretKeys }, { uid, name: `accounts/ada/fineTuningJobs/${uid}`, outcome }, signal);
+/** As Temporal does. */
+async function deliverAtLast(uid: string): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return void (await report(uid));
+    } catch (error) {
+      if (!(error instanceof TrackerError) || attempt === 5) throw error;
+    }
+  }
 }
+
+function report(uid: string, cancel: AbortSignal = signal) {
+  const deps = { database, objects, secretKeys, reporterPython: python, scratch: home, limits };
+  return reportJob(deps, { uid, tracker: 'wandb' }, cancel, () => {});
+}
+
+const runOf = (uid: string) => wandb.runs.get(`ada/trials/run-${uid}`)!;
+const stepsOf = (uid: string) => runOf(uid).history.map((row) => row['train/global_step']);
+const upTo = (steps: number) => Array.from({ length: steps }, (_, index) => index + 1);
 
 async function reportEvents(uid: string): Promise<string[]> {
   return (await listEvents(database, uid)).filter((event) => event.type === 'report').map((event) => event.key);
 }
 
 /** A job with metrics of so many steps, and an evaluation. */
-async function makeJob(steps: number, wandbOf: { project: string } | null = { project: 'trials' }): Promise<string> {
+async function makeJob(steps: number, state: JobState): Promise<string> {
   const uid = randomUUID();
   const settings: JobSettings = {
     task: { kind: 'conversation' },
@@ -165,25 +257,36 @@ async function makeJob(steps: number, wandbOf: { project: string } | null = { pr
     priority: 3,
     createdBy: '',
     estimate: { tokens: null, seconds: null, prices: null },
-    wandb: wandbOf && { ...wandbOf, runId: `run-${uid}`, secretId: 'wandb' },
+    wandb: { project: 'trials', runId: `run-${uid}`, secretId: 'wandb' },
   } as const;
   await database.transaction().execute((transaction) => createJob(transaction, job));
-  await recordMetrics(
+  await makeSteps(uid, 1, steps);
+  await recordEvaluation(database, uid, { metric: 'accuracy', base: 0.4, tuned: 0.9, examples: 10, reportKey: 'r', trainerSeconds: 1 });
+  await moveJob(uid, state);
+  return uid;
+}
+
+function moveJob(uid: string, state: JobState): Promise<unknown> {
+  const ended = state === 'RUNNING' || state === 'PAUSED' ? null : new Date();
+  return database.updateTable('jobs').set({ state, completed_time: ended }).where('uid', '=', uid).execute();
+}
+
+function makeSteps(uid: string, from: number, to: number): Promise<void> {
+  const steps = Array.from({ length: to - from + 1 }, (_, index) => from + index);
+  return recordMetrics(
     database,
     uid,
-    Array.from({ length: steps }, (_, index) => ({
-      step: index + 1,
+    steps.map((step) => ({
+      step,
       attempt: 1,
-      epoch: (index + 1) / steps,
-      loss: 1 / (index + 1),
+      epoch: step / 40,
+      loss: 1 / step,
       learning_rate: 1e-4,
-      grad_norm: index === 9 ? null : 0.5,
+      grad_norm: step === 10 ? null : 0.5,
       tokens: 100,
       trained_tokens: 60,
       tokens_per_second: 900,
-      evaluation_loss: index === 9 ? 0.7 : null,
+      evaluation_loss: step === 10 ? 0.7 : null,
     })),
   );
-  await recordEvaluation(database, uid, { metric: 'accuracy', base: 0.4, tuned: 0.9, examples: 10, reportKey: 'r', trainerSeconds: 1 });
-  return uid;
 }
