@@ -24,10 +24,12 @@ const CASES: Record<string, string[]> = {
       'approved',
       'preempted',
       'lostAttempts',
+      'reported',
     ],
   ],
   RetrainingWorkflow: ['completed', 'promoted', 'skipped', 'failed', 'cancelled'],
   WebhookWorkflow: ['delivered'],
+  ReportWorkflow: ['delivered', 'refused'],
   ModelWorkflow: ['ready', 'refused'],
   ExportWorkflow: ['merged', 'converted', 'failed', 'cancelled'],
 };

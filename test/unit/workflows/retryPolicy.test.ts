@@ -13,7 +13,6 @@ import { makeJanitor } from '../../../activities/janitor.js';
 import { makeRecords } from '../../../activities/records.js';
 import { makeRegister } from '../../../activities/register.js';
 import { makeRender } from '../../../activities/render.js';
-import { makeReport } from '../../../activities/report.js';
 import { makeRetraining } from '../../../activities/retraining.js';
 import { makeRetrainingData } from '../../../activities/retrainingData.js';
 import { makeRetrainingJobs } from '../../../activities/retrainingJobs.js';
@@ -21,7 +20,7 @@ import { makeTrain } from '../../../activities/train.js';
 import { makeValidate } from '../../../activities/validate.js';
 import { makeValidateModel } from '../../../activities/validateModel.js';
 import { makeVerify } from '../../../activities/verify.js';
-import { CLEANUP, DELIVER, EVALUATE, EXPORT, RECORD, REPORT, STREAM, TRAIN, TURN } from '../../../workflows/activityOptions.js';
+import { CLEANUP, DELIVER, DELIVER_REPORT, EVALUATE, EXPORT, RECORD, REPORT, STREAM, TRAIN, TURN } from '../../../workflows/activityOptions.js';
 
 const none = {} as never;
 const namesOf = (...made: object[]) => made.flatMap((activities) => Object.keys(activities));
@@ -48,7 +47,8 @@ const POLICY: [activities: string[], options: ActivityOptions][] = [
   [namesOf(makeCleanUp(none)), CLEANUP],
   [namesOf(makeTrain(none)), TRAIN],
   [namesOf(makeEvaluate(none), makeMergeModel(none), makeVerify(none)), EVALUATE],
-  [namesOf(makeReport(none)), REPORT],
+  [['deliverReport'], DELIVER_REPORT],
+  [['report'], REPORT],
   [['deliverWebhook'], DELIVER],
 ];
 
