@@ -128,6 +128,7 @@ function existingFolders(): string[] {
     'workers',
     'stores',
     'jobs',
+    'trackers',
     'webhooks',
     'api',
     'cli',
