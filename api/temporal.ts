@@ -71,16 +71,22 @@ export async function startPendingWorkflows(
 export async function startExport(client: Client, database: Database, record: ExportRecord): Promise<void> {
   const name = exportName(record);
   const input: ExportInput = { uid: record.uid, name, accountId: record.account_id };
-  await startOnce(client, EXPORT_WORKFLOW, name, { uid: record.uid }, {
-    args: [input],
-    staticSummary: `export as ${record.format}`,
-    staticDetails: `**Export** \`${name}\`, asked for by ${record.created_by}`,
-    typedSearchAttributes: [
-      ...startAttributes({ account: record.account_id, state: 'PENDING', stage: 'queued' }),
-      { key: TEMPER_KIND, value: record.format },
-      { key: TEMPER_MODEL, value: resourceName(record.account_id, 'models', record.model_id) },
-    ],
-  });
+  await startOnce(
+    client,
+    EXPORT_WORKFLOW,
+    name,
+    { uid: record.uid },
+    {
+      args: [input],
+      staticSummary: `export as ${record.format}`,
+      staticDetails: `**Export** \`${name}\`, asked for by ${record.created_by}`,
+      typedSearchAttributes: [
+        ...startAttributes({ account: record.account_id, state: 'PENDING', stage: 'queued' }),
+        { key: TEMPER_KIND, value: record.format },
+        { key: TEMPER_MODEL, value: resourceName(record.account_id, 'models', record.model_id) },
+      ],
+    },
+  );
   await markExportStarted(database, record.uid);
 }
 

@@ -40,7 +40,8 @@ describe('a stack that is well', () => {
     // Workers have just started, or were killed by another test.
     const report = await until('no check to fail', async () => {
       const found = await ask();
-      return found.state !== 'FAILED' && ['control', 'data', 'gpu', 'reports'].every((kind) => find(found, 'worker', new RegExp(`^${kind} .* alive`)))
+      return found.state !== 'FAILED' &&
+        ['control', 'data', 'gpu', 'reports'].every((kind) => find(found, 'worker', new RegExp(`^${kind} .* alive`)))
         ? found
         : null;
     });

@@ -20,7 +20,18 @@ import { makeTrain } from '../../../activities/train.js';
 import { makeValidate } from '../../../activities/validate.js';
 import { makeValidateModel } from '../../../activities/validateModel.js';
 import { makeVerify } from '../../../activities/verify.js';
-import { CLEANUP, DELIVER, DELIVER_REPORT, EVALUATE, EXPORT, RECORD, REPORT, STREAM, TRAIN, TURN } from '../../../workflows/activityOptions.js';
+import {
+  CLEANUP,
+  DELIVER,
+  DELIVER_REPORT,
+  EVALUATE,
+  EXPORT,
+  RECORD,
+  REPORT,
+  STREAM,
+  TRAIN,
+  TURN,
+} from '../../../workflows/activityOptions.js';
 
 const none = {} as never;
 const namesOf = (...made: object[]) => made.flatMap((activities) => Object.keys(activities));
