@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
+import { DeleteObjectCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
 import { inject } from 'vitest';
 import { loadSecrets } from '../dev/secrets.js';
 import type { DevFile } from '../dev/stack.js';
@@ -141,14 +141,24 @@ export function trainerPids(): number[] {
 }
 
 /** Keys of the object store. */
-export async function listObjects(prefix: string): Promise<string[]> {
+export function listObjects(prefix: string): Promise<string[]> {
+  return withStore(async (client, bucket) => {
+    const { Contents: contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: bucket, Prefix: prefix }));
+    return contents.map(({ Key: key }) => key!);
+  });
+}
+
+export function removeObject(key: string): Promise<unknown> {
+  return withStore((client, bucket) => client.send(new DeleteObjectCommand({ Bucket: bucket, Key: key })));
+}
+
+async function withStore<T>(work: (client: S3Client, bucket: string) => Promise<T>): Promise<T> {
   const { home, s3Endpoint, s3Bucket } = stack();
   const { s3AccessKeyId, s3SecretAccessKey } = JSON.parse(readFileSync(path.join(home, 'secrets.json'), 'utf8')) as Record<string, string>;
   const credentials = { accessKeyId: s3AccessKeyId!, secretAccessKey: s3SecretAccessKey! };
   const client = new S3Client({ endpoint: s3Endpoint, region: 'us-east-1', forcePathStyle: true, credentials });
   try {
-    const { Contents: contents = [] } = await client.send(new ListObjectsV2Command({ Bucket: s3Bucket, Prefix: prefix }));
-    return contents.map(({ Key: key }) => key!);
+    return await work(client, s3Bucket);
   } finally {
     client.destroy();
   }

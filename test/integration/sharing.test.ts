@@ -7,7 +7,20 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { TINY_MODEL_NAME } from '../../schemas/baseModels.js';
 import { bootstrapAccount } from '../../stores/accounts.js';
 import { openDatabase, type Database } from '../../stores/database.js';
-import { call, events, freshId, ok, secretKeys, stack, toJsonl, until, untilState, uploadDataset, type Json } from '../temper.js';
+import {
+  call,
+  events,
+  freshId,
+  ok,
+  removeObject,
+  secretKeys,
+  stack,
+  toJsonl,
+  until,
+  untilState,
+  uploadDataset,
+  type Json,
+} from '../temper.js';
 
 const rows = Array.from({ length: 160 }, (_, index) => ({ text: `row ${index} has ${index * 7} words`, label: ['a', 'b'][index % 2] }));
 const other = { accountId: freshId('other'), apiKey: `tk_${randomUUID()}` };
@@ -30,20 +43,23 @@ async function start(name: string, changes: Json = {}): Promise<string> {
 const states = async (id: string) => (await events(id)).filter(({ type }) => type === 'state').map(({ state }) => state as string);
 const get = (id: string) => ok('GET', `supervisedFineTuningJobs/${id}`);
 
-it('a job that asks first waits for approval; a decision is made once', async () => {
+it('a job that asks first waits for approval; a decision is made once; a set that is gone meanwhile is rendered again', async () => {
   const id = await start('asks', { requireApproval: true });
   const rejected = await start('rejected', { requireApproval: true });
   for (const one of [id, rejected]) await until('the gate', async () => (await get(one))['stage'] === 'approval');
   expect(await get(id)).toMatchObject({ state: 'JOB_STATE_PAUSED', attempt: 0, requireApproval: true });
   expect((await call('POST', `fineTuningJobs/${id}:resume`, {})).body['details'][0].reason).toBe('ILLEGAL_STATE');
+  const rendered = (await events(id)).find(({ message }) => /^Rendered/.test(message as string))!;
+  await removeObject(`prepared/${stack().accountId}/${rendered['data'].hash}/manifest.json`);
   await ok('POST', `fineTuningJobs/${id}:approve`, { note: 'in budget' });
   await ok('POST', `fineTuningJobs/${rejected}:reject`, {});
   expect((await call('POST', `fineTuningJobs/${id}:reject`, {})).body['message']).toMatch(/waits for no approval/);
   await untilState(rejected, 'JOB_STATE_CANCELLED');
-  await until('its attempt', async () => (await get(id))['attempt'] === 1);
+  await until('the attempt after it', async () => (await get(id))['attempt'] === 2);
   await ok('POST', `fineTuningJobs/${id}:cancel`, {});
   await untilState(id, 'JOB_STATE_CANCELLED');
-  expect((await events(id)).some(({ message }) => /Approved by .*\(in budget\)/.test(message as string))).toBe(true);
+  const said = (await events(id)).map(({ message }) => message as string);
+  expect(said).toEqual(expect.arrayContaining([expect.stringMatching(/Approved by .*\(in budget\)/), 'The examples are rendered again.']));
   expect((await ok('GET', `fineTuningJobs/${rejected}:listAttempts`))['attempts'] ?? []).toEqual([]);
 });
 
