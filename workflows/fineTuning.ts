@@ -167,6 +167,8 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
   let withoutProgress = 0;
   /** Those among them that the job itself may be the cause of. */
   let suspicious = 0;
+  /** Attempts in a row that another trainer on the GPU turned away: they say nothing against this job, but each waits longer. */
+  let turnedAway = 0;
   let reason = 'RENDERED_SET_MISSING';
   if (job.attempt === 0) reason = 'first attempt';
   else if (job.attempt === input.resumed?.attempt) reason = 'resumed';
@@ -204,13 +206,14 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
       const failure = failureOf(error);
       await recordEnd(input, attempt, 'failed', failure);
       if (!failure.retryable) throw error;
+      turnedAway = failure.code === 'GPU_BUSY' ? turnedAway + 1 : 0;
       const isFull = failure.code === 'NO_SPACE' && patched('full-disk');
       const isSuspicious = OUTSIDE_FAILURES.has(failure.code) || isFull ? 0 : 1;
       suspicious = reached > bestCheckpoint ? isSuspicious : suspicious + isSuspicious;
-      withoutProgress = reached > bestCheckpoint ? 1 : withoutProgress + 1;
+      if (turnedAway === 0) withoutProgress = reached > bestCheckpoint ? 1 : withoutProgress + 1;
       bestCheckpoint = Math.max(bestCheckpoint, reached);
       const isHopeless = suspicious >= MAX_ATTEMPTS_WITHOUT_PROGRESS || withoutProgress >= MAX_LOST_ATTEMPTS_WITHOUT_PROGRESS;
-      if (withoutProgress >= MAX_ATTEMPTS_WITHOUT_PROGRESS && (isHopeless || !patched('lost-attempts')))
+      if (turnedAway === 0 && withoutProgress >= MAX_ATTEMPTS_WITHOUT_PROGRESS && (isHopeless || !patched('lost-attempts')))
         throw noProgress(withoutProgress, failure);
       await job.move(
         'RE_QUEUEING',
@@ -218,7 +221,7 @@ async function train(job: Job, input: JobInput, prepared: PreparedSet): Promise<
         `Attempt ${attempt} ended: ${failure.message} The next goes on from ${bestCheckpoint > 0 ? `step ${bestCheckpoint}` : 'the start'}.`,
       );
       await job
-        .pausable(() => sleep(isFull ? backoffMs(withoutProgress) + FULL_DISK_MS : backoffMs(Math.max(1, suspicious))))
+        .pausable(() => sleep(isFull ? backoffMs(withoutProgress) + FULL_DISK_MS : backoffMs(Math.max(1, suspicious, turnedAway))))
         .catch(rethrowIfEnding(job));
       reason = failure.code;
     }
