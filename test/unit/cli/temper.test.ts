@@ -230,7 +230,7 @@ describe('downloading a model', () => {
   test('a file that is not the one of the model never gets its name', async () => {
     server = await modelServer(Buffer.alloc(weights.length, 'x'));
     const { code, stderr } = await temper(['download', 'model', 'm', 'bad']);
-    expect([code, stderr]).toEqual([1, expect.stringContaining('does not have the SHA-256 of the model')]);
+    expect([code, stderr]).toEqual([1, expect.stringContaining('does not have the SHA-256 that it was stored with')]);
     expect(() => readFileSync(join(folder, 'bad/adapter_model.safetensors'))).toThrow('ENOENT');
   });
 });
