@@ -151,8 +151,8 @@ it('names a misspelt parameter rather than listing everything', async () => {
 
 it.each([
   ['GET', '/datasets/a:getValidationReport', 'unknown query parameter readmask: none is known here'],
-  ['DELETE', '/datasets/a', 'unknown query parameter readmask: none is known here'],
-])('names a parameter of a route that takes none: %s %s', async (method, path, message) => {
+  ['DELETE', '/datasets/a', expect.stringMatching(/^unknown query parameter readmask/)],
+])('names a parameter that the route does not take: %s %s', async (method, path, message) => {
   const reply = await fetch(`${stack().apiUrl}/v1/accounts/${account}${path}?readmask=name`, { method, headers: { 'x-api-key': apiKey } });
   expect([reply.status, ((await reply.json()) as Json)['message']]).toEqual([400, message]);
   expect(await ids({ filter: `name = "accounts/${account}/datasets/a"` })).toEqual(['a']);
