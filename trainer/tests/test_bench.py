@@ -17,6 +17,5 @@ def test_temper_and_trl_side_by_side(tmp_path):
     assert shown.returncode == 0, shown.stdout + shown.stderr
     temper, trl, unsloth = json.loads(results.read_text())['results']
     assert temper['losses'] == pytest.approx(trl['losses'], abs=1e-3) and len(temper['losses']) == 4
-    assert temper['losses'][-1] < temper['losses'][0]
     assert all(side[figure] > 0 for side in (temper, trl) for figure in ('tokensPerSecond', 'trainedTokensPerSecond', 'peakGib'))
     assert unsloth['skipped'] == 'needs a GPU'
