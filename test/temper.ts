@@ -17,6 +17,11 @@ export function devFile(): DevFile {
   return JSON.parse(readFileSync(path.join(stack().home, 'dev.json'), 'utf8')) as DevFile;
 }
 
+/** Of control, data, gpu and reports, in this order. */
+export function gpuWorkerPid(): number {
+  return devFile().pids.workers[2]!;
+}
+
 /** The keys that this stack's secrets are under. */
 export function secretKeys(): SecretKeys {
   return readSecretKeys(loadSecrets(stack().home).secretKey);

@@ -23,6 +23,7 @@ const processes: [name: string, pid: (dev: DevFile) => number | undefined, ask: 
   ['first worker', (dev) => dev.pids.workers[0], async () => {}],
   ['second worker', (dev) => dev.pids.workers[1], async () => {}],
   ['third worker', (dev) => dev.pids.workers[2], async () => {}],
+  ['fourth worker', (dev) => dev.pids.workers[3], async () => {}],
 ];
 
 it.each(processes)('%s: killed, it is back at the same address, and dev.json has its new pid', async (_name, pidIn, ask) => {

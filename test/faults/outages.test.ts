@@ -8,6 +8,7 @@ import {
   events,
   freeze,
   freshId,
+  gpuWorkerPid,
   jobState,
   metrics,
   ok,
@@ -77,7 +78,7 @@ it('Temporal away, Postgres and S3 meanwhile: the same trainer goes on', async (
 
 it('a worker that Temporal takes for lost: the next attempt takes over its trainer, which kept running', async () => {
   const before = await attempts();
-  const thaw = freeze(devFile().pids.workers.at(-1)!, [trainer]);
+  const thaw = freeze(gpuWorkerPid(), [trainer]);
   const lost = () => attempts().then((found) => found.at(before.length - 1)?.['outcome'] === 'failed');
   await until('the attempt to be lost', lost).finally(thaw);
   const [ended, next] = (await until('the next attempt', async () => (await attempts()).length > before.length && attempts())).slice(-2);

@@ -7,6 +7,7 @@ import {
   downloadModel,
   events,
   freshId,
+  gpuWorkerPid,
   jobState,
   killProcess,
   metrics,
@@ -95,7 +96,7 @@ describe('kill -9', () => {
     await start(id);
     await untilPastCheckpoint(id);
     const [orphan] = trainerPids();
-    killProcess(devFile().pids.workers.at(-1)!);
+    killProcess(gpuWorkerPid());
     await until('the trainer to die', async () => !trainerPids().includes(orphan!), 5_000);
     await untilState(id, 'JOB_STATE_COMPLETED');
     await expectSameAsUndisturbed(id);
@@ -117,7 +118,7 @@ describe('SIGTERM', () => {
     const id = freshId('stopped-worker');
     await start(id);
     await untilPastCheckpoint(id);
-    process.kill(devFile().pids.workers.at(-1)!, 'SIGTERM');
+    process.kill(gpuWorkerPid(), 'SIGTERM');
     await untilState(id, 'JOB_STATE_COMPLETED');
     await expectSameAsUndisturbed(id);
     const attempts = (await ok('GET', `fineTuningJobs/${id}:listAttempts`))['attempts'] as Json[];
