@@ -215,6 +215,10 @@ async function begin(deps: TrainDependencies, job: JobRecord, { attempt, reason 
   const step = (progress.step = progress.checkpointStep = checkpoint?.record.step ?? 0);
   const resumedFrom = checkpoint?.record.key ?? null;
   if (!(await beginAttempt(database, job.uid, { attempt, worker, reason, startStep: step, resumedFrom }))) throw superseded();
+  // Before its model is fetched: a job without time left fails by that, whatever else is wrong with it.
+  const { usedSeconds, nowMs } = await readAttemptTimes(database, job.uid, attempt);
+  const limit = timeLimit(job.settings, usedSeconds, nowMs);
+  if (limit && limit.seconds === 0 && !checkpoint) throw nothingInTime(limit.name);
   await appendEvent(database, job.uid, {
     key: `attempt/${attempt}/began`,
     type: 'attempt',
