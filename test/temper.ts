@@ -188,14 +188,21 @@ export function killProcess(pid: number): void {
 
 /** A process that is there and answers nothing, with all that it started but for those named, until the function that this gives is called. */
 export function freeze(pid: number, except: number[] = []): () => void {
-  const parents = new Map(
-    childProcesses().map((child) => [child.pid, Number(readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ')[1])]),
-  );
+  const parents = new Map(childProcesses().map((child) => [child.pid, parentOf(child.pid)]));
   const isOf = (child: number | undefined): boolean => child === pid || (child !== undefined && child > 1 && isOf(parents.get(child)));
   const frozen = [...parents.keys()].filter((child) => isOf(child) && !except.includes(child));
   const signal = (name: NodeJS.Signals) => frozen.forEach((child) => void trySignal(child, name));
   signal('SIGSTOP');
   return () => signal('SIGCONT');
+}
+
+/** 0: it has ended meanwhile. */
+function parentOf(pid: number): number {
+  try {
+    return Number(readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)!.split(' ')[1]);
+  } catch {
+    return 0;
+  }
 }
 
 function trySignal(pid: number, signal: NodeJS.Signals): void {
