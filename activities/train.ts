@@ -48,7 +48,7 @@ import { leaseModelFolder, type ModelLease } from './modelCache.js';
 import { outageOf, throughOutages } from './outages.js';
 import { ensureEvaluation, ensureSet, requireManifest, type PreparedManifest } from './preparedSets.js';
 import { makeRecorder, superseded } from './recordTraining.js';
-import { nothingInTime, timeLimit } from './timeLimit.js';
+import { nothingInTime, timeLimit, type TimeLimit } from './timeLimit.js';
 import { runTrainer, type TrainerSettings } from './trainerProcess.js';
 import { findUnfollowed, follow, holdsJob, startTraining, tellWorkflowFrom, type Teller, type Training } from './trainings.js';
 
@@ -152,9 +152,7 @@ async function train(deps: TrainDependencies, input: TrainInput, training: Train
     for (let resumeFrom = checkpoint?.folder; ; resumeFrom = checkpointFolder(folder, progress.checkpointStep, checkpoint)) {
       const present = await throughOutages(signal, () => takeUpExtension(database, job.uid, progress.checkpointStep));
       const { settings } = present;
-      const { usedSeconds, nowMs } = await throughOutages(signal, () => readAttemptTimes(database, job.uid, training.attempt));
-      const limit = timeLimit(settings, usedSeconds, nowMs);
-      if (limit && limit.seconds === 0 && progress.checkpointStep === 0) throw nothingInTime(limit.name);
+      const limit = await throughOutages(signal, () => requireTime(database, present, training));
       const model = { path: lease.folder, name: baseName };
       const prepared = { input, folder, model, resumeFrom, stopAfterSeconds: limit?.seconds };
       const spec = await throughOutages(signal, () => makeSpec(deps, present, prepared, signal));
@@ -216,9 +214,7 @@ async function begin(deps: TrainDependencies, job: JobRecord, { attempt, reason 
   const resumedFrom = checkpoint?.record.key ?? null;
   if (!(await beginAttempt(database, job.uid, { attempt, worker, reason, startStep: step, resumedFrom }))) throw superseded();
   // Before its model is fetched: a job without time left fails by that, whatever else is wrong with it.
-  const { usedSeconds, nowMs } = await readAttemptTimes(database, job.uid, attempt);
-  const limit = timeLimit(job.settings, usedSeconds, nowMs);
-  if (limit && limit.seconds === 0 && !checkpoint) throw nothingInTime(limit.name);
+  await requireTime(database, job, training);
   await appendEvent(database, job.uid, {
     key: `attempt/${attempt}/began`,
     type: 'attempt',
@@ -228,6 +224,14 @@ async function begin(deps: TrainDependencies, job: JobRecord, { attempt, reason 
   // Temporal may be away: the first step says that the attempt has begun, too.
   await training.tell({ attempt, kind: 'began', worker, step, totalSteps: null, resumedFrom }).catch(() => undefined);
   return checkpoint;
+}
+
+/** The limit of time that comes first; null where there is none. @throws TemperError of one that came before any checkpoint */
+async function requireTime(database: Database, { uid, settings }: JobRecord, { attempt, progress }: Training): Promise<TimeLimit | null> {
+  const { usedSeconds, nowMs } = await readAttemptTimes(database, uid, attempt);
+  const limit = timeLimit(settings, usedSeconds, nowMs);
+  if (limit?.seconds === 0 && progress.checkpointStep === 0) throw nothingInTime(limit.name);
+  return limit;
 }
 
 /** The newest: of this attempt, or the one that it began with. */
