@@ -14,6 +14,7 @@ import { Client, Connection } from '@temporalio/client';
 import { sql } from 'kysely';
 import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
 import { openDatabase } from '../stores/database.js';
+import { copyFirstJob } from './copyJobs.js';
 import { openRawConnection } from './rawConnection.js';
 import { startTemporaryStack } from './temporaryStack.js';
 
@@ -80,22 +81,10 @@ function jobBody(jobId: string): object {
 /** Rows like the first job's, ended, so that no worker looks at them. */
 async function fillUp(): Promise<void> {
   for (const pid of pids.workers) process.kill(pid, 'SIGSTOP');
-  const columns = Object.keys(await database.selectFrom('jobs').selectAll().where('id', '=', 'first').executeTakeFirstOrThrow());
-  const changed: Record<string, string> = {
-    uid: 'gen_random_uuid()',
-    id: "'job-' || n",
-    state: "'COMPLETED'",
-    workflow_started: 'true',
-    model_id: "'model-' || n",
+  await copyFirstJob(database, accountId, jobs, {
     create_time: "now() - n * interval '1 second'",
     completed_time: 'now()',
-  };
-  const selected = columns.map((column) => changed[column] ?? column).join(', ');
-  await sql
-    .raw(
-      `insert into jobs (${columns.join(', ')}) select ${selected} from jobs, generate_series(0, ${jobs - 1}) n where id = 'first' and account_id = '${accountId}'`,
-    )
-    .execute(database);
+  });
   await sql`analyze jobs`.execute(database);
 }
 

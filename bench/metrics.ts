@@ -8,6 +8,7 @@ import { sql } from 'kysely';
 import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
 import { openDatabase } from '../stores/database.js';
 import { recordMetrics } from '../stores/jobs.js';
+import { copyFirstJob } from './copyJobs.js';
 import { startTemporaryStack } from './temporaryStack.js';
 
 const { values } = parseArgs({ options: { jobs: { type: 'string', default: '200' }, steps: { type: 'string', default: '5000' } } });
@@ -88,16 +89,5 @@ async function makeJobs(): Promise<void> {
   const created = await fetch(`${account}/fineTuningJobs`, { method: 'POST', headers, body });
   if (!created.ok) throw new Error(await created.text());
   for (const pid of pids.workers) process.kill(pid, 'SIGSTOP');
-  const columns = Object.keys(await database.selectFrom('jobs').selectAll().where('id', '=', 'first').executeTakeFirstOrThrow());
-  const changed: Record<string, string> = {
-    uid: 'gen_random_uuid()',
-    id: "'job-' || n",
-    state: "'COMPLETED'",
-    workflow_started: 'true',
-    model_id: "'model-' || n",
-  };
-  const selected = columns.map((column) => changed[column] ?? column).join(', ');
-  await sql
-    .raw(`insert into jobs (${columns.join(', ')}) select ${selected} from jobs, generate_series(0, ${jobs - 1}) n where id = 'first'`)
-    .execute(database);
+  await copyFirstJob(database, accountId, jobs);
 }
