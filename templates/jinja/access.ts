@@ -2,12 +2,15 @@
  * `object.name`, `object[key]` and `object[a:b:c]` with the meaning they have in Jinja's immutable sandbox: a dot looks for a method first
  * and then for a key, brackets the other way round; what is not there is undefined; what would change a list or a dict cannot be called.
  */
+import { bytesMethod } from './bytes.js';
 import { TemplateError, fail } from './errors.js';
 import { formatBraces } from './formatting.js';
 import { toRepr } from './printing.js';
 import { markSafe, toSafe } from './safeText.js';
 import { TEXT_METHODS, callTextMethod, joinTexts } from './textMethods.js';
 import {
+  Blocks,
+  Bytes,
   Callable,
   Cycler,
   DictView,
@@ -101,6 +104,7 @@ export function getItem(object: Value, key: Value): Value {
       const position = index < 0 ? object.length + index : index;
       return position >= 0 && position < object.length ? object.at(position) : undefined;
     }
+    if (object instanceof Bytes) return object.data[index < 0 ? object.data.length + index : index];
     if (object instanceof Cycler) return undefined;
   }
   return isDict(object) ? dictGet(object, key) : undefined;
@@ -109,6 +113,7 @@ export function getItem(object: Value, key: Value): Value {
 /** `object[start:stop:step]` of a string, list, tuple or range. */
 export function getSlice(run: Run, object: Value, start: Value, stop: Value, step: Value): Value {
   if (object instanceof SafeText) return markSafe(getSlice(run, object.text, start, stop, step));
+  if (object instanceof Bytes) return new Bytes(Uint8Array.from(getSlice(run, [...object.data], start, stop, step) as number[]));
   const isText = typeof object === 'string';
   if (!isText && !Array.isArray(object) && !(object instanceof Range)) {
     if (isDict(object)) fail("unhashable type: 'slice'");
@@ -154,6 +159,7 @@ function sliceBounds(length: number, start: Value, stop: Value, stride: number):
 export function findAttribute(object: Value, name: string): Value {
   if (typeof object === 'string') return textMethod(object, name);
   if (object instanceof SafeText) return safeMethod(object.text, name);
+  if (object instanceof Bytes) return bytesMethod(object, name);
   if (object instanceof Namespace) return name.startsWith('_') ? undefined : object.attributes.get(name);
   if (object instanceof Group && (name === 'grouper' || name === 'list')) return object[name === 'grouper' ? 0 : 1];
   if (Array.isArray(object)) {
@@ -164,6 +170,7 @@ export function findAttribute(object: Value, name: string): Value {
   if (object instanceof Loop) return loopAttribute(object, name);
   if (object instanceof Callable) return Object.hasOwn(object.attributes, name) ? object.attributes[name] : undefined;
   if (object instanceof Cycler) return cyclerAttribute(object, name);
+  if (object instanceof Blocks) return object.byName.get(name);
   if (isDict(object)) {
     const method = DICT_METHODS.get(name);
     return method && new Callable(name, 'builtin_function_or_method', (_run, args) => method(object, checkCount(name, args)));
@@ -174,7 +181,7 @@ export function findAttribute(object: Value, name: string): Value {
 }
 
 /** Methods of a string that lead out of text. They are there, as in Python, and cannot be called. */
-const OTHER_TEXT_METHODS = new Set(['encode', 'isprintable', 'maketrans', 'translate']);
+const OTHER_TEXT_METHODS = new Set(['maketrans', 'translate']);
 
 function textMethod(text: string, name: string): Callable | undefined {
   const access = { getAttribute, getItem };

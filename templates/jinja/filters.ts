@@ -1,12 +1,14 @@
-/** Jinja's filters as `transformers` has them: the built-in ones that make sense in a chat template, and its own `tojson`. */
+/** Jinja's filters as `transformers` has them: the built-in ones but `random`, and its own `tojson`. */
 import { applyBinary, computeNumbers } from './arithmetic.js';
 import { findAttribute, getItem } from './access.js';
 import { TemplateError, exceed, fail } from './errors.js';
 import { bindArguments } from './arguments.js';
+import { stripTags, urlEncode, urlize, xmlAttributes } from './htmlFilters.js';
 import { compare } from './ordering.js';
-import { escapeHtml } from './safeText.js';
+import { escapeHtml, toSafe } from './safeText.js';
 import { indent, lowerCase, titleCase, truncate, upperCase } from './textFilters.js';
-import { toFloatValue, toIntegerValue, roundNumber } from './numberFilters.js';
+import { fileSize, toFloatValue, toIntegerValue, roundNumber } from './numberFilters.js';
+import { prettyPrint } from './prettyPrint.js';
 import { toJson, toText } from './printing.js';
 import { TESTS } from './tests.js';
 import { TEXT_METHODS, capitalize, replace, strip } from './textMethods.js';
@@ -38,6 +40,7 @@ import {
   type Run,
   type Value,
 } from './values.js';
+import { wordWrap } from './wordWrap.js';
 
 export type Filter = (run: Run, value: Value, args: Value[], keywords: Keywords) => Value;
 
@@ -63,12 +66,6 @@ const onText = (name: string, parameters: string[], apply: TextFilter, takesAny 
     const text = checkText(run, apply(run, takesAny ? toText(run, value) : requireText(value, `the value of ${name}`), ...args));
     return value instanceof SafeText ? new SafeText(text) : text;
   });
-const unavailable = (name: string): [string, Filter] => [
-  name,
-  () => {
-    throw new TemplateError('TEMPLATE_UNSUPPORTED', `the filter '${name}' is not available in chat templates`);
-  },
-];
 
 export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   bound('abs', [], (_run, value) => absolute(value)),
@@ -90,6 +87,7 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   bound('forceescape', [], (run, value) => new SafeText(checkText(run, escapeHtml(toText(run, value))))),
   bound('first', [], (run, value) => (value instanceof OneShot ? value.takeFirst() : itemsOf(run, value)[0])),
   bound('float', ['default'], (_run, value, otherwise) => toFloatValue(value, otherwise)),
+  bound('filesizeformat', ['binary'], (_run, value, binary) => fileSize(value, isTrue(binary))),
   ['format', format],
   bound('groupby', ['attribute', 'default', 'case_sensitive'], groupBy, 1),
   onText('indent', ['width', 'first', 'blank'], indent, false),
@@ -107,14 +105,16 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   bound('min', ['case_sensitive', 'attribute'], (run, value, caseSensitive, attribute) =>
     extreme(run, '<', value, caseSensitive, attribute),
   ),
+  bound('pprint', [], (run, value) => prettyPrint(run, value)),
+  [
+    'random',
+    () => {
+      throw new TemplateError('TEMPLATE_UNSUPPORTED', "the filter 'random' is not available; a rendering must be repeatable");
+    },
+  ],
   ['reject', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: false, keep: false })],
   ['rejectattr', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: true, keep: false })],
-  bound(
-    'replace',
-    ['old', 'new', 'count'],
-    (run, value, old, next, count) => replace(run, toText(run, value), toText(run, old), toText(run, next), count ?? -1),
-    2,
-  ),
+  bound('replace', ['old', 'new', 'count'], replaceText, 2),
   bound('reverse', [], reverse),
   bound('round', ['precision', 'method'], (_run, value, precision, method) => roundNumber(value, precision, method)),
   bound('safe', [], (run, value) => new SafeText(toText(run, value))),
@@ -123,15 +123,19 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   bound('slice', ['slices', 'fill_with'], slices, 1),
   bound('sort', ['reverse', 'case_sensitive', 'attribute'], sort),
   onText('string', [], (_run, text) => text),
+  bound('striptags', [], stripTags),
   bound('sum', ['attribute', 'start'], sum),
-  onText('title', [], (_run, text) => titleCase(text)),
+  bound('title', [], (run, value) => checkText(run, titleCase(toText(run, value)))),
   bound('tojson', ['ensure_ascii', 'indent', 'separators', 'sort_keys'], json),
   onText('trim', ['chars'], (_run, text, chars) => strip(text, chars, true, true)),
   bound('truncate', ['length', 'killwords', 'end', 'leeway'], cutShort),
   bound('unique', ['case_sensitive', 'attribute'], unique),
   onText('upper', [], (_run, text) => upperCase(text)),
   bound('wordcount', [], (run, value) => (toText(run, value).match(/[\p{L}\p{N}_]+/gu) ?? []).length),
-  ...['filesizeformat', 'pprint', 'random', 'striptags', 'urlencode', 'urlize', 'wordwrap', 'xmlattr'].map(unavailable),
+  bound('urlencode', [], urlEncode),
+  bound('urlize', ['trim_url_limit', 'nofollow', 'target', 'rel', 'extra_schemes'], urlize),
+  bound('wordwrap', ['width', 'break_long_words', 'wrapstring', 'break_on_hyphens'], wordWrap),
+  bound('xmlattr', ['autospace'], xmlAttributes),
 ]);
 
 /** What the filters that templates use most do to a string when they have no arguments: generated code calls them without a detour. */
@@ -161,7 +165,7 @@ function orDefault(_run: Run, value: Value, args: Value[], keywords: Keywords): 
 
 /** What is no text is left as it is when it is short enough. */
 function cutShort(run: Run, value: Value, length: Value = 255, killWords?: Value, end?: Value, leeway: Value = 5): Value {
-  if (value instanceof SafeText) return new SafeText(truncate(run, value.text, length, killWords, end, leeway));
+  if (value instanceof SafeText) return new SafeText(truncate(run, value.text, length, killWords, end, leeway, toSafe));
   if (typeof value === 'string') return truncate(run, value, length, killWords, end, leeway);
   return lengthOf(value) <= requireIndex(length) + requireIndex(leeway) ? value : fail(`'${typeName(value)}' cannot be cut short`);
 }
@@ -212,11 +216,22 @@ function format(run: Run, value: Value, args: Value[], keywords: Keywords): Valu
   return applyBinary(run, '%', text, keywords.size > 0 ? new Map(keywords) : Tuple.from(args));
 }
 
-function join(run: Run, value: Value, separator: Value = '', attribute?: Value): string {
+/** Where what is printed is escaped, one safe string makes the result safe. */
+function join(run: Run, value: Value, separator: Value = '', attribute?: Value): Value {
   const list = itemsOf(run, value);
   spend(run, list.length >>> 3);
   const read = attributeReader(run, attribute);
-  return checkText(run, list.map((item) => toText(run, read(item))).join(toText(run, separator)));
+  const items = list.map((item) => read(item));
+  if (run.autoescape && (separator instanceof SafeText || items.some((item) => item instanceof SafeText))) {
+    return new SafeText(checkText(run, items.map((item) => toSafe(run, item)).join(toSafe(run, separator))));
+  }
+  return checkText(run, items.map((item) => toText(run, item)).join(toText(run, separator)));
+}
+
+function replaceText(run: Run, value: Value, old: Value, next: Value, count?: Value): Value {
+  const isSafe = [value, old, next].some((text) => text instanceof SafeText);
+  if (!run.autoescape || !isSafe) return replace(run, toText(run, value), toText(run, old), toText(run, next), count ?? -1);
+  return new SafeText(replace(run, toSafe(run, value), toText(run, old), toSafe(run, next), count ?? -1));
 }
 
 /** Jinja's `attribute` argument: `'a.b'`, `0`, or nothing for the item itself. */

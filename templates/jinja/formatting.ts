@@ -177,7 +177,7 @@ function formatNumber(
 
 function floatBody(size: number, kind: string, precision: number): string {
   if (precision > MAX_PRECISION) exceed(`a format with more than ${MAX_PRECISION} digits`);
-  if (!Number.isFinite(size)) return Number.isNaN(size) ? 'nan' : 'inf';
+  if (!Number.isFinite(size)) return kind === kind.toLowerCase() ? fixed(size, 0) : fixed(size, 0).toUpperCase();
   let text: string;
   const lower = kind.toLowerCase();
   if (lower === 'f') text = fixed(size, precision);
@@ -186,8 +186,9 @@ function floatBody(size: number, kind: string, precision: number): string {
   return kind === lower ? text : text.toUpperCase();
 }
 
-/** Like toFixed, which gives up on digits past 1e21. */
-function fixed(size: number, precision: number): string {
+/** Like toFixed, which gives up on digits past 1e21. `size` is not negative. */
+export function fixed(size: number, precision: number): string {
+  if (!Number.isFinite(size)) return Number.isNaN(size) ? 'nan' : 'inf';
   if (size < 1e21) return size.toFixed(precision);
   return precision > 0 ? `${BigInt(size)}.${'0'.repeat(precision)}` : String(BigInt(size));
 }

@@ -25,8 +25,11 @@ export class Constants {
   }
 }
 
-/** `soft`: inside an `if`, where Jinja lets an unknown filter or test pass until it is reached. */
-export type Place = { scope: Scope; soft: boolean; constants: Constants };
+/**
+ * `soft`: inside an `if`, where Jinja lets an unknown filter or test pass until it is reached. `escapes`: whether what is printed is
+ * escaped; 'maybe' where `{% autoescape %}` computes that, 'never' in a template without one.
+ */
+export type Place = { scope: Scope; soft: boolean; constants: Constants; escapes: 'never' | 'no' | 'maybe' | 'yes' };
 
 /** A mistake found while compiling, with its offset in the source. */
 export class CompileError extends TemplateError {
@@ -50,8 +53,9 @@ export function writeExpression(node: Expression, place: Place): string {
     case 'tuple':
       return `tuple(${writeList(node.items, place)})`;
     case 'dict': {
-      const pairs = node.pairs.map(([key, value]) => `[toKey(${writeExpression(key, place)}), ${writeExpression(value, place)}]`);
-      return `new Map([${pairs.join(', ')}])`;
+      const pairs = node.pairs.map(([key, value]) => `[${writeExpression(key, place)}, ${writeExpression(value, place)}]`);
+      const dict = node.pairs.every(([key]) => isString(key)) ? 'new Map' : 'dict';
+      return `${dict}([${pairs.join(', ')}])`;
     }
     case 'attribute':
       return writeAttribute(node, place);
@@ -94,6 +98,7 @@ export function writeExpression(node: Expression, place: Place): string {
     case 'compare':
       return writeTruth(node, place);
     case 'concat':
+      if (place.escapes === 'yes') return `joinSafely(run, ${writeList(node.parts, place)})`;
       return `checkText(run, ${node.parts.map((part) => writeText(part, place)).join(' + ')})`;
     case 'condition': {
       const inside = { ...place, soft: true };
@@ -103,8 +108,15 @@ export function writeExpression(node: Expression, place: Place): string {
   }
 }
 
-/** The code of an expression that gives the text that printing it gives. */
-export function writeText(node: Expression, place: Place): string {
+/** The code of an expression that gives the text that printing it gives, escaped where it is to be. */
+export function writePrinted(node: Expression, place: Place): string {
+  if (place.escapes === 'yes') return `toSafe(run, ${writeExpression(node, place)})`;
+  if (place.escapes === 'maybe') return `toPrinted(run, ${writeExpression(node, place)})`;
+  return writeText(node, place);
+}
+
+/** The code of an expression that gives its text. */
+function writeText(node: Expression, place: Place): string {
   const code = writeExpression(node, place);
   return (node.type === 'constant' && typeof node.value === 'string') || node.type === 'concat' ? code : `toText(run, ${code})`;
 }
@@ -209,6 +221,11 @@ export function writeCall({ callee }: Expression & { type: 'call' }, place: Plac
   const operation = textMethod ? 'callTextMethodOf' : 'callMethod';
   const method = textMethod ? place.constants.add(textMethod) : writeString(callee.name);
   return `${operation}(run, ${object}, ${method}, ${positional}, ${keywords}, ${writeOperand(callee.object, place)}, ${called})`;
+}
+
+/** The code of text that was captured: a safe string where texts are escaped when printed. */
+export function writeCaptured(text: string, { escapes }: Place): string {
+  return escapes === 'yes' ? `toMarkup(${text})` : escapes === 'maybe' ? `toCaptured(run, ${text})` : text;
 }
 
 /** A filter applied to what the code `operand` gives: an expression's value, or the text of a block. */

@@ -3,21 +3,27 @@ import {
   CompileError,
   writeArguments,
   writeCall,
+  writeCaptured,
   writeExpression,
   writeFilter,
+  writePrinted,
   writeString,
-  writeText,
   writeTruth,
 } from './generateExpression.js';
 import type { Place as ExpressionPlace } from './generateExpression.js';
 import { MAX_TEXT_LENGTH } from './limits.js';
-import { FunctionScope, assignedNames, targetNames, usedNames, type Variable } from './scopes.js';
+import { FunctionScope, assignedNames, targetNames, usedNames, type Block, type Variable } from './scopes.js';
 import type { BlockFilter, Expression, Parameter, Statement, Target } from './syntax.js';
+import { isTrue } from './values.js';
 
 /** Where statements print: the variable, and the code of the place in the whole output where its text will begin, if that is known. */
 type Output = { id: string; base: string | undefined };
 
-export type Place = ExpressionPlace & { out: Output; canBreak: boolean };
+/**
+ * `blocks` has the function of each `{% block %}`; they read what `isTop` statements, those of the template's own scope, have assigned
+ * from `vars`.
+ */
+export type Place = ExpressionPlace & { out: Output; canBreak: boolean; isTop: boolean; blocks: ReadonlyMap<string, string> };
 
 /** The lines of a body in the scope it stands in, which must have declared the names the body assigns. */
 export function writeBody(statements: Statement[], place: Place): string[] {
@@ -29,7 +35,7 @@ function writeStatement(node: Statement, place: Place): string[] {
     case 'text':
       return [`${place.out.id} += ${writeString(node.text)};`];
     case 'print':
-      return [`run.at = ${node.value.at};`, ...writePrint(writeText(node.value, place), place)];
+      return [`run.at = ${node.value.at};`, ...writePrint(writePrinted(node.value, place), place)];
     case 'if':
       return writeIf(node, place);
     case 'for':
@@ -43,7 +49,9 @@ function writeStatement(node: Statement, place: Place): string[] {
     case 'set':
       return [`run.at = ${node.at};`, ...writeAssignment(node.target, writeExpression(node.value, place), place)];
     case 'setBlock':
-      return writeCapture(node.body, node.filters, place, (text) => writeAssignment(node.target, text, place));
+      return writeCapture(node.body, node.filters, place, (text) =>
+        writeAssignment(node.target, place.escapes === 'never' ? text : `toCaptured(run, ${text})`, place),
+      );
     case 'filterBlock':
       return writeCapture(node.body, node.filters, place, (text) =>
         writePrint(`requireText(${text}, 'what a filtered block prints')`, place),
@@ -51,13 +59,22 @@ function writeStatement(node: Statement, place: Place): string[] {
     case 'with':
       return writeWith(node, place);
     case 'macro':
-      return [...writeMacro(`${place.scope.resolve(node.name).id} = `, node, place)];
+      return [...writeMacro(`${place.scope.resolve(node.name).id} = `, node, place), ...writeExport(node.name, place)];
     case 'callBlock':
       return writeCallBlock(node, place);
     case 'generation':
       return writeGeneration(node.body, place);
-    case 'unsupported':
-      return [`unsupported(run, ${writeString(node.name)}, ${node.at});`];
+    case 'autoescape':
+      return writeAutoescape(node, place);
+    case 'block':
+      return writeBlockCall(node, place);
+    case 'extends':
+      if (!place.isTop) throw new CompileError("'extends' must stand in the template itself, not in a loop or a block", node.at);
+      return [`run.at = ${node.at};`, `load(${writeExpression(node.template, place)}, false);`];
+    case 'include':
+      return [`run.at = ${node.at};`, `load(${writeExpression(node.template, place)}, ${node.ignoreMissing});`];
+    case 'import':
+      return [`run.at = ${node.at};`, `load(${writeExpression(node.template, place)}, false);`];
   }
 }
 
@@ -92,7 +109,7 @@ function openScope(place: Place, body: Statement[], given: Set<string>): { place
     const outer = place.scope.resolve(name).id;
     return `${scope.declare(name).id} = ${outer};`;
   });
-  return { place: { ...place, scope, soft: false }, enter };
+  return { place: { ...place, scope, soft: false, isTop: false }, enter };
 }
 
 function writeIf(node: Statement & { type: 'if' }, place: Place): string[] {
@@ -114,7 +131,7 @@ function writeAssignment(target: Target, value: string, place: Place): string[] 
   switch (target.type) {
     case 'name':
       // An assigned name always belongs to the scope at hand.
-      return [`${place.scope.resolve(target.name).id} = ${value};`];
+      return [`${place.scope.resolve(target.name).id} = ${value};`, ...writeExport(target.name, place)];
     case 'tuple': {
       const items = nextId('x', place);
       const parts = target.items.flatMap((item, index) => writeAssignment(item, `${items}[${index}]`, place));
@@ -125,12 +142,43 @@ function writeAssignment(target: Target, value: string, place: Place): string[] 
   }
 }
 
+/** Shows the blocks what the template's own scope has just assigned. */
+function writeExport(name: string, { isTop, blocks, scope }: Place): string[] {
+  return isTop && blocks.size > 0 ? [`vars.set(${writeString(name)}, ${scope.resolve(name).id});`] : [];
+}
+
+/** Prints a block where it stands. A scoped one sees the variables around it too. */
+function writeBlockCall({ at, name, scoped, required }: Block, place: Place): string[] {
+  if (required) return [`run.at = ${at};`, `lackBlock(${writeString(name)});`];
+  const start = place.out.base === undefined ? '-1' : positionIn(place.out);
+  const locals = scoped ? [...place.scope.visible()].map(([local, { id }]) => `[${writeString(local)}, ${id}]`) : [];
+  const vars = scoped ? `scopeOf(vars, [${locals.join(', ')}])` : 'vars';
+  return [`run.at = ${at};`, ...writePrint(`${place.blocks.get(name)!}(run, ${vars}, ${start})`, place)];
+}
+
+/** The value counts while the body runs, macros and filters that it calls included; where it is a constant, it is known here too. */
+function writeAutoescape({ at, value, body }: Statement & { type: 'autoescape' }, place: Place): string[] {
+  const outer = nextId('e', place);
+  const inside = openScope(place, body, new Set());
+  const condition = writeTruth(value, inside.place);
+  const escapes = value.type !== 'constant' ? 'maybe' : isTrue(value.value) ? 'yes' : 'no';
+  return writeBlock([
+    `run.at = ${at};`,
+    `const ${outer} = run.autoescape;`,
+    ...inside.enter,
+    `setAutoescape(run, ${condition});`,
+    ...writeBody(body, { ...inside.place, escapes: place.escapes === 'maybe' ? 'maybe' : escapes }),
+    `run.autoescape = ${outer};`,
+  ]);
+}
+
 /** Runs a body with an output of its own; `use` says what becomes of the text once the filters have been at it. */
 function writeCapture(statements: Statement[], filters: BlockFilter[], place: Place, use: (text: string) => string[]): string[] {
   const out = { id: nextId('o', place), base: undefined };
   const inside = openScope({ ...place, out }, statements, new Set());
   const body = writeBody(statements, inside.place);
-  const text = filters.reduce((operand, filter) => writeFilter(filter, operand, place), out.id);
+  const captured = filters.length > 0 ? writeCaptured(out.id, place) : out.id;
+  const text = filters.reduce((operand, filter) => writeFilter(filter, operand, place), captured);
   return writeBlock([`let ${out.id} = "";`, ...inside.enter, ...body, ...use(text)]);
 }
 
@@ -196,8 +244,8 @@ function writeLoopTest(target: Target, test: Expression, item: string, place: Pl
 function writeRecursiveLoop(node: Statement & { type: 'for' }, place: Place): string[] {
   const [level, out, base] = ['r', 'o', 'b'].map((prefix) => nextId(prefix, place)) as [string, string, string];
   const fn = new FunctionScope(place.scope.fn.counter);
-  const inside: Place = { ...place, scope: place.scope.inner(fn), out: { id: out, base }, canBreak: false };
-  const recurse = `(run, items, depth) => ${level}(run, items, depth, -1)`;
+  const inside: Place = { ...place, scope: place.scope.inner(fn), out: { id: out, base }, canBreak: false, isTop: false };
+  const recurse = `(run, items, depth) => ${writeCaptured(`${level}(run, items, depth, -1)`, place)}`;
   const lines = writeLoop(node, inside, 'items', 'depth', recurse);
   const start = place.out.base === undefined ? '-1' : positionIn(place.out);
   return writeBlock([
@@ -227,7 +275,7 @@ type MacroNode = { name: string; parameters: Parameter[]; body: Statement[] };
 function writeMacro(assign: string, { name, parameters, body }: MacroNode, place: Place): string[] {
   const fn = new FunctionScope(place.scope.fn.counter);
   const out = { id: nextId('o', place), base: undefined };
-  const outer: Place = { ...place, scope: place.scope.inner(fn), soft: false, out, canBreak: false };
+  const outer: Place = { ...place, scope: place.scope.inner(fn), soft: false, out, canBreak: false, isTop: false };
   const given = new Set(parameters.map((parameter) => parameter.name));
   const used = usedNames(body);
   const takes = (extra: 'caller' | 'kwargs' | 'varargs'): boolean => used.has(extra) && !given.has(extra);
@@ -271,7 +319,7 @@ function writeCallBlock(node: Statement & { type: 'callBlock' }, place: Place): 
   return writeBlock([
     ...writeMacro(`const ${caller} = `, { ...node, name: 'caller' }, place),
     `run.at = ${node.call.at};`,
-    ...writePrint(`toText(run, ${call})`, place),
+    ...writePrint(`requireText(${call}, 'what a call block prints')`, place),
   ]);
 }
 

@@ -7,6 +7,7 @@ import { formatTime } from './time.js';
 import {
   Callable,
   Cycler,
+  KeyedDict,
   Namespace,
   Range,
   dictEntries,
@@ -36,8 +37,6 @@ export const GLOBALS: ReadonlyMap<string, Value> = new Map<string, Value>([
     const [format] = bindArguments('strftime_now', ['format'], args, keywords);
     return formatTime(requireText(format, 'the format of strftime_now'), run.now);
   }),
-  // In Jinja the blocks of the template, of which a chat template has none.
-  define('self', () => fail("'self' cannot be called")),
   define('lipsum', () => {
     throw new TemplateError('TEMPLATE_UNSUPPORTED', 'lipsum gives a random text; a rendering must be repeatable');
   }),
@@ -58,7 +57,7 @@ function range(args: Value[]): Range {
 
 /** `dict(mapping or pairs, **keywords)`. */
 function makeDict(run: Run, [source]: Value[], keywords: Keywords): Map<Value, Value> {
-  const dict = new Map<Value, Value>();
+  const dict = new KeyedDict();
   spend(run, keywords.size + (isDict(source) ? dictSize(source) : 0));
   if (isDict(source)) for (const [key, value] of dictEntries(source)) dict.set(key, value);
   else if (source !== undefined) {

@@ -7,6 +7,7 @@
  * - without a sign, the newline after a block or comment goes (not after `{{ }}`, not after `{% raw %}`), and so do spaces between
  *   the start of a line and a block or comment (again not before `{{`).
  */
+import { escapeCharacter } from './bytes.js';
 import { TemplateError, placeError } from './errors.js';
 
 export type TokenType =
@@ -194,7 +195,8 @@ function decodeEscapes(text: string, mistakeAt: (message: string) => TemplateErr
       if (digits.length < length || code > 0x10ffff) throw mistakeAt(`\\${kind} needs ${length} hexadecimal digits of a character`);
       return String.fromCodePoint(code) + digits.slice(length);
     }
-    return SIMPLE_ESCAPES[single] ?? whole;
+    // Python reads what is not ASCII by its escape, whose backslash the one here makes an ordinary character.
+    return SIMPLE_ESCAPES[single] ?? (single > '\x7f' ? escapeCharacter(single) : whole);
   });
 }
 

@@ -1,8 +1,9 @@
 /** The filters `int`, `float` and `round`, with Python's readings of text and its rounding of halves to even. */
 import { computeNumbers } from './arithmetic.js';
 import { fail } from './errors.js';
+import { fixed } from './formatting.js';
 import { strip } from './textMethods.js';
-import { Float, isFloat, isInteger, isNumber, numeric, requireIndex, toFloat, typeName, type Value } from './values.js';
+import { Float, isFloat, isInteger, isNumber, numeric, plain, requireIndex, toFloat, typeName, type Value } from './values.js';
 
 // Each has one way to match a text: with two, a long text that is no number would take forever.
 const FLOAT_TEXT = /^[-+]?(?:(?:\d+(?:_\d+)*(?:\.(?:\d+(?:_\d+)*)?)?|\.\d+(?:_\d+)*)(?:e[-+]?\d+(?:_\d+)*)?|inf(?:inity)?|nan)$/i;
@@ -48,7 +49,10 @@ function parseInteger(text: string, base: number): number | bigint | undefined {
 }
 
 function parseFloatValue(value: Value): number | undefined {
-  if (isNumber(value)) return Number(numeric(value));
+  if (isNumber(value)) {
+    const number = Number(numeric(value));
+    return typeof value === 'bigint' && !Number.isFinite(number) ? fail('int too large to convert to float') : number;
+  }
   if (typeof value !== 'string') return undefined;
   const text = strip(value, undefined, true, true);
   if (!FLOAT_TEXT.test(text)) return undefined;
@@ -56,6 +60,22 @@ function parseFloatValue(value: Value): number | undefined {
   if (plain.endsWith('nan')) return NaN;
   if (plain.includes('inf')) return plain.startsWith('-') ? -Infinity : Infinity;
   return Number(plain);
+}
+
+const SIZE_PREFIXES = 'kMGTPEZY';
+
+/** `value|filesizeformat(binary)`: `1 Byte`, `13.5 kB`, `4.0 MiB`. */
+export function fileSize(value: Value, isBinary: boolean): string {
+  const size = parseFloatValue(plain(value));
+  if (size === undefined) fail(`${typeName(value)} is no number of bytes`);
+  const base = isBinary ? 1024n : 1000n;
+  if (size === 1) return '1 Byte';
+  if (size < base) return `${Math.trunc(size) + 0} Bytes`;
+  let step = 0;
+  while (step < SIZE_PREFIXES.length - 1 && !(size < base ** BigInt(step + 2))) step++;
+  const amount = (Number(base) * size) / Number(base ** BigInt(step + 2));
+  const prefix = isBinary ? SIZE_PREFIXES[step]!.toUpperCase() : SIZE_PREFIXES[step]!;
+  return `${fixed(amount, 1)} ${prefix}${isBinary ? 'iB' : 'B'}`;
 }
 
 /** `value|round(precision, method)` with the methods common, ceil and floor. */

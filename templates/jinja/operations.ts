@@ -10,11 +10,14 @@ import type { Filter } from './filters.js';
 import { MAX_CALL_DEPTH, MAX_TEXT_LENGTH } from './limits.js';
 import { compare } from './ordering.js';
 import { toText } from './printing.js';
+import { toSafe } from './safeText.js';
 import type { BinaryOperator, CompareOperator } from './syntax.js';
 import type { Test } from './tests.js';
 import { callTextMethod, type TextMethod } from './textMethods.js';
 import {
+  Blocks,
   Callable,
+  KeyedDict,
   Loop,
   NO_KEYWORDS,
   Namespace,
@@ -186,9 +189,57 @@ function unknown(run: Run, kind: 'filter' | 'test', name: string, at: number): n
   return fail(`No ${kind} named '${name}'.`);
 }
 
-function unsupported(run: Run, name: string, at: number): never {
-  run.at = at;
-  throw new TemplateError('TEMPLATE_UNSUPPORTED', `'${name}' is not available: a chat template stands alone`);
+/** `include`, `import` and `extends`: there are no other templates. An include may ignore that none was named. */
+function load(template: Value, ignoreMissing: boolean): void {
+  if (ignoreMissing && template !== undefined && typeof template !== 'string' && !isTrue(template)) return;
+  throw new TemplateError('TEMPLATE_UNSUPPORTED', 'include, import and extends are not available: a chat template stands alone');
+}
+
+/** A required block, which another template would have to give. */
+function lackBlock(name: string): never {
+  return fail(`the required block '${name}' is not given`);
+}
+
+/** What a scoped block sees. */
+function scopeOf(vars: ReadonlyMap<string, Value>, locals: [string, Value][]): Map<string, Value> {
+  return new Map([...vars, ...locals.filter(([, value]) => value !== undefined)]);
+}
+
+/** `self`: the blocks of the template by name. */
+function blocksOf(blocks: [name: string, print: (run: Run) => string][]): Blocks {
+  const callables = blocks.map(([name, print]): [string, Callable] => {
+    const invoke = (run: Run, args: Value[], keywords: Keywords): Value => {
+      if (args.length + keywords.size > 0) fail(`the block '${name}' takes no arguments`);
+      return toCaptured(run, print(run));
+    };
+    return [name, new Callable(name, 'BlockReference', invoke, { name })];
+  });
+  return new Blocks(new Map(callables));
+}
+
+function setAutoescape(run: Run, isOn: boolean): void {
+  run.autoescape = isOn;
+}
+
+/** What printing a value gives, where whether it is escaped is known only now. */
+function toPrinted(run: Run, value: Value): string {
+  return run.autoescape ? toSafe(run, value) : toText(run, value);
+}
+
+/** Text that was captured: safe where what is printed is escaped. */
+function toCaptured(run: Run, value: Value): Value {
+  return run.autoescape ? toMarkup(toText(run, value)) : value;
+}
+
+function toMarkup(text: string): SafeText {
+  return new SafeText(text);
+}
+
+/** `~` where what is printed is escaped: one safe string makes the others safe. */
+function joinSafely(run: Run, parts: Value[]): Value {
+  const isSafe = parts.some((part) => part instanceof SafeText);
+  const text = checkText(run, parts.map((part) => (isSafe ? toSafe(run, part) : toText(run, part))).join(''));
+  return isSafe ? toMarkup(text) : text;
 }
 
 /** Exactly as many items as there are names to assign them to. */
@@ -230,14 +281,14 @@ function macro(
     catch_kwargs: shape.catchKeywords,
     catch_varargs: shape.catchArguments,
   };
-  const start = (run: Run, args: Value[], keywords: Keywords): string => {
+  const start = (run: Run, args: Value[], keywords: Keywords): Value => {
     enterCall(run);
     spend(run, MACRO_UNITS);
     const { at } = run;
     const text = invoke(run, args, keywords.size > 0 ? new Map(keywords) : undefined);
     run.callDepth--;
     run.at = at;
-    return text;
+    return toCaptured(run, text);
   };
   return new Callable(name, 'Macro', start, attributes);
 }
@@ -261,6 +312,11 @@ function tuple(items: Value[]): Tuple {
   return Tuple.from(items) as Tuple;
 }
 
+/** A dict with keys that are not all known to be strings. */
+function dict(pairs: [Value, Value][]): KeyedDict {
+  return KeyedDict.of(pairs);
+}
+
 function hasOwn(context: Dict, name: string): boolean {
   return Object.hasOwn(context, name);
 }
@@ -273,10 +329,12 @@ export const OPERATIONS = {
   add,
   attribute,
   binary,
+  blocksOf,
   call,
   callMethod,
   callTextMethodOf,
   checkText,
+  dict,
   enterCall,
   filter,
   filterText,
@@ -288,11 +346,16 @@ export const OPERATIONS = {
   isTrue,
   item,
   itemsOf,
+  joinSafely,
+  lackBlock,
+  load,
   macro,
   refuseArguments,
   refuseKeywords,
   relate,
   requireText,
+  scopeOf,
+  setAutoescape,
   setField,
   sign,
   slice,
@@ -300,12 +363,15 @@ export const OPERATIONS = {
   spreadKeywords,
   stop,
   take,
+  toCaptured,
   toKey,
+  toMarkup,
+  toPrinted,
+  toSafe,
   toText,
   tuple,
   unknown,
   unpack,
-  unsupported,
 };
 
 export type Operations = typeof OPERATIONS;

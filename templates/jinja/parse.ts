@@ -1,5 +1,5 @@
 /** Jinja's statements: the tags of a chat template, and the expressions between them. */
-import { normaliseSource, tokenize } from './lexer.js';
+import { isSpace, normaliseSource, tokenize } from './lexer.js';
 import { MAX_TEMPLATE_LENGTH } from './limits.js';
 import { exceed } from './errors.js';
 import { endsTuple, parseBlockFilters, parseExpression, parsePrimary, parseTuple } from './parseExpression.js';
@@ -100,15 +100,72 @@ function parseStatement(parser: Parser, endNames: string[]): Statement[] {
     case 'continue':
       if (parser.loops === 0) stream.fail(`'${tag}' stands outside of a loop`, at);
       return [{ type: tag, at }];
-    case 'include':
-    case 'import':
-    case 'from':
-      while (!stream.is('blockEnd') && !stream.is('end')) stream.take();
-      return [{ type: 'unsupported', at, name: tag }];
+    case 'autoescape': {
+      const value = parseExpression(stream);
+      return [{ type: 'autoescape', at, value, body: parseBody(parser, ['endautoescape']).body }];
+    }
+    case 'block':
+      return [parseBlock(parser, at)];
+    case 'extends':
+      return [{ type: 'extends', at, template: parseExpression(stream) }];
+    case 'include': {
+      const template = parseExpression(stream);
+      const ignoreMissing = skipWords(stream, ['ignore'], 'missing');
+      skipWords(stream, ['with', 'without'], 'context');
+      return [{ type: 'include', at, template, ignoreMissing }];
+    }
+    case 'import': {
+      const template = parseExpression(stream);
+      stream.expect('name', 'as');
+      const names = [parseName(stream)];
+      skipWords(stream, ['with', 'without'], 'context');
+      return [{ type: 'import', at, template, names }];
+    }
+    case 'from': {
+      const template = parseExpression(stream);
+      stream.expect('name', 'import');
+      return [{ type: 'import', at, template, names: parseImportedNames(stream) }];
+    }
     default:
       if (endNames.length === 0) return stream.fail(`unknown tag '${tag}'`, at);
       return stream.fail(`unknown tag '${tag}' where {% ${endNames.join(' %} or {% ')} %} was expected`, at);
   }
+}
+
+function parseBlock(parser: Parser, at: number): Statement {
+  const { stream } = parser;
+  const name = stream.expect('name').value;
+  const scoped = stream.skip('name', 'scoped');
+  const required = stream.skip('name', 'required');
+  const body = parseOwnBody(parser, 'endblock');
+  const isBlank = (statement: Statement): boolean =>
+    statement.type === 'text' && [...statement.text].every((c) => isSpace(c.charCodeAt(0)));
+  if (required && !body.every(isBlank)) stream.fail('a required block can only contain comments or whitespace', at);
+  stream.skip('name', name);
+  return { type: 'block', at, name, scoped, required, body };
+}
+
+/** `a, b as c`: the names to assign to. */
+function parseImportedNames(stream: TokenStream): string[] {
+  const names: string[] = [];
+  for (;;) {
+    if (names.length > 0) stream.expect('operator', ',');
+    if (skipWords(stream, ['with', 'without'], 'context')) return names;
+    const { at } = stream.current;
+    const name = parseName(stream);
+    if (name.startsWith('_')) stream.fail('names that begin with an underscore cannot be imported', at);
+    names.push(stream.skip('name', 'as') ? parseName(stream) : name);
+    if (skipWords(stream, ['with', 'without'], 'context') || !stream.is('operator', ',')) return names;
+  }
+}
+
+/** One of `first` with `second` after it. */
+function skipWords(stream: TokenStream, first: string[], second: string): boolean {
+  const { current, following } = stream;
+  if (current.type !== 'name' || !first.includes(current.value) || following.type !== 'name' || following.value !== second) return false;
+  stream.take();
+  stream.take();
+  return true;
 }
 
 function parseIf(parser: Parser, at: number): Statement {
@@ -187,6 +244,7 @@ function toTarget(stream: TokenStream, expression: Expression): Target {
 }
 
 function parseName(stream: TokenStream): string {
+  if (!stream.is('name')) stream.fail('expected a name');
   const target = toTarget(stream, parsePrimary(stream));
   return target.type === 'name' ? target.name : stream.fail('expected a name', target.at);
 }

@@ -1,7 +1,10 @@
 /** How Python prints values: `str` for what a template prints, `repr` inside lists and dicts, and JSON as `json.dumps` writes it. */
+import { bytesRepr, escapeCharacter } from './bytes.js';
 import { fail } from './errors.js';
 import { compareText } from './ordering.js';
 import {
+  Blocks,
+  Bytes,
   Callable,
   DictView,
   Float,
@@ -49,6 +52,7 @@ export function toRepr(run: Run, value: Value): string {
   const listed = (items: Value[]): string => checkText(run, items.map((item) => toRepr(run, item)).join(', '));
   if (value instanceof Float) return floatText(value.value);
   if (value instanceof SafeText) return `Markup(${quote(value.text)})`;
+  if (value instanceof Bytes) return checkText(run, bytesRepr(value));
   if (value instanceof Tuple) return `(${listed(value)}${value.length === 1 ? ',' : ''})`;
   if (Array.isArray(value)) return `[${listed(value)}]`;
   if (value instanceof Range) return `range(${value.start}, ${value.stop}${value.step === 1 ? '' : `, ${value.step}`})`;
@@ -56,6 +60,7 @@ export function toRepr(run: Run, value: Value): string {
   if (value instanceof Namespace) return `<Namespace ${dictRepr(run, value.attributes)}>`;
   if (value instanceof Loop) return `<LoopContext ${value.index0 + 1}/${value.items.length}>`;
   if (value instanceof Callable && value.typeName === 'Macro') return `<Macro ${quote(value.name)}>`;
+  if (value instanceof Blocks) return '<TemplateReference None>';
   if (isDict(value)) return dictRepr(run, value);
   // Python would print an address in memory.
   const hint = value instanceof OneShot ? '; use |list or |join' : '';
@@ -92,19 +97,14 @@ const QUOTED_ESCAPES: Record<string, string> = { '\n': '\\n', '\r': '\\r', '\t':
 /** What Python does not call printable: controls, formats, surrogates, private use, unassigned, and separators but the space. */
 const NOT_PRINTABLE = /[\\\p{C}\p{Zl}\p{Zp}]|(?! )\p{Zs}/gu;
 
+/** `text.isprintable()`. */
+export function isPrintable(text: string): boolean {
+  return text.replaceAll('\\', '').search(NOT_PRINTABLE) < 0;
+}
+
 function quote(text: string): string {
   const mark = text.includes("'") && !text.includes('"') ? '"' : "'";
-  const escaped = text.replace(NOT_PRINTABLE, (character) => {
-    const known = QUOTED_ESCAPES[character];
-    if (known) return known;
-    const code = character.codePointAt(0)!;
-    const digits = code.toString(16);
-    return code < 0x100
-      ? `\\x${digits.padStart(2, '0')}`
-      : code < 0x10000
-        ? `\\u${digits.padStart(4, '0')}`
-        : `\\U${digits.padStart(8, '0')}`;
-  });
+  const escaped = text.replace(NOT_PRINTABLE, (character) => QUOTED_ESCAPES[character] ?? escapeCharacter(character));
   return mark + (mark === "'" ? escaped.replaceAll("'", "\\'") : escaped) + mark;
 }
 

@@ -4,7 +4,8 @@
  * Each loop body, macro and block is a scope. A name that a scope assigns is the scope's own: it begins with the value it has outside
  * and never leaks out. Every such name becomes a variable of the generated function around it (the template itself, a macro or a
  * recursive loop); functions inside read it as it is when they run. Names that nobody assigns end in the template's scope, filled from
- * the row's data and the globals when rendering begins.
+ * the row's data and the globals when rendering begins. A `{% block %}` is a template of its own, which sees what the template's own
+ * scope has assigned so far.
  */
 import type { BlockFilter, Expression, Statement, Target } from './syntax.js';
 
@@ -59,6 +60,11 @@ export class Scope {
     return this.variables.get(name) ?? (this.parent ? this.parent.resolve(name) : this.declare(name));
   }
 
+  /** The names that have a variable here or further out, the inner ones first. */
+  visible(): Map<string, Variable> {
+    return new Map([...(this.parent?.visible() ?? []), ...this.variables]);
+  }
+
   /** A scope inside this one, in the same function or, with `fn`, in one of its own. */
   inner(fn: FunctionScope = this.fn): Scope {
     return new Scope(fn, this);
@@ -70,6 +76,7 @@ export function assignedNames(statements: Statement[], names = new Set<string>()
   for (const statement of statements) {
     if (statement.type === 'set' || statement.type === 'setBlock') targetNames(statement.target, names);
     else if (statement.type === 'macro') names.add(statement.name);
+    else if (statement.type === 'import') for (const name of statement.names) names.add(name);
     else if (statement.type === 'if') {
       for (const branch of statement.branches) assignedNames(branch.body, names);
       assignedNames(statement.otherwise, names);
@@ -110,6 +117,10 @@ function namesRead(statement: Statement): Set<string> {
       return usedNames(statement.iterable);
     case 'callBlock':
       return usedNames(statement.call);
+    case 'extends':
+    case 'include':
+    case 'import':
+      return usedNames(statement.template);
     case 'filterBlock':
       return usedNames(statement.filters);
     case 'with':
@@ -124,6 +135,23 @@ function namesRead(statement: Statement): Set<string> {
     default:
       return new Set();
   }
+}
+
+export type Block = Statement & { type: 'block' };
+
+/** The blocks anywhere inside, however deep, in their order. */
+export function blocksIn(statements: Statement[]): Block[] {
+  return statements.flatMap((statement) => {
+    const inner = bodiesOf(statement).flatMap(blocksIn);
+    return statement.type === 'block' ? [statement, ...inner] : inner;
+  });
+}
+
+/** The statements directly inside one. */
+export function bodiesOf(statement: Statement): Statement[][] {
+  if (statement.type === 'if') return [...statement.branches.map(({ body }) => body), statement.otherwise];
+  if (statement.type === 'for') return [statement.body, statement.otherwise];
+  return 'body' in statement ? [statement.body] : [];
 }
 
 /** Every name read anywhere inside, however deep. */

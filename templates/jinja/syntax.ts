@@ -62,5 +62,9 @@ export type Statement =
   | { type: 'filterBlock'; at: number; filters: BlockFilter[]; body: Statement[] }
   | { type: 'with'; at: number; targets: { target: Target; value: Expression }[]; body: Statement[] }
   | { type: 'generation'; at: number; body: Statement[] }
-  /** A statement that parses and fails only when it is reached, as in Jinja: `include`, `import`. */
-  | { type: 'unsupported'; at: number; name: string };
+  | { type: 'autoescape'; at: number; value: Expression; body: Statement[] }
+  | { type: 'block'; at: number; name: string; scoped: boolean; required: boolean; body: Statement[] }
+  /** These parse and fail only when they are reached, as there are no other templates. `names` are those an import would assign. */
+  | { type: 'extends'; at: number; template: Expression }
+  | { type: 'include'; at: number; template: Expression; ignoreMissing: boolean }
+  | { type: 'import'; at: number; template: Expression; names: string[] };

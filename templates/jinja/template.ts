@@ -15,7 +15,7 @@ import { GLOBALS } from './globals.js';
 import { MAX_FUEL } from './limits.js';
 import { OPERATIONS, type Operations } from './operations.js';
 import { parseTemplate } from './parse.js';
-import { FunctionScope, Scope, assignedNames, namesSetFirst, usedNames } from './scopes.js';
+import { FunctionScope, Scope, assignedNames, blocksIn, bodiesOf, namesSetFirst, usedNames } from './scopes.js';
 import type { Statement } from './syntax.js';
 import type { Run, Value } from './values.js';
 
@@ -47,10 +47,10 @@ export function compileTemplate(template: string, operations: Operations = OPERA
     let compiled: Render | undefined;
     return {
       names: usedNames(body),
-      hasGeneration: hasGeneration(body),
+      hasGeneration: hasStatement(body, 'generation'),
       code,
       render: (context, now) => {
-        const run: Run = { callDepth: 0, fuel: MAX_FUEL, at: 0, spans: [], hasLostSpan: false, now };
+        const run: Run = { callDepth: 0, fuel: MAX_FUEL, at: 0, spans: [], hasLostSpan: false, autoescape: false, now };
         try {
           compiled ??= compile(code, constants, operations);
           return { text: compiled(context, run), spans: run.spans, hasLostSpan: run.hasLostSpan };
@@ -67,24 +67,49 @@ export function compileTemplate(template: string, operations: Operations = OPERA
 /** The body of a function of `operations` and `constants` that gives the function which renders. */
 function writeTemplate(body: Statement[]): { code: string; constants: unknown[] } {
   const constants = new Constants();
-  const fn = new FunctionScope({ next: 0 });
-  const scope = new Scope(fn);
-  for (const name of assignedNames(body)) scope.declare(name);
-  const out = { id: 'out', base: '0' };
-  const lines = writeBody(body, { scope, soft: false, constants, out, canBreak: false });
-  const unset = namesSetFirst(body);
-  const initial = [...scope.variables].map(([name, { id }]) => {
-    if (unset.has(name)) return `${id} = undefined;`;
-    const key = JSON.stringify(name);
-    return `${id} = hasOwn(context, ${key}) ? context[${key}] : ${GLOBALS.has(name) ? constants.add(GLOBALS.get(name)) : 'undefined'};`;
-  });
+  const counter = { next: 0 };
+  const blocks = new Map(blocksIn(body).map((block) => [block, `b${counter.next++}`]));
+  const blockIds = new Map<string, string>();
+  for (const [{ name, at }, id] of blocks) {
+    if (blockIds.has(name)) throw new CompileError(`block '${name}' defined twice`, at);
+    blockIds.set(name, id);
+  }
+  const escapes = hasStatement(body, 'autoescape') ? 'no' : 'never';
+  /** The function's variables, what they begin with, and the statements. */
+  const writeFunction = (statements: Statement[], out: { id: string; base: string }, isTop: boolean): string[] => {
+    const fn = new FunctionScope(counter);
+    const scope = new Scope(fn);
+    for (const name of assignedNames(statements)) scope.declare(name);
+    const lines = writeBody(statements, { scope, soft: false, constants, escapes, out, canBreak: false, isTop, blocks: blockIds });
+    const unset = namesSetFirst(statements);
+    const initial = [...scope.variables].map(([name, { id }]) => {
+      if (unset.has(name) || (name === 'super' && !isTop)) return `${id} = undefined;`;
+      const key = JSON.stringify(name);
+      if (name === 'self') {
+        const prints = [...blockIds].map(([block, print]) => `[${JSON.stringify(block)}, (run) => ${print}(run, vars, -1)]`);
+        return `${id} = blocksOf([${prints.join(', ')}]);`;
+      }
+      const given = `hasOwn(context, ${key}) ? context[${key}] : ${GLOBALS.has(name) ? constants.add(GLOBALS.get(name)) : 'undefined'}`;
+      return `${id} = ${isTop ? given : `vars.has(${key}) ? vars.get(${key}) : ${given}`};`;
+    });
+    return [...writeDeclarations(fn), `let ${out.id} = "";`, ...initial, ...lines];
+  };
+  const lines = writeFunction(body, { id: 'out', base: '0' }, true);
+  const blockLines = [...blocks].flatMap(([block, id]) => [
+    `const ${id} = (run, vars, base) => {`,
+    ...['enterCall(run);', ...writeFunction(block.body, { id: 'text', base: 'base' }, false), 'run.callDepth--;', 'return text;'].map(
+      (line) => `  ${line}`,
+    ),
+    '};',
+  ]);
+  if (blocks.size > 0) blockLines.unshift('const vars = new Map();');
   const names = constants.values.map((_, index) => `k${index}`);
   const code = [
     '"use strict";',
     `const { ${Object.keys(OPERATIONS).join(', ')} } = operations;`,
     ...(names.length > 0 ? [`const [${names.join(', ')}] = constants;`] : []),
     'return (context, run) => {',
-    ...[...writeDeclarations(fn), 'let out = "";', ...initial, ...lines, 'stop(run, out);', 'return out;'].map((line) => `  ${line}`),
+    ...[...blockLines, ...lines, 'stop(run, out);', 'return out;'].map((line) => `  ${line}`),
     '};',
   ];
   return { code: code.join('\n'), constants: constants.values };
@@ -108,13 +133,9 @@ function placingErrors<T>(source: string, work: () => T): T {
   }
 }
 
-function hasGeneration(statements: Statement[]): boolean {
-  return statements.some((statement) => {
-    if (statement.type === 'generation') return true;
-    if (statement.type === 'if') return statement.branches.some(({ body }) => hasGeneration(body)) || hasGeneration(statement.otherwise);
-    if (statement.type === 'for') return hasGeneration(statement.body) || hasGeneration(statement.otherwise);
-    return 'body' in statement && hasGeneration(statement.body);
-  });
+/** Whether a statement of that type is anywhere inside, however deep. */
+function hasStatement(statements: Statement[], type: Statement['type']): boolean {
+  return statements.some((statement) => statement.type === type || bodiesOf(statement).some((body) => hasStatement(body, type)));
 }
 
 /** The stack and the longest string are JavaScript's own limits; anything else that is no TemplateError is a bug of ours. */

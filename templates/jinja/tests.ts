@@ -6,6 +6,7 @@ import { compare } from './ordering.js';
 import { toText } from './printing.js';
 import { TEXT_METHODS } from './textMethods.js';
 import {
+  Bytes,
   Callable,
   Loop,
   NO_KEYWORDS,
@@ -88,6 +89,7 @@ function isSequence(value: Value): boolean {
     value === undefined ||
     typeof value === 'string' ||
     value instanceof SafeText ||
+    value instanceof Bytes ||
     Array.isArray(value) ||
     value instanceof Range ||
     isDict(value)

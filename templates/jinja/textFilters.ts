@@ -1,6 +1,7 @@
 /** Filters on strings that are more than a string method. */
 import { fail } from './errors.js';
 import { WHITESPACE } from './lexer.js';
+import { toText } from './printing.js';
 import { TEXT_METHODS } from './textMethods.js';
 import { NO_KEYWORDS, checkText, checkTextLength, isTrue, requireIndex, requireText, type Run, type Value } from './values.js';
 
@@ -56,6 +57,7 @@ export function truncate(
   killWords: Value = false,
   end: Value = '...',
   leeway: Value = 5,
+  toEnding: (run: Run, end: Value) => string = toText,
 ): string {
   const ending = requireText(end, 'the end of truncate');
   const limit = requireIndex(length);
@@ -63,7 +65,7 @@ export function truncate(
   if (limit < ending.length) fail(`expected length >= ${ending.length}, got ${limit}`);
   if (characters.length <= limit + requireIndex(leeway ?? 5)) return text;
   const kept = characters.slice(0, limit - ending.length).join('');
-  if (isTrue(killWords)) return checkText(run, kept + ending);
+  if (isTrue(killWords)) return checkText(run, kept + toEnding(run, end));
   const space = kept.lastIndexOf(' ');
-  return checkText(run, (space < 0 ? kept : kept.slice(0, space)) + ending);
+  return checkText(run, (space < 0 ? kept : kept.slice(0, space)) + toEnding(run, end));
 }

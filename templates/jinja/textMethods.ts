@@ -2,8 +2,10 @@
  * The methods of Python's `str`, by name, but for `format`, which reaches into objects (access.ts).
  * Each takes the string, the positional and the keyword arguments.
  */
+import { bindEncoding, encode } from './bytes.js';
 import { fail } from './errors.js';
 import { WHITESPACE, isSpace } from './lexer.js';
+import { isPrintable } from './printing.js';
 import {
   SafeText,
   Tuple,
@@ -73,7 +75,9 @@ const METHODS: [name: string, maxArguments: number, call: TextMethod['call']][] 
   ['islower', 0, (text) => isCased(text) && !/[\p{Lu}\p{Lt}]/u.test(text)],
   ['istitle', 0, (text) => isCased(text) && text === text.replace(/\p{L}+/gu, capitalize)],
   ['isascii', 0, (text) => /^[\x00-\x7f]*$/.test(text)],
+  ['isprintable', 0, (text) => isPrintable(text)],
   ['isidentifier', 0, (text) => /^[\p{ID_Start}_]\p{ID_Continue}*$/u.test(text)],
+  ['encode', 2, (text, args, keywords, run) => encode(run, text, ...bindEncoding('encode', args, keywords))],
   ['zfill', 1, (text, [width], _, run) => zeroFill(run, text, requireIndex(width))],
   ['ljust', 2, (text, [width, fill], _, run) => justify(run, text, width, fill, 0)],
   ['rjust', 2, (text, [width, fill], _, run) => justify(run, text, width, fill, 1)],
@@ -97,6 +101,7 @@ const KEYWORDS = new Map([
   ['rsplit', ['sep', 'maxsplit']],
   ['splitlines', ['keepends']],
   ['expandtabs', ['tabsize']],
+  ['encode', ['encoding', 'errors']],
 ]);
 
 function checkKeywords(name: string, keywords: Keywords): void {

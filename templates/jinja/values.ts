@@ -4,7 +4,7 @@
  * A row's own data stays the plain data that JSON.parse made. In JavaScript's terms:
  * - Undefined is `undefined`, None is `null`, bool is `boolean`, str is `string`;
  * - int is an integral `number`, or a `bigint` past 2^53; float is any other `number`, or a `Float` when its value is integral;
- * - list is an array, tuple a `Tuple`; dict is a plain object or a `Map`.
+ * - list is an array, tuple a `Tuple`; dict is a plain object or a `Map` (a `KeyedDict` where keys may be more than strings).
  * The rest are the small classes below. Nothing else of the host ever becomes a value, and plain objects are only asked for own keys.
  */
 import { exceed, fail } from './errors.js';
@@ -24,6 +24,8 @@ export type Run = {
   spans: [start: number, end: number][];
   /** A `{% generation %}` stood inside a macro or a captured block, where its place in the output is not known. */
   hasLostSpan: boolean;
+  /** Whether what is printed now gets escaped: `{% autoescape true %}`. */
+  autoescape: boolean;
   /** What `strftime_now` says. */
   now: Date;
 };
@@ -36,6 +38,11 @@ export class Float {
 /** A string that `safe` or `escape` made (markupsafe's Markup): what is added to it gets escaped. */
 export class SafeText {
   constructor(readonly text: string) {}
+}
+
+/** What `encode` gives. */
+export class Bytes {
+  constructor(readonly data: Uint8Array) {}
 }
 
 export class Tuple extends Array<Value> {
@@ -91,6 +98,49 @@ export class DictView {
   }
 }
 
+/** A dict with keys of any kind: 1, 1.0 and True are one key, which stays the one that came first. */
+export class KeyedDict extends Map<Value, Value> {
+  /** Keys that are no strings, by what they are equal to. */
+  private readonly stored = new Map<Value, Value>();
+
+  static of(pairs: Iterable<readonly [Value, Value]>): KeyedDict {
+    const dict = new KeyedDict();
+    for (const [key, value] of pairs) dict.set(toKey(key), value);
+    return dict;
+  }
+  override has(key: Value): boolean {
+    return super.has(this.asStored(key));
+  }
+  override get(key: Value): Value {
+    return super.get(this.asStored(key));
+  }
+  override set(key: Value, value: Value): this {
+    if (typeof key === 'string') return super.set(key, value);
+    const identity = identityOf(key);
+    if (!this.stored.has(identity)) this.stored.set(identity, key);
+    return super.set(this.stored.get(identity), value);
+  }
+  private asStored(key: Value): Value {
+    return typeof key === 'string' ? key : this.stored.get(identityOf(key));
+  }
+}
+
+/** Equal for equal keys that are no strings. */
+function identityOf(key: Value): Value {
+  if (key instanceof Tuple) return describeKeys(key);
+  if (!isNumber(key)) return key;
+  const number = numeric(key);
+  return typeof number === 'number' && Number.isInteger(number) && !Number.isSafeInteger(number) ? BigInt(number) : number;
+}
+
+function describeKeys(tuple: Tuple): string {
+  const items = tuple.map(plain).map((item) => (typeof item === 'string' ? JSON.stringify(item) : String(identityOf(item))));
+  return `(${items.join()})`;
+}
+
+/** Most items of a tuple that is a key, those of the tuples in it included. */
+const MAX_KEY_ITEMS = 10_000;
+
 export class Namespace {
   constructor(readonly attributes: Map<string, Value>) {}
 }
@@ -99,10 +149,15 @@ export class Namespace {
 export class Callable {
   constructor(
     readonly name: string,
-    readonly typeName: 'Macro' | 'function' | 'builtin_function_or_method' | 'Joiner',
+    readonly typeName: 'Macro' | 'function' | 'builtin_function_or_method' | 'Joiner' | 'BlockReference',
     readonly invoke: (run: Run, args: Value[], keywords: Keywords) => Value,
     readonly attributes: Record<string, Value> = {},
   ) {}
+}
+
+/** `self`: the template's blocks by name, each to be called. */
+export class Blocks {
+  constructor(readonly byName: ReadonlyMap<string, Callable>) {}
 }
 
 /** `loop` in a for statement. The turn advances in place, as in Jinja. */
@@ -209,6 +264,7 @@ export function typeName(value: Value): string {
   if (isInteger(value)) return 'int';
   if (isFloat(value)) return 'float';
   if (value instanceof SafeText) return 'Markup';
+  if (value instanceof Bytes) return 'bytes';
   if (value instanceof Tuple) return 'tuple';
   if (Array.isArray(value)) return 'list';
   if (value instanceof Range) return 'range';
@@ -217,6 +273,7 @@ export function typeName(value: Value): string {
   if (value instanceof Namespace) return 'Namespace';
   if (value instanceof Loop) return 'LoopContext';
   if (value instanceof Cycler) return 'Cycler';
+  if (value instanceof Blocks) return 'TemplateReference';
   return 'dict';
 }
 
@@ -239,6 +296,7 @@ export function isTrue(value: Value): boolean {
   if (value instanceof Float) return value.value !== 0;
   if (value instanceof DictView) return dictSize(value.dict) > 0;
   if (value instanceof SafeText) return value.text !== '';
+  if (value instanceof Bytes) return value.data.length > 0;
   if (isDict(value)) return dictSize(value) > 0;
   return true;
 }
@@ -262,6 +320,9 @@ export function isEqual(run: Run, left: Value, right: Value): boolean {
     if (!(right instanceof Range) || left.length !== right.length) return false;
     return left.length === 0 || (left.start === right.start && (left.length === 1 || left.step === right.step));
   }
+  if (left instanceof Bytes) {
+    return right instanceof Bytes && left.data.length === right.data.length && left.data.every((byte, index) => byte === right.data[index]);
+  }
   if (isDict(left)) {
     if (!isDict(right) || dictSize(left) !== dictSize(right)) return false;
     return dictEntries(left).every(([key, value]) => dictHas(right, key) && isEqual(run, value, dictGet(right, key)));
@@ -278,6 +339,10 @@ export function itemsOf(run: Run, value: Value): Value[] {
   }
   if (value === undefined) return [];
   if (value instanceof SafeText) return itemsOf(run, value.text);
+  if (value instanceof Bytes) {
+    checkListLength(run, value.data.length);
+    return [...value.data];
+  }
   if (value instanceof Range) {
     spend(run, value.length >>> 3);
     return Array.from({ length: value.length }, (_, index) => value.at(index));
@@ -300,6 +365,7 @@ export function isIterable(value: Value): boolean {
     value === undefined ||
     typeof value === 'string' ||
     value instanceof SafeText ||
+    value instanceof Bytes ||
     Array.isArray(value) ||
     value instanceof Range ||
     value instanceof OneShot ||
@@ -314,6 +380,7 @@ export function lengthOf(value: Value): number {
   if (Array.isArray(value) || value instanceof Range) return value.length;
   if (value === undefined) return 0;
   if (value instanceof SafeText) return lengthOf(value.text);
+  if (value instanceof Bytes) return value.data.length;
   if (value instanceof DictView) return dictSize(value.dict);
   if (isDict(value)) return dictSize(value);
   if (value instanceof Loop) return value.items.length;
@@ -331,6 +398,8 @@ export function contains(run: Run, haystack: Value, needle: Value): boolean {
   }
   if (isDict(haystack)) return dictHas(haystack, needle);
   if (haystack instanceof DictView && haystack.kind === 'keys') return dictHas(haystack.dict, needle);
+  if (haystack instanceof Bytes && needle instanceof Bytes) return Buffer.from(haystack.data).includes(Buffer.from(needle.data));
+  if (haystack instanceof Bytes && !isInteger(needle)) fail(`a bytes-like object is required, not '${typeName(needle)}'`);
   if (!isIterable(haystack)) fail(`argument of type '${typeName(haystack)}' is not iterable`);
   const items = itemsOf(run, haystack);
   spend(run, items.length >>> 3);
@@ -349,12 +418,19 @@ function countCharacters(text: string): number {
   return count;
 }
 
-/** A dict key as a Map holds it; Python finds 1.0 where it stored 1. Unhashable values fail. */
+/** A dict key as a Map holds it. Unhashable values fail. */
 export function toKey(value: Value): Value {
-  if (value instanceof Float) return value.value;
   if (value instanceof SafeText) return value.text;
-  if (typeof value === 'object' && value !== null && !(value instanceof Callable)) fail(`unhashable type: '${typeName(value)}'`);
+  requireHashable(value, { items: 0 });
   return value;
+}
+
+function requireHashable(value: Value, count: { items: number }): void {
+  if (typeof value !== 'object' || value === null || value instanceof Callable || value instanceof Float) return;
+  if (!(value instanceof Tuple)) fail(`unhashable type: '${typeName(value)}'`);
+  count.items += value.length;
+  if (count.items > MAX_KEY_ITEMS) exceed(`a key of more than ${MAX_KEY_ITEMS} items`);
+  value.forEach((item) => requireHashable(plain(item), count));
 }
 
 export function dictHas(dict: Dict, key: Value): boolean {
@@ -364,7 +440,7 @@ export function dictHas(dict: Dict, key: Value): boolean {
 }
 
 export function dictGet(dict: Dict, key: Value): Value {
-  if (dict instanceof Map) return dict.get(key instanceof Float ? key.value : plain(key));
+  if (dict instanceof Map) return dict.get(key instanceof Tuple ? toKey(key) : plain(key));
   const name = plain(key);
   return typeof name === 'string' && Object.hasOwn(dict, name) ? dict[name] : undefined;
 }

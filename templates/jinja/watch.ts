@@ -117,6 +117,10 @@ export function watchOperations(standIns: StandIns, conditions: Conditions): Ope
       touch(run, text);
       return OPERATIONS.checkText(run, text);
     },
+    dict: (pairs) => {
+      refuse(...pairs.map(([key]) => key));
+      return OPERATIONS.dict(pairs);
+    },
     filter: (run, apply, value, args, keywords) => {
       refuse(keywords);
       if (!passes(run, apply, value, args)) refuse(value, args);
@@ -161,6 +165,7 @@ export function watchOperations(standIns: StandIns, conditions: Conditions): Ope
       if (typeof value !== 'string') refuse(value);
       return OPERATIONS.requireText(value, what);
     },
+    setAutoescape: () => fail('the rendering depends on a text'),
     sign: (run, operator, value, operand) => {
       refuse(value);
       return OPERATIONS.sign(run, operator, value, operand);

@@ -101,6 +101,14 @@ const BOMBS: Record<string, string> = {
   'endless recursion': '{% macro m(n) %}{{ m(n) }}{% endmacro %}{{ m(1) }}',
   'recursion that fans out': '{% macro m(n) %}{% if n > 0 %}{{ m(n - 1) }}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(40) }}',
   'an endless recursive loop': '{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}',
+  'a block in itself': '{% block a %}{{ self.a() }}{{ self.a() }}{% endblock %}',
+  'doubled lists, printed prettily':
+    '{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s | pprint }}',
+  'a key of doubled tuples':
+    '{% set ns = namespace(s=(1,)) %}{% for i in range(60) %}{% set ns.s = (ns.s, ns.s) %}{% endfor %}{{ {ns.s: 1} }}',
+  'a row of dashes to wrap': "{{ ('a' ~ '-' * 4000000) | wordwrap }}",
+  'wide characters to wrap': "{{ ('😀' * 1000000) | wordwrap(1) }}",
+  'a text that encoding triples': "{{ ('ä' * 4000000) | urlencode }}",
   'a wide indent': '{{ "a\\nb\\nc" | indent(900000000) }}',
   'a wide field': "{{ '%999999999d' % 1 }}",
   'a wide format': "{{ '{:>999999999}'.format('a') }}",
@@ -134,6 +142,14 @@ describe('bombs', () => {
       expect.objectContaining({ code: 'TEMPLATE_LIMIT', line: 2, message: expect.stringContaining('100000') as string }),
     );
   });
+});
+
+it('reads long texts that are no addresses, tags or words in no time', () => {
+  const start = process.cpuUsage();
+  const long = ["'(' * 500000 ~ 'a.b' ~ ')' * 500000 ~ 'x'", "'www.' ~ 'a.' * 500000 ~ '!'", "'a@' ~ 'a.' * 500000 ~ '!'", "'<' * 500000"];
+  for (const text of long) expect(run(`{{ (${text}) | urlize | length > 0 }} {{ (${text}) | striptags | length > 0 }}`)).toMatch(/^True/);
+  expect(run("{{ ('a-' * 500000) | wordwrap | length > 0 }} {{ ('a' * 1000000) | wordwrap(1) | length > 0 }}")).toBe('True True');
+  expect(process.cpuUsage(start).user).toBeLessThan(5_000_000);
 });
 
 it('reads long texts that are no numbers in no time', () => {

@@ -81,6 +81,9 @@ CONTEXT = {
     "nested": [[1, 2], [3]],
     "table": {"b": 1, "a": {"c": "d"}, "items": "shadowed", "né": "ü"},
     "people": [{"name": "Ann", "age": 30}, {"name": "bob", "age": 25, "role": "dev"}, {"name": "Cid", "age": 30}],
+    "markup": "Hello <i>World</i> & you",
+    "attributes": {"a": 1, "b": "<x>", "c": None},
+    "links": "see http://a.com/x?y=1&z=2 (www.foo.org) mail me@x.de, https://en.wikipedia.org/wiki/A_(b). <http://x.y> mailto:a@b.co",
     "messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}],
 }
 
@@ -264,6 +267,129 @@ EXPRESSIONS = r"""
 {% if false %}{% include 'x' %}{% endif %}ok
 """.strip("\n").split("\n")
 
+# Filters for pages, blocks, autoescape, bytes; every line is a template of its own.
+PAGES = r"""
+{{ 0|filesizeformat }},{{ 1|filesizeformat }},{{ 999|filesizeformat }},{{ 1000|filesizeformat }},{{ 1000|filesizeformat(true) }},{{ 1234567|filesizeformat }},{{ '13.5e3'|filesizeformat }},{{ -5.5|filesizeformat }},{{ 1e30|filesizeformat }},{{ 1e30|filesizeformat(binary=true) }},{{ true|filesizeformat }}
+{{ (10**3)|filesizeformat }},{{ (10**6)|filesizeformat }},{{ (10**9)|filesizeformat }},{{ (10**12)|filesizeformat }},{{ (10**15)|filesizeformat }},{{ (10**18)|filesizeformat }},{{ (10**21)|filesizeformat }},{{ (10**24)|filesizeformat }},{{ (10**27)|filesizeformat }},{{ (10**24-10**10)|filesizeformat }}
+{{ 'x'|filesizeformat }}
+{{ none|filesizeformat }}
+{{ nope|filesizeformat }}
+{{ 'inf'|filesizeformat }} {{ 'nan'|filesizeformat }} {{ '-inf'|int }}
+{{ (10**400)|filesizeformat }}
+{{ (10**400)|float }}
+{{ messages|pprint }}
+{{ (messages*3)|pprint }}
+{{ {'zeta':[1,2,3]*12, 'alpha':{'x':'word '*30,'y':(1,)}, 3:'x', none:1, true:2.5}|pprint }}
+{{ ('lorem ipsum dolor sit amet '*8)|pprint }}
+{{ ['lorem ipsum dolor sit amet '*8, 'a\nb\n'*20]|pprint }}
+{{ ('x'*200)|pprint }}
+{{ markup|safe|pprint }} {{ nope|pprint }} {{ 3|pprint }} {{ range(3)|pprint }}
+{{ (('abc'*40).encode())|pprint }}
+{{ [('abc'*40).encode(), ('a b'*4).encode()]|pprint }}
+{{ messages|groupby('role')|pprint }}
+{{ [[], {}, (), [[1]*30], ((2,)*40,)]|pprint }}
+{{ markup|striptags }} {{ '<b>x</b> &amp; &lt;y&gt; &eacute;&notit; &#x41;&#65;&#128;&#0;&#xd800;&#1;z &nosuch; &am &amp;amp'|striptags }}
+{{ ('a <!-- c > --> b <br/> \n  c < d')|striptags }}|{{ 'x <!-- un'|striptags }}|{{ markup|safe|striptags }}|{{ 3|striptags }}|{{ nope|striptags }}|{{ '&#x80;&#x9f;&#xfdd0;&#11;&#xFFFF;&#13;&#99999999;'|striptags|length }}
+{{ markup|urlencode }} {{ 'a/b c+d~é日😀!()*\''|urlencode }} {{ attributes|urlencode }} {{ [('a','b/c d'),(1,none)]|urlencode }} {{ 3.5|urlencode }} {{ none|urlencode }} {{ nope|urlencode }}| {{ 'a b'|safe|urlencode }}
+{{ ['abc']|urlencode }}
+{{ ['ab', 'cd']|urlencode }}
+{{ 'é'.encode()|urlencode }}
+{{ [('é'.encode(), 1)]|urlencode }}
+{{ links|urlize }}
+{{ links|urlize(10, true, target='_blank', rel='a b') }}
+{{ links|urlize(extra_schemes=['foo:', 'tel://']) }}{{ 'tel://12 foo:x foo: xx foo:bar&'|urlize(extra_schemes=['foo:', 'tel://']) }}
+{{ links|urlize(extra_schemes=['f']) }}
+{{ links|urlize(extra_schemes='foo') }}
+{{ links|urlize(rel=3) }}
+{{ links|urlize(rel='') }} {{ links|urlize(none, false, none, none, none) }}
+{{ 'www.a.b http://[::1]:80/x http://1.2.3.4 x.com a.b.museum @a@b.c www.x@y.z (((http://a.b/((c)))))) &lt;http://x.y&gt; http://ſ.com ftp://a.b a@b.c.d.'|urlize }}
+{{ 3|urlize }} {{ nope|urlize }} {{ '<a>'|safe|urlize }} {{ ('http://x.com/<'|escape)|urlize }}
+{{ markup|wordwrap(5) }}
+{{ ('The quick brown-fox jumps--over the well-known lazy dog -- 2001-02-03 a--b foo-bar-baz x- -y ---- z--- ' * 3)|wordwrap(12) }}
+{{ ('The quick brown-fox jumps--over the well-known lazy dog'*3)|wordwrap(7, false) }}
+{{ ('The quick brown-fox jumps--over supercalifragilistic'*3)|wordwrap(7, true, '<br>', false) }}
+{{ ('The quick brown-fox jumps--over <b>'*3)|wordwrap(7, wrapstring='<br>'|safe) }}
+{{ 'abc'|wordwrap(0) }}
+{{ ''|wordwrap(0) }}
+{{ 'abc def'|wordwrap(2.5) }}
+{{ 'abc def'|wordwrap(5.5) }}
+{{ 3|wordwrap }}
+{{ 'äöü日本語のテキスト 😀😀😀😀😀😀 x'|wordwrap(4) }} {{ '  lead  and   trail  \n\n x'|wordwrap(6) }}|{{ 'a\tb c'|wordwrap(3) }}
+{{ 'a b'|wordwrap(1, break_on_hyphens=1) }}|{{ 'aa-bb cc-dd'|wordwrap(4, break_on_hyphens=1) }}|{{ ('a b'|safe)|wordwrap(1)|pprint }}
+{{ attributes|xmlattr }}|{{ attributes|xmlattr(false) }}|{{ {}|xmlattr }}|{{ {'a':nope, 'b':[1,'<']}|xmlattr }}|{{ {'x':'<'|safe}|xmlattr(autospace=false) }}
+{{ {'a b':1}|xmlattr }}
+{{ {'a b':none}|xmlattr }}
+{{ {1:1}|xmlattr }}
+{{ [1]|xmlattr }}
+{{ nope|xmlattr }}
+{% autoescape true %}{{ attributes|xmlattr }} {{ markup }} {{ '<' }} {{ markup|safe }} {{ markup ~ '<b>' }} {{ (markup|safe) ~ markup }} {{ [markup]|join('<') }} {{ [markup|safe, '<']|join('&') }} {{ markup|replace('i','<') }} {{ (markup|safe)|replace('i','<') }} {{ links|urlize }} {{ 3 }} {{ none }} {{ nope }} {{ [markup] }} {{ markup|upper }} {{ markup|tojson }} {{ markup|title }} {{ markup|e }} {{ markup|forceescape }} {{ (markup|safe)|truncate(9, true, '<') }}{% endautoescape %} {{ markup }}
+{% set x = true %}{% autoescape x %}{{ markup }} {{ (markup|safe) ~ '<' }} {% set y %}<b>{{ markup }}{% endset %}{{ y }}{% filter upper %}<b>{{ markup }}{% endfilter %}{% endautoescape %}
+{% autoescape true %}{% macro m(a) %}<b>{{ a }}</b>{% endmacro %}{{ m('<') }}{% set y %}<i>{{ '<' }}{% endset %}{{ y }}{% set z | upper %}<i>{{ '<' }}{% endset %}{{ z }}{% filter upper %}<i>{{ '<' }}{% endfilter %}{% endautoescape %}
+{% macro m(a) %}<b>{{ a }}{{ caller() if caller }}</b>{% endmacro %}{% autoescape true %}{{ m('<') }}{% call m('<') %}<{{ '<' }}{% endcall %}{% endautoescape %}{{ m('<') }}
+{% autoescape true %}{% for x in [['<',['>']]] recursive %}{% if x is string %}{{ x }}{% else %}{{ loop(x) }}{% endif %}{% endfor %}{% endautoescape %}
+{% macro m() %}<{% endmacro %}{% for x in [1,2] %}{% autoescape true %}{% if x == 1 %}{% break %}{% endif %}{% endautoescape %}{% endfor %}{{ markup }}{{ [m(), '<']|join }}
+{% autoescape false %}{{ markup }}{% endautoescape %}{% autoescape 0 %}{{ markup }}{% endautoescape %}{% autoescape 'x' %}{{ markup }}{% endautoescape %}{% autoescape nope %}{{ markup }}{% endautoescape %}
+{% autoescape %}x{% endautoescape %}
+{% autoescape true %}{% generation %}<{{ markup }}{% endgeneration %}{% endautoescape %}
+{% autoescape true %}{% set q = 1 %}{% endautoescape %}{{ q }}
+{% block a %}x{{ n }}{% endblock %}y{% block b %}{{ self.a() }}{% endblock b %}
+{% set n = 5 %}{% block a %}{{ n }}{% set n = 6 %}{{ n }}{% endblock %}{{ n }}
+{% for n in [1,2] %}{% block a %}{{ n }}{{ loop }}{% endblock %}{% endfor %}
+{% for n in [1,2] %}{% set k = n*2 %}{% block a scoped %}{{ n }}{{ k }}{{ loop.index }}{% endblock %}{% endfor %}
+{% block a required %}  {# x #}{% endblock %}
+{% block a required %}x{% endblock %}
+{% if false %}{% block a required %}{% endblock %}{% endif %}ok
+{% block a %}{% endblock %}{% block a %}{% endblock %}
+{% block a %}{{ super() }}{% endblock %}
+{% block a %}[{{ super }}]{% endblock %}
+{{ self }} {{ self.x }} {{ self.a is defined }} {{ self['a']() }} {{ self.a.name }} {% block a %}A{% endblock %}
+{{ self.nope() }}
+{{ self.a(1) }}{% block a %}A{% endblock %}
+{% macro m(x) %}[{{ x }}{% block a %}{{ n }}{{ x }}{% endblock %}]{% endmacro %}{{ m(1) }}
+{% macro m(x) %}[{{ x }}{% block a scoped %}{{ n }}{{ x }}{% endblock %}]{% endmacro %}{{ m(1) }}
+{% block a %}{% generation %}gen{% endgeneration %}{% endblock %}xx{% block b %}b{% generation %}gen{% endgeneration %}{% endblock %}
+{% for x in [1,2] %}{% block b scoped %}b{% generation %}gen{{ x }}{% endgeneration %}{% endblock %}{% endfor %}
+{% for x in [1] %}{% block b %}{% break %}{% endblock %}{% endfor %}
+{% set f %}{% block a %}{{ markup }}{% endblock %}{% endset %}{{ f|upper }}{{ self.a() }}
+{% if true %}{% set zz = 3 %}{% endif %}{% for i in [1] %}{% set zz = 4 %}{% endfor %}{% macro mm() %}M{% endmacro %}{% block a %}{{ zz }}{{ mm() }}{{ ww }}{% endblock %}{% set ww = 1 %}
+{% block a %}{% block b %}inner{{ markup }}{% endblock %}{% set markup = 1 %}{{ markup }}{{ self.b() }}{% endblock %}
+{% block a-b %}{% endblock %}
+{% block %}{% endblock %}
+{% block a %}{{ self.a() }}{% endblock %}
+{% autoescape true %}{% block a %}{{ markup }}{{ [markup|safe, markup]|join }}{% endblock %}{{ self.a() }}{% endautoescape %}
+{% include 'x' %}
+{% include 'x' ignore missing %}
+{% include [] ignore missing %}ok{% include none ignore missing with context %}ok{% include 0 ignore missing without context %}
+{% include nope ignore missing %}
+{% include [] %}
+{% include '' ignore missing %}
+{% if false %}{% include 'x' %}{% import 'x' as y %}{% from 'x' import a, b as c with context %}{% extends 'x' %}{% endif %}ok{{ y }}{{ a }}
+{% import 'x' as y %}
+{% import 'x' %}
+{% from 'x' import _a %}
+{% from 'x' import a b %}
+{% from 'x' import a, %}
+{% from 'x' import with context %}
+{% from 'x' import a, with context %}
+{% extends 'x' %}
+{% for i in [] %}{% extends 'x' %}{% endfor %}
+{% include 'x' foo %}
+{{ 'é日😀'.encode('utf-8')|length }} {{ 'é日\n\'"'.encode() }} {{ 'abc'.encode()[0] }} {{ 'abc'.encode()[1:] }} {{ 'abc'.encode().decode() }} {{ 'abc'.encode()|list }} {{ 'é'.encode('latin-1') }} {{ 'é'.encode('ascii', 'ignore') }} {{ 'é'.encode('ascii', errors='replace') }} {{ 'é日😀'.encode('ascii', 'xmlcharrefreplace') }} {{ 'é日😀'.encode('ascii', 'backslashreplace') }} {{ 'é'.encode().hex() }} {{ 'a'.encode() == 'a'.encode() }} {{ 'a'.encode() == 'a' }} {{ 97 in 'a'.encode() }} {{ 'é'.encode() is sequence }} {{ 'é'.encode() is string }} {{ ('<'|safe).encode() }}
+{{ 'é'.encode('ascii') }}
+{{ 'é'.encode('nope') }}
+{{ 'a'.encode()|tojson }}
+{{ 'a'.encode() ~ 'b' }}{{ 'a'.encode() if ''.encode() else 'empty' }}{{ 'a' in 'a' }}
+{{ 'a'.isprintable() }}{{ 'a\n'.isprintable() }}{{ ''.isprintable() }}{{ '\\'.isprintable() }}
+{{ '\é|\日|\😀|\x41\101\q\\' }}
+{{ {1:'a', true:'b', 1.0:'c'} }} {{ {true:'a', 1:'b'} }} {{ {1.0:'a'}[1] }} {{ {(1,2):'x'}[(1,2)] }} {{ {(1,'a'):1, (1.0,'a'):2} }} {{ 1 in {true: 1} }} {{ {none:1}[none] }} {{ dict([(1,2),(true,3)]) }} {{ {2**70: 1}[2.0**70] }}
+{{ {[1]:2} }}
+{{ {(1,[2]):2} }}
+{% call dict() %}x{% endcall %}
+{% macro (f)() %}x{% endmacro %}{{ f() }}
+{% macro true() %}x{% endmacro %}
+{{ '%F' % 1e400 }} {{ '%f' % 1e400 }} {{ '%E' % -1e400 }}
+""".strip("\n").split("\n")
+
 BLOCKS = [
     "{{ 'line\\\njoined' }}",
     "{% for x in list %}{{ loop.index }}/{{ loop.length }}:{{ x }}{{ ',' if not loop.last }}{% endfor %}",
@@ -384,7 +510,7 @@ CONVERSATIONS = [
 
 
 def main():
-    semantics = [{"template": source, **render(source, CONTEXT)} for source in EXPRESSIONS + BLOCKS]
+    semantics = [{"template": source, **render(source, CONTEXT)} for source in EXPRESSIONS + PAGES + BLOCKS]
     write("semantics.json", {"context": CONTEXT, "cases": semantics})
 
     templates = {path.stem: path.read_text() for path in sorted(BUILTINS.glob("*.jinja"))}
