@@ -14,6 +14,7 @@ import { TESTS } from './tests.js';
 import { TEXT_METHODS, capitalize, replace, strip } from './textMethods.js';
 import {
   DictView,
+  Float,
   Group,
   NO_KEYWORDS,
   OneShot,
@@ -59,6 +60,11 @@ const bound = (name: string, parameters: string[], apply: BoundFilter, required 
     return apply(run, value, ...given);
   },
 ];
+/** A filter that is a generator in Python. */
+const lazily =
+  <Args extends Value[]>(apply: (run: Run, value: Value, ...args: Args) => Value[]) =>
+  (run: Run, value: Value, ...args: Args): Value =>
+    new OneShot(() => apply(run, value, ...args));
 /** A filter on text that gives text: a safe string stays one. Most filters take any value for the text it prints as. */
 type TextFilter = (run: Run, text: string, ...args: Value[]) => string;
 const onText = (name: string, parameters: string[], apply: TextFilter, takesAny = true): [string, Filter] =>
@@ -75,7 +81,7 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
     (run, value, name) => (value === undefined ? fail('the value of attr is undefined') : findAttribute(value, toText(run, name))),
     1,
   ),
-  bound('batch', ['linecount', 'fill_with'], batch, 1),
+  bound('batch', ['linecount', 'fill_with'], lazily(batch), 1),
   onText('capitalize', [], (_run, text) => capitalize(text)),
   onText('center', ['width'], (run, text, width = 80) => TEXT_METHODS.get('center')!.call(text, [width], NO_KEYWORDS, run) as string),
   bound('count', [], (_run, value) => lengthOf(value)),
@@ -86,19 +92,22 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   bound('escape', [], escape),
   bound('forceescape', [], (run, value) => new SafeText(checkText(run, escapeHtml(toText(run, value))))),
   bound('first', [], (run, value) => (value instanceof OneShot ? value.takeFirst() : itemsOf(run, value)[0])),
-  bound('float', ['default'], (_run, value, otherwise) => toFloatValue(value, otherwise)),
+  bound('float', ['default'], (_run, value, ...given) => toFloatValue(value, given.length === 1 ? given[0] : new Float(0))),
   bound('filesizeformat', ['binary'], (_run, value, binary) => fileSize(value, isTrue(binary))),
   ['format', format],
   bound('groupby', ['attribute', 'default', 'case_sensitive'], groupBy, 1),
   onText('indent', ['width', 'first', 'blank'], indent, false),
-  bound('int', ['default', 'base'], (_run, value, otherwise, base) => toIntegerValue(value, otherwise, base)),
-  bound('items', [], items),
+  bound('int', ['default', 'base'], (_run, value, ...given) =>
+    // An undefined default is a default all the same.
+    toIntegerValue(value, given.length === 1 ? given[0] : (given[0] ?? 0), given[1]),
+  ),
+  bound('items', [], lazily(items)),
   bound('join', ['d', 'attribute'], join),
   bound('last', [], last),
   bound('length', [], (_run, value) => lengthOf(value)),
   bound('list', [], copyItems),
   onText('lower', [], (_run, text) => lowerCase(text)),
-  ['map', map],
+  ['map', lazily(map)],
   bound('max', ['case_sensitive', 'attribute'], (run, value, caseSensitive, attribute) =>
     extreme(run, '>', value, caseSensitive, attribute),
   ),
@@ -112,15 +121,27 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
       throw new TemplateError('TEMPLATE_UNSUPPORTED', "the filter 'random' is not available; a rendering must be repeatable");
     },
   ],
-  ['reject', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: false, keep: false })],
-  ['rejectattr', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: true, keep: false })],
+  [
+    'reject',
+    lazily((run, value, args: Value[], keywords: Keywords) => select(run, value, args, keywords, { byAttribute: false, keep: false })),
+  ],
+  [
+    'rejectattr',
+    lazily((run, value, args: Value[], keywords: Keywords) => select(run, value, args, keywords, { byAttribute: true, keep: false })),
+  ],
   bound('replace', ['old', 'new', 'count'], replaceText, 2),
   bound('reverse', [], reverse),
   bound('round', ['precision', 'method'], (_run, value, precision, method) => roundNumber(value, precision, method)),
   bound('safe', [], (run, value) => new SafeText(toText(run, value))),
-  ['select', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: false, keep: true })],
-  ['selectattr', (run, value, args, keywords) => select(run, value, args, keywords, { byAttribute: true, keep: true })],
-  bound('slice', ['slices', 'fill_with'], slices, 1),
+  [
+    'select',
+    lazily((run, value, args: Value[], keywords: Keywords) => select(run, value, args, keywords, { byAttribute: false, keep: true })),
+  ],
+  [
+    'selectattr',
+    lazily((run, value, args: Value[], keywords: Keywords) => select(run, value, args, keywords, { byAttribute: true, keep: true })),
+  ],
+  bound('slice', ['slices', 'fill_with'], lazily(slices), 1),
   bound('sort', ['reverse', 'case_sensitive', 'attribute'], sort),
   onText('string', [], (_run, text) => text),
   bound('striptags', [], stripTags),
@@ -129,7 +150,7 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   bound('tojson', ['ensure_ascii', 'indent', 'separators', 'sort_keys'], json),
   onText('trim', ['chars'], (_run, text, chars) => strip(text, chars, true, true)),
   bound('truncate', ['length', 'killwords', 'end', 'leeway'], cutShort),
-  bound('unique', ['case_sensitive', 'attribute'], unique),
+  bound('unique', ['case_sensitive', 'attribute'], lazily(unique)),
   onText('upper', [], (_run, text) => upperCase(text)),
   bound('wordcount', [], (run, value) => (toText(run, value).match(/[\p{L}\p{N}_]+/gu) ?? []).length),
   bound('urlencode', [], urlEncode),
@@ -180,11 +201,11 @@ function copyItems(run: Run, value: Value): Value[] {
   return list.slice();
 }
 
-function items(run: Run, value: Value): Value {
-  if (value === undefined) return new OneShot([]);
+function items(run: Run, value: Value): Value[] {
+  if (value === undefined) return [];
   if (!isDict(value)) fail('Can only get item pairs from a mapping.');
   spend(run, 1);
-  return new OneShot(dictItems(value));
+  return dictItems(value);
 }
 
 function last(run: Run, value: Value): Value {
@@ -207,7 +228,7 @@ function reverse(run: Run, value: Value): Value {
   const reversed = list.slice().reverse();
   if (typeof value === 'string') return reversed.join('');
   if (value instanceof SafeText) return new SafeText(reversed.join(''));
-  return value instanceof OneShot || value === undefined ? reversed : new OneShot(reversed, 'list_reverseiterator');
+  return value instanceof OneShot || value === undefined ? reversed : new OneShot(() => reversed, 'list_reverseiterator');
 }
 
 function format(run: Run, value: Value, args: Value[], keywords: Keywords): Value {
@@ -253,35 +274,35 @@ function foldCase(value: Value): Value {
   return typeof value === 'string' ? value.toLowerCase() : value;
 }
 
-function map(run: Run, value: Value, args: Value[], keywords: Keywords): Value {
-  if (!isTrue(value)) return new OneShot([]);
+function map(run: Run, value: Value, args: Value[], keywords: Keywords): Value[] {
+  if (!isTrue(value)) return [];
   const list = itemsOf(run, value);
   spend(run, list.length);
   if (args.length === 0 && keywords.has('attribute')) {
     const unknown = [...keywords.keys()].find((name) => name !== 'attribute' && name !== 'default');
     if (unknown !== undefined) fail(`Unexpected keyword argument '${unknown}'`);
-    return new OneShot(list.map(attributeReader(run, keywords.get('attribute'), keywords.get('default'))));
+    return list.map(attributeReader(run, keywords.get('attribute'), keywords.get('default')));
   }
   if (args.length === 0) fail('map requires a filter argument');
   const filter = findFilter(run, args[0]);
   const rest = args.slice(1);
-  return new OneShot(list.map((item) => filter(run, item, rest, keywords)));
+  return list.map((item) => filter(run, item, rest, keywords));
 }
 
 type Selection = { byAttribute: boolean; keep: boolean };
 
-function select(run: Run, value: Value, args: Value[], keywords: Keywords, { byAttribute, keep }: Selection): Value {
-  if (!isTrue(value)) return new OneShot([]);
+function select(run: Run, value: Value, args: Value[], keywords: Keywords, { byAttribute, keep }: Selection): Value[] {
+  if (!isTrue(value)) return [];
   const rest = args.slice();
   if (byAttribute && rest.length === 0) fail('Missing parameter for attribute name');
   const read = attributeReader(run, byAttribute ? rest.shift() : undefined);
   const list = itemsOf(run, value);
   spend(run, list.length);
-  if (rest.length === 0) return new OneShot(list.filter((item) => isTrue(read(item)) === keep));
+  if (rest.length === 0) return list.filter((item) => isTrue(read(item)) === keep);
   const name = rest.shift();
   const test = typeof name === 'string' ? TESTS.get(name) : undefined;
   if (!test) fail(`No test named '${toText(run, name)}'.`);
-  return new OneShot(list.filter((item) => isTrue(test(run, read(item), rest, keywords)) === keep));
+  return list.filter((item) => isTrue(test(run, read(item), rest, keywords)) === keep);
 }
 
 /** Sorts stably by keys, in Python's way for `reverse`: equal items keep their order. */
@@ -314,18 +335,16 @@ function dictSort(run: Run, value: Value, caseSensitive: Value = false, by: Valu
   return sortBy(run, dictItems(value), (pair) => [fold((pair as Tuple)[by === 'key' ? 0 : 1])], isTrue(descending));
 }
 
-function unique(run: Run, value: Value, caseSensitive: Value = false, attribute?: Value): Value {
+function unique(run: Run, value: Value, caseSensitive: Value = false, attribute?: Value): Value[] {
   const read = attributeReader(run, attribute);
   const seen: Value[] = [];
-  return new OneShot(
-    itemsOf(run, value).filter((item) => {
-      const key = toKey(isTrue(caseSensitive) ? read(item) : foldCase(read(item)));
-      spend(run, 1 + (seen.length >>> 3));
-      if (seen.some((other) => isEqual(run, other, key))) return false;
-      seen.push(key);
-      return true;
-    }),
-  );
+  return itemsOf(run, value).filter((item) => {
+    const key = toKey(isTrue(caseSensitive) ? read(item) : foldCase(read(item)));
+    spend(run, 1 + (seen.length >>> 3));
+    if (seen.some((other) => isEqual(run, other, key))) return false;
+    seen.push(key);
+    return true;
+  });
 }
 
 function extreme(run: Run, operator: '<' | '>', value: Value, caseSensitive: Value = false, attribute?: Value): Value {
@@ -357,7 +376,7 @@ function groupBy(run: Run, value: Value, attribute?: Value, otherwise?: Value, c
   return groups.map((group) => Group.of(isTrue(caseSensitive) ? keyOf(group[0]) : read(group[0]), group));
 }
 
-function batch(run: Run, value: Value, size?: Value, filler?: Value): Value {
+function batch(run: Run, value: Value, size?: Value, filler?: Value): Value[] {
   const width = requireIndex(size);
   if (width < 1) exceed('batch needs a size of at least 1');
   const list = itemsOf(run, value);
@@ -366,10 +385,10 @@ function batch(run: Run, value: Value, size?: Value, filler?: Value): Value {
   for (let at = 0; at < list.length; at += width) rows.push(list.slice(at, at + width));
   const lastRow = rows.at(-1);
   if (lastRow && filler !== undefined && filler !== null) while (lastRow.length < width) lastRow.push(filler);
-  return new OneShot(rows);
+  return rows;
 }
 
-function slices(run: Run, value: Value, count?: Value, filler?: Value): Value {
+function slices(run: Run, value: Value, count?: Value, filler?: Value): Value[] {
   const columns = requireIndex(count);
   if (columns < 1) fail('integer division or modulo by zero');
   const list = itemsOf(run, value);
@@ -377,13 +396,11 @@ function slices(run: Run, value: Value, count?: Value, filler?: Value): Value {
   const size = Math.floor(list.length / columns);
   const longer = list.length % columns;
   let at = 0;
-  return new OneShot(
-    Array.from({ length: columns }, (_, column) => {
-      const slice = list.slice(at, (at += size + (column < longer ? 1 : 0)));
-      if (filler !== undefined && filler !== null && column >= longer) slice.push(filler);
-      return slice;
-    }),
-  );
+  return Array.from({ length: columns }, (_, column) => {
+    const slice = list.slice(at, (at += size + (column < longer ? 1 : 0)));
+    if (filler !== undefined && filler !== null && column >= longer) slice.push(filler);
+    return slice;
+  });
 }
 
 /** The `tojson` of `transformers`: plain `json.dumps`, nothing escaped for HTML. */

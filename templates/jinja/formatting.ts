@@ -71,7 +71,8 @@ function percentBody(run: Run, value: Value, kind: string, precision: number | u
       const integer = typeof number === 'bigint' ? number : BigInt(Math.trunc(number));
       const base = kind === 'o' ? 8 : kind === 'x' || kind === 'X' ? 16 : 10;
       const digits = (integer < 0n ? -integer : integer).toString(base);
-      return signOf(integer < 0n, flags) + (kind === 'X' ? digits.toUpperCase() : digits);
+      const prefix = flags.includes('#') ? basePrefix(kind) : '';
+      return signOf(integer < 0n, flags) + prefix + (kind === 'X' ? digits.toUpperCase() : digits);
     }
     case 'f':
     case 'F':
@@ -126,9 +127,9 @@ function named(keywords: Keywords, name: string): Value {
 /** Python's format specification: `[[fill]align][sign][0][width][,][.precision][type]`. */
 function formatValue(run: Run, value: Value, specification: string): string {
   if (specification === '') return toText(run, value);
-  const parts = /^(?:([^])?([<>=^]))?([-+ ])?(0)?(\d+)?([,_])?(?:\.(\d+))?([bdoxXeEfFgGsn%])?$/u.exec(specification);
+  const parts = /^(?:([^])?([<>=^]))?([-+ ])?(#)?(0)?(\d+)?([,_])?(?:\.(\d+))?([bdoxXeEfFgGsn%])?$/u.exec(specification);
   if (!parts) return fail(`invalid format specification '${specification}'`);
-  const [, fill, align, sign = '', zero, width, group, precision, kind] = parts;
+  const [, fill, align, sign = '', alternate = '', zero, width, group, precision, kind] = parts;
   const isText = typeof value === 'string';
   if (!isText && !isNumber(value)) fail(`unsupported format string passed to ${typeName(value)}.__format__`);
   let body: string;
@@ -137,7 +138,7 @@ function formatValue(run: Run, value: Value, specification: string): string {
     body = precision === undefined ? value : [...value].slice(0, Number(precision)).join('');
   } else {
     if (kind === 's') fail(`unknown format code 's' for a number`);
-    body = formatNumber(run, value as number, sign, group, precision === undefined ? undefined : Number(precision), kind);
+    body = formatNumber(value as number, sign + alternate, group, precision === undefined ? undefined : Number(precision), kind);
   }
   return pad(body, {
     width: checkWidth(Number(width ?? 0)),
@@ -147,22 +148,22 @@ function formatValue(run: Run, value: Value, specification: string): string {
 }
 
 function formatNumber(
-  run: Run,
   value: Value,
   sign: string,
   group: string | undefined,
   precision: number | undefined,
   kind: string | undefined,
 ): string {
-  if (typeof value === 'boolean' && kind === undefined) return toText(run, value);
   const number = numeric(value as number);
   const isNegative = number < 0 || Object.is(number, -0);
   let digits: string;
   if (isInteger(value) && (kind === undefined || 'bdoxXn'.includes(kind))) {
+    if (precision !== undefined) fail('Precision not allowed in integer format specifier');
     const base = kind === 'b' ? 2 : kind === 'o' ? 8 : kind === 'x' || kind === 'X' ? 16 : 10;
     const integer = BigInt(number);
     digits = (integer < 0n ? -integer : integer).toString(base);
     if (kind === 'X') digits = digits.toUpperCase();
+    if (sign.includes('#')) digits = basePrefix(kind) + digits;
   } else {
     if (kind !== undefined && 'bdoxXn'.includes(kind)) fail(`unknown format code '${kind}' for a float`);
     const size = Math.abs(Number(number));
@@ -205,6 +206,11 @@ function general(size: number, precision: number): string {
   return text.includes('.') ? text.replace(/\.?0+$/, '') : text;
 }
 
+/** What `#` writes before a number to say its base. */
+function basePrefix(kind: string | undefined): string {
+  return kind !== undefined && 'boxX'.includes(kind) ? `0${kind}` : '';
+}
+
 function signOf(isNegative: boolean, flags: string): string {
   return isNegative ? '-' : flags.includes('+') ? '+' : flags.includes(' ') ? ' ' : '';
 }
@@ -217,7 +223,7 @@ function pad(body: string, { width, align, fill }: { width: number; align: Align
   if (align === '<') return body + fill.repeat(missing);
   if (align === '^') return fill.repeat(missing >> 1) + body + fill.repeat(missing - (missing >> 1));
   if (align === '>') return fill.repeat(missing) + body;
-  const sign = /^[-+ ]/.exec(body)?.[0] ?? '';
+  const sign = /^[-+ ]?(?:0[boxX])?/.exec(body)![0];
   return sign + fill.repeat(missing) + body.slice(sign.length);
 }
 

@@ -3,17 +3,18 @@ import { computeNumbers } from './arithmetic.js';
 import { fail } from './errors.js';
 import { fixed } from './formatting.js';
 import { strip } from './textMethods.js';
-import { Float, isFloat, isInteger, isNumber, numeric, plain, requireIndex, toFloat, typeName, type Value } from './values.js';
+import { isFloat, isInteger, isNumber, numeric, plain, requireIndex, toFloat, typeName, type Value } from './values.js';
 
 // Each has one way to match a text: with two, a long text that is no number would take forever.
 const FLOAT_TEXT = /^[-+]?(?:(?:\d+(?:_\d+)*(?:\.(?:\d+(?:_\d+)*)?)?|\.\d+(?:_\d+)*)(?:e[-+]?\d+(?:_\d+)*)?|inf(?:inity)?|nan)$/i;
 
 /** `value|int`: what cannot be read as a number is the default; an undefined value fails. */
-export function toIntegerValue(value: Value, otherwise: Value = 0, base: Value = 10): Value {
+export function toIntegerValue(value: Value, otherwise: Value, base: Value = 10): Value {
   if (value === undefined) fail('an undefined value is no number');
   if (isInteger(value)) return numeric(value);
+  value = plain(value);
   if (typeof value === 'string') {
-    const integer = parseInteger(strip(value, undefined, true, true), requireIndex(base));
+    const integer = parseInteger(asciiDigits(strip(value, undefined, true, true)), requireIndex(base));
     if (integer !== undefined) return integer;
   }
   const number = parseFloatValue(value);
@@ -23,7 +24,7 @@ export function toIntegerValue(value: Value, otherwise: Value = 0, base: Value =
 }
 
 /** `value|float`. */
-export function toFloatValue(value: Value, otherwise: Value = new Float(0)): Value {
+export function toFloatValue(value: Value, otherwise: Value): Value {
   if (value === undefined) fail('an undefined value is no number');
   const number = parseFloatValue(value);
   return number === undefined ? otherwise : toFloat(number);
@@ -48,18 +49,28 @@ function parseInteger(text: string, base: number): number | bigint | undefined {
   return Number.isSafeInteger(small) ? small : value;
 }
 
+/** The digits of other scripts as our own; Unicode has each script's ten in a row. */
+function asciiDigits(text: string): string {
+  return text.replace(/(?![0-9])\p{Nd}/gu, (digit) => {
+    let zero = digit.codePointAt(0)!;
+    while (/\p{Nd}/u.test(String.fromCodePoint(zero - 1))) zero--;
+    return String((digit.codePointAt(0)! - zero) % 10);
+  });
+}
+
 function parseFloatValue(value: Value): number | undefined {
   if (isNumber(value)) {
     const number = Number(numeric(value));
     return typeof value === 'bigint' && !Number.isFinite(number) ? fail('int too large to convert to float') : number;
   }
+  value = plain(value);
   if (typeof value !== 'string') return undefined;
-  const text = strip(value, undefined, true, true);
+  const text = asciiDigits(strip(value, undefined, true, true));
   if (!FLOAT_TEXT.test(text)) return undefined;
-  const plain = text.replaceAll('_', '').toLowerCase();
-  if (plain.endsWith('nan')) return NaN;
-  if (plain.includes('inf')) return plain.startsWith('-') ? -Infinity : Infinity;
-  return Number(plain);
+  const digits = text.replaceAll('_', '').toLowerCase();
+  if (digits.endsWith('nan')) return NaN;
+  if (digits.includes('inf')) return digits.startsWith('-') ? -Infinity : Infinity;
+  return Number(digits);
 }
 
 const SIZE_PREFIXES = 'kMGTPEZY';

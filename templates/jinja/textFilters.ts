@@ -3,7 +3,19 @@ import { fail } from './errors.js';
 import { WHITESPACE } from './lexer.js';
 import { toText } from './printing.js';
 import { TEXT_METHODS } from './textMethods.js';
-import { NO_KEYWORDS, checkText, checkTextLength, isTrue, requireIndex, requireText, type Run, type Value } from './values.js';
+import {
+  NO_KEYWORDS,
+  checkText,
+  checkTextLength,
+  isNumber,
+  isTrue,
+  numeric,
+  requireIndex,
+  requireText,
+  typeName,
+  type Run,
+  type Value,
+} from './values.js';
 
 export const upperCase = remembering((text) => text.toUpperCase());
 export const lowerCase = remembering((text) => text.toLowerCase());
@@ -63,7 +75,8 @@ export function truncate(
   const limit = requireIndex(length);
   const characters = [...text];
   if (limit < ending.length) fail(`expected length >= ${ending.length}, got ${limit}`);
-  if (characters.length <= limit + requireIndex(leeway ?? 5)) return text;
+  if (!isNumber(leeway ?? 5)) fail(`the leeway of truncate must be a number, not ${typeName(leeway)}`);
+  if (characters.length <= limit + Number(numeric((leeway ?? 5) as number))) return text;
   const kept = characters.slice(0, limit - ending.length).join('');
   if (isTrue(killWords)) return checkText(run, kept + toEnding(run, end));
   const space = kept.lastIndexOf(' ');

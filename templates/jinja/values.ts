@@ -68,11 +68,15 @@ export class Range {
   }
 }
 
-/** A Python generator or iterator: gone once read, always true, without a length. */
+/**
+ * A Python generator or iterator: gone once read, always true, without a length. `make` gives the items when the first is read, so that
+ * one which nobody reads does no work and makes no mistakes.
+ */
 export class OneShot {
   private position = 0;
+  private made: Value[] | undefined;
   constructor(
-    private readonly items: Value[],
+    private readonly make: () => Value[],
     readonly typeName: 'generator' | 'list_reverseiterator' = 'generator',
   ) {}
   takeAll(): Value[] {
@@ -82,6 +86,9 @@ export class OneShot {
   }
   takeFirst(): Value {
     return this.position < this.items.length ? this.items[this.position++] : undefined;
+  }
+  private get items(): Value[] {
+    return (this.made ??= this.make());
   }
 }
 

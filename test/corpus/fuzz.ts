@@ -98,7 +98,7 @@ function makeValue(dice: Dice, depth: number): unknown {
 
 /* Names, and the arguments that are often given to them; what is not here is tried through damaged real templates. */
 const FILTERS =
-  'abs attr capitalize count d default dictsort escape e first float forceescape format groupby indent int items join last length list lower map max min pprint reject rejectattr replace reverse round safe select selectattr slice batch sort string striptags sum title trim truncate unique upper urlencode wordcount wordwrap tojson xmlattr filesizeformat center'.split(
+  'abs attr capitalize count d default dictsort escape e first float forceescape format groupby indent int items join last length list lower map max min pprint reject rejectattr replace reverse round safe select selectattr slice batch sort string striptags sum title trim truncate unique upper urlencode wordcount wordwrap tojson xmlattr filesizeformat center urlize'.split(
     ' ',
   );
 const TESTS =
@@ -128,6 +128,7 @@ const LOOP = [
 
 class Writer {
   private loops = 0;
+  private blocks = 0;
   constructor(private readonly dice: Dice) {}
 
   body(depth: number): string {
@@ -137,10 +138,10 @@ class Writer {
   private piece(depth: number): string {
     const { dice } = this;
     if (dice.isLucky(0.25)) return dice.pick(['text', ' ', '\n', '  \n  ', '\t', 'é😀', '{ ', '# x\n', '\r\n', '-}']);
-    if (dice.isLucky(0.4) || depth === 0) return this.print(this.expression(3));
+    if (dice.isLucky(0.4) || depth === 0) return this.print(dice.isLucky(0.5) ? this.call() : this.expression(2));
     const inner = (): string => this.body(depth - 1);
     const name = dice.pick(NAMES);
-    switch (dice.below(16)) {
+    switch (dice.below(21)) {
       case 0:
       case 1:
       case 2: {
@@ -195,6 +196,33 @@ class Writer {
         return this.tag(`with ${name} = ${this.expression(2)}`) + inner() + this.tag('endwith');
       case 14:
         return dice.pick(['{#- note -#}', '{# {{ a }} #}', '{% raw %}{{ a }}{% endraw %}', '{%- raw -%} {% if %} {%- endraw -%}']);
+      case 15: {
+        const scoped = dice.isLucky(0.3) ? ' scoped' : '';
+        const block = `b${this.blocks++}`;
+        const again = dice.isLucky(0.3) ? `{{ self.${block}() }}` : '';
+        return this.tag(`block ${block}${scoped}`) + inner() + this.tag('endblock') + again;
+      }
+      case 16:
+        return this.tag(`autoescape ${dice.pick(['true', 'true', 'false', 't', 'n'])}`) + inner() + this.tag('endautoescape');
+      case 17:
+        return (
+          this.tag(`for ${name} in ${this.nested()} recursive`) +
+          `{{ loop.depth }}:{% if ${name} is string or ${name} is number %}{{ ${name} }}{% else %}[{{ loop(${name}) }}]{% endif %}` +
+          this.tag('endfor')
+        );
+      case 18:
+        return (
+          this.tag(`macro g(x, y=${this.expression(1)})`) +
+          `<{{ x }}|{{ y }}|{{ caller(x, 2) if caller }}|{{ varargs }}|{{ kwargs }}>` +
+          this.tag('endmacro') +
+          dice.pick([
+            `{{ g(${this.atom('text')}, z=1) }}`,
+            `{{ g(1, 2, 3) }}`,
+            this.tag(`call(p, q=3) g(${this.atom('number')})`) + '{{ p }}{{ q }}' + inner() + this.tag('endcall'),
+          ])
+        );
+      case 19:
+        return this.print(this.call());
       default:
         return dice.isLucky(0.9)
           ? inner()
@@ -203,7 +231,7 @@ class Writer {
                 'do a',
                 'include "x"',
                 'endif',
-                'block x',
+                'block x required',
                 'print a',
                 'print a, b',
                 'else',
@@ -213,6 +241,78 @@ class Writer {
               ]),
             );
     }
+  }
+
+  /** A list of lists of texts and numbers. */
+  private nested(): string {
+    return this.dice.pick(["['a', ['<b>', [1, 2.5]], []]", '[[1], [[2]]]', "[t, n, ['x']]", '[]']);
+  }
+
+  /** A filter, test or method on a value that it is made for, with every argument it has. */
+  private call(): string {
+    const { dice } = this;
+    const text = (): string => this.atom('text');
+    const number = (): string => dice.pick(['0', '1', '2', '3', '-1', '7', 'n', '12', '1.5', 'true', '80']);
+    const truth = (): string => dice.pick(['true', 'false']);
+    const list = (): string =>
+      dice.pick(['l', 'messages', "['b', 'a', 'B']", '[3, 1.5, true]', '[1, [2, 3]]', '(t, t)', 'range(7)', 't', 'm']);
+    const records = (): string =>
+      dice.pick(['messages', "[{'x': 1, 'y': {'z': 'b'}}, {'x': 2, 'y': {'z': 'A'}}, {'x': 1, 'y': {'z': 'a'}}]"]);
+    const long = (): string =>
+      dice.pick([
+        "'The quick brown-fox jumps--over the well-known lazy dog'",
+        "'see http://a.com/x?y=1&z=2 (www.foo.org) me@x.de'",
+        '\'<p class="x">a &amp; b<br/> &eacute;</p><!-- c -->\'',
+        "'ÄÖß ﬁ ǅ 日本😀 x\\ty\\n z'",
+        '(t * 3)',
+        't',
+      ]);
+    return dice.pick([
+      () => `${dice.pick([number(), '1234567', "'2e6'", '10 ** 25'])} | filesizeformat(${dice.pick(['', truth()])})`,
+      () => `${dice.pick([list(), 'm', 'item', 'a', long(), '[m, l, a] * 3', '{2: l, "k": m, none: t}'])} | pprint`,
+      () => `${long()} | striptags`,
+      () => `${dice.pick([long(), 'm', number(), "[('a b', t), (1, none)]"])} | urlencode`,
+      () => `${long()} | urlize(${dice.pick(['', number(), `nofollow=${truth()}`, "rel='b a', target='_top'", "extra_schemes=['tel:']"])})`,
+      () => `${long()} | wordwrap(${dice.pick(['', number(), `9, ${truth()}`, `8, ${truth()}, ${text()}, ${truth()}`])})`,
+      () => `${dice.pick(['m', 'item', "{'a': 1, 'b': '<', 'c': none}"])} | xmlattr(${dice.pick(['', truth()])})`,
+      () => `${long()} | truncate(${dice.pick(['', '9', `9, ${truth()}`, `12, ${truth()}, '<', ${number()}`])})`,
+      () => `${long()} | indent(${dice.pick(['', number(), `'> ', ${truth()}, ${truth()}`])})`,
+      () =>
+        `${long()} | ${dice.pick(['title', 'capitalize', 'swapcase', 'wordcount', 'center(70)', 'trim', "trim('Tx<')", 'upper', 'lower', 'reverse', 'forceescape', 'e'])}`,
+      () => `${long()} | replace(${text()}, ${text()}${dice.pick(['', `, ${number()}`])})`,
+      () =>
+        `(${long()}).${dice.pick(['title()', 'swapcase()', 'capitalize()', 'casefold()', 'upper()', 'lower()', 'istitle()', 'isupper()', 'isprintable()', 'isascii()', 'isnumeric()', 'isdecimal()', 'isidentifier()', 'encode()', "encode('ascii', 'replace')", "encode('ascii', 'xmlcharrefreplace')[1:4]", 'expandtabs(3)', 'splitlines(true)'])}`,
+      () => `(${long()}).${dice.pick(['split', 'rsplit'])}(${dice.pick(["' ', 2", 'none, 1', 'maxsplit=2', "sep='a'", "'--', -1"])})`,
+      () => `(${long()}).${dice.pick(['find', 'rfind', 'count', 'startswith', 'endswith'])}(${text()}, ${number()}, ${number()})`,
+      () => `(${text()}).${dice.pick(['ljust', 'rjust', 'center'])}(${number()}, ${dice.pick(["'*'", "'é'", "'😀'"])})`,
+      () => `${list()} | batch(${dice.pick(['2', '3', "3, 'x'"])}) | list`,
+      () => `${list()} | slice(${dice.pick(['2', '3', "4, 'x'"])}) | list`,
+      () =>
+        `${list()} | ${dice.pick(['first', 'last', 'length', 'list', 'reverse | list', 'unique | list', 'unique(true) | list', 'min', 'max', 'sum', 'sort', 'sort(true)', 'sort(false, true)', "join('<')"])}`,
+      () =>
+        `${records()} | ${dice.pick(["map(attribute='y.z') | list", "map(attribute='q', default=3) | list", "sum(attribute='x')", "sum('x', 10)", "sort(attribute='y.z')", "sort(true, true, 'x,y.z')", "unique(attribute='x') | list", "groupby('x')", "groupby('y.z', case_sensitive=true)", "groupby('q', default='')", "min(attribute='x')", "max(attribute='y.z')", "join(', ', attribute='x')", "selectattr('x', 'ge', 2) | list", "rejectattr('y.z', 'in', ['a']) | list", "map('length') | list", "map('tojson') | join"])}`,
+      () =>
+        `${dice.pick(['m', 'item', "{'b': 2, 'a': 'x', 'C': none}", "{'b': 2, 'a': 3}"])} | ${dice.pick(['dictsort', 'dictsort(true)', "dictsort(false, 'value')", 'dictsort(reverse=true)', 'items | list', 'tojson', 'tojson(indent=2, sort_keys=true)', 'list', 'length'])}`,
+      () =>
+        `${number()} | ${dice.pick(['round', 'round(1)', "round(1, 'ceil')", "round(-1, 'floor')", 'round(-1)', 'abs', 'int', 'float', 'string'])}`,
+      () =>
+        `${dice.pick([text(), "' 0x1F '", "'1_000'", "'1e3'", "'-7.9'", "'٣'"])} | ${dice.pick(['int', 'int(5)', 'int(0, 16)', 'int(0, 8)', 'float', 'float(2)'])}`,
+      () => `${dice.pick([text(), number(), list(), 'm', 'missing', 'none'])} is ${this.test(1)}`,
+      () =>
+        `${dice.pick(["'%5d|%-5d|%05d|%+d|%x|%o'", "'%s|%r|%5s|%.2s|%c|%%'", "'%e|%g|%5.1f|%G'"])} % (${Array.from({ length: dice.pick([3, 4, 6]) }, number).join(', ')})`,
+      () =>
+        `'${dice.pick(['{:>8}|{:<8}|{:^8}', '{:05d}|{:+}|{:,}', '{:.2f}|{:e}|{:%}', '{0:x}|{1:#x}|{2:b}', '{!r}|{!s}|{}', '{:*^9}|{:g}|{:n}'])}'.format(${text()}, ${number()}, ${number()})`,
+      () =>
+        `'${dice.pick(['{:05d}|{:+}|{:,}', '{:.2f}|{:e}|{:%}', '{0:x}|{1:#x}|{2:b}', '{:_}|{:08.3f}|{:<5}'])}'.format(${number()}, ${number()}, 1234567)`,
+      () =>
+        `(${number()}) ${dice.pick(['//', '%', '/', '**', '*', '-', '+'])} (${dice.pick(['3', '-3', '2.5', '-0.5', '7', '12345678901234567890'])})`,
+      () =>
+        `(${dice.pick(['t', 'l', 'range(9)', "'日本😀x'"])})[${dice.pick(['1:', ':-1', '::-1', '-3:3', '::2', '5:1:-2', '-1::-3', ':', '9:', 'none:2'])}]`,
+      () => `{${dice.pick(['1', 'true', '1.0', "'1'", '(1, 2)', 'none'])}: t, ${dice.pick(['1', 'true', '1.0', '(1.0, 2)', 'none'])}: n}`,
+      () => `(${text()} | safe) ${dice.pick(['~', '+'])} ${text()}`,
+      () =>
+        `(${text()} | e) | ${dice.pick(["replace('<', '>')", 'upper', 'trim', 'title', 'indent(2, true)', 'length', 'list', 'pprint', 'striptags', "format('<')", 'wordwrap(3)', 'reverse', 'tojson', 'urlencode', 'first', 'string | pprint'])}`,
+    ])();
   }
 
   private print(expression: string): string {

@@ -18,8 +18,10 @@ export async function compareFuzz({ seed, count, real, say }: FuzzRun): Promise<
   const cases = makeFuzzCases(seed, count, models);
   const templates = cases.map((each, index): CorpusTemplate => ({ source: `seed ${seed}`, path: `case ${index}`, ...each }));
   const tally = (await compareTemplates(templates, say)).get(`seed ${seed}`)!;
-  const wrong = tally.differences.filter(
-    ({ expected, found }) => !('text' in expected && 'error' in found && MAY_BE_REFUSED.test(found.error)),
-  );
+  const wrong = tally.differences.filter(({ expected, found }) => {
+    // A fault of jinja2's: it does not find the names in the filter of a set block, unless something else mentions them.
+    if ('error' in expected) return expected.error !== 'AssertionError';
+    return !('error' in found && MAY_BE_REFUSED.test(found.error));
+  });
   return { wrong, slowestMs: tally.slowestMs };
 }
