@@ -165,10 +165,10 @@ function formatNumber(
     if (kind === 'X') digits = digits.toUpperCase();
     if (sign.includes('#')) digits = basePrefix(kind) + digits;
   } else {
-    if (kind !== undefined && 'bdoxXn'.includes(kind)) fail(`unknown format code '${kind}' for a float`);
+    if (kind !== undefined && 'bdoxX'.includes(kind)) fail(`unknown format code '${kind}' for a float`);
     const size = Math.abs(Number(number));
     if (kind === '%') digits = `${floatBody(size * 100, 'f', precision ?? 6)}%`;
-    else if (kind !== undefined) digits = floatBody(size, kind, precision ?? 6);
+    else if (kind !== undefined) digits = floatBody(size, kind === 'n' ? 'g' : kind, precision ?? 6);
     else if (precision !== undefined) digits = floatBody(size, 'g', precision);
     else digits = isFloat(value) ? floatText(size) : String(size);
   }

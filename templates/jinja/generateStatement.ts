@@ -224,10 +224,11 @@ function writeLoop(node: Statement & { type: 'for' }, place: Place, iterable: st
   const turn = [`const ${item} = ${items}[${index}];`];
   if (keep && !usesLoop) turn.push(`if (--run.fuel < 0) stop(run, ${place.out.id});`, ...keep.assign, `if (!${keep.test}) continue;`);
   turn.push(`if (--run.fuel < 0 || ${place.out.id}.length > ${MAX_TEXT_LENGTH}) stop(run, ${place.out.id});`);
-  if (turns) turn.push(`${turns}++;`);
   turn.push(...inside.enter);
   if (loopVariable) turn.push(`${loop}.index0 = ${index};`, `${loopVariable.id} = ${loop};`);
   turn.push(...writeAssignment(node.target, item, inside.place), ...body);
+  // As in Jinja, a turn that breaks or continues does not count.
+  if (turns) turn.push(`${turns}++;`);
   lines.push(`for (let ${index} = 0; ${index} < ${items}.length; ${index}++) {`, ...indent(turn), '}');
   if (turns) lines.push(`if (${turns} === 0) {`, ...indent([...otherwise.enter, ...otherwiseBody]), '}');
   return lines;

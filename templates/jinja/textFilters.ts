@@ -58,8 +58,9 @@ export function indent(run: Run, text: string, width: Value = 4, first: Value = 
 }
 
 function marginOf(run: Run, width: number): string {
-  checkTextLength(run, width);
-  return ' '.repeat(Math.max(0, width));
+  const length = Math.max(0, width);
+  checkTextLength(run, length);
+  return ' '.repeat(length);
 }
 
 export function truncate(

@@ -163,26 +163,27 @@ function isCased(text: string): boolean {
   return /[\p{Lu}\p{Ll}\p{Lt}]/u.test(text);
 }
 
-/** The part of a string between two optional code point positions, and where it begins. */
-function part(text: string, start: Value, stop: Value): { text: string; offset: number } {
+/** The part of a string between two optional code point positions, and where it begins. There is none where it would end before that. */
+function part(text: string, start: Value, stop: Value): { text: string; offset: number } | undefined {
   if ((start ?? null) === null && (stop ?? null) === null) return { text, offset: 0 };
   const units = [...text];
-  const clamp = (value: Value, otherwise: number): number => {
+  const position = (value: Value, otherwise: number): number => {
     if ((value ?? null) === null) return otherwise;
     const index = requireIndex(value);
-    return Math.min(Math.max(index < 0 ? units.length + index : index, 0), units.length);
+    return Math.max(index < 0 ? units.length + index : index, 0);
   };
-  const offset = clamp(start, 0);
-  return { text: units.slice(offset, Math.max(offset, clamp(stop, units.length))).join(''), offset };
+  const offset = position(start, 0);
+  const end = Math.min(position(stop, units.length), units.length);
+  return offset > end ? undefined : { text: units.slice(offset, end).join(''), offset };
 }
 
 function testEnd(text: string, [affix, start, stop]: Value[], method: string, test: (part: string, affix: string) => boolean): boolean {
   const candidates = affix instanceof Tuple ? [...affix] : [affix];
-  const range = part(text, start, stop).text;
+  const range = part(text, start, stop);
   return candidates.some((candidate) => {
-    if (candidate instanceof SafeText) return test(range, candidate.text);
-    if (typeof candidate !== 'string') fail(`${method} first arg must be str or a tuple of str, not ${typeName(candidate)}`);
-    return test(range, candidate);
+    const wanted = plain(candidate);
+    if (typeof wanted !== 'string') fail(`${method} first arg must be str or a tuple of str, not ${typeName(candidate)}`);
+    return range !== undefined && test(range.text, wanted);
   });
 }
 
@@ -278,6 +279,7 @@ function toPlainText(item: Value): string {
 function find(text: string, [needle, start, stop]: Value[], fromRight: boolean): number {
   const range = part(text, start, stop);
   const wanted = need(needle, 'find');
+  if (!range) return -1;
   const at = fromRight ? range.text.lastIndexOf(wanted) : range.text.indexOf(wanted);
   return at < 0 ? -1 : range.offset + lengthOf(range.text.slice(0, at));
 }
@@ -287,9 +289,10 @@ function found(position: number): number {
 }
 
 function count(text: string, [needle, start, stop]: Value[]): number {
-  const range = part(text, start, stop).text;
+  const range = part(text, start, stop);
   const wanted = need(needle, 'count');
-  return wanted === '' ? lengthOf(range) + 1 : range.split(wanted).length - 1;
+  if (!range) return 0;
+  return wanted === '' ? lengthOf(range.text) + 1 : range.text.split(wanted).length - 1;
 }
 
 function zeroFill(run: Run, text: string, width: number): string {

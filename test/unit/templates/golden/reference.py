@@ -388,6 +388,12 @@ PAGES = r"""
 {% macro (f)() %}x{% endmacro %}{{ f() }}
 {% macro true() %}x{% endmacro %}
 {{ '%F' % 1e400 }} {{ '%f' % 1e400 }} {{ '%E' % -1e400 }}
+{{ 'abc'.find('', 80, 12) }} {{ 'abc'.find('', 4) }} {{ 'abc'.find('', 3) }} {{ 'abc'.find('', 2, 1) }} {{ 'abc'.rfind('', 4) }} {{ 'abc'.rfind('', 1) }} {{ 'abc'.count('', 4) }} {{ 'abc'.count('', 3) }} {{ 'abc'.count('', 2, 1) }} {{ 'abc'.startswith('', 4) }} {{ 'abc'.startswith('', 3) }} {{ 'abc'.endswith('', 2, 1) }}
+{{ '{:n} {:n} {:#x} {:#010b} {:+#o}'.format(1.5, 3, 255, 5, 8) }} {{ '%#x %#o' % (255, 8) }} {{ '{:5}'.format(true) }}
+{{ '{:.3}'.format(3) }}
+{{ 'a\nb'|indent(-1) }}
+{% for x in [1] %}{{ x }}{% break %}{% else %}E{% endfor %}{% for x in [1] %}{% continue %}{% else %}E{% endfor %}{% for x in [1, 2] %}{% if x == 2 %}{% break %}{% endif %}{% else %}E{% endfor %}{% for x in [1] %}{{ loop.index }}{% break %}{% else %}E{% endfor %}
+{{ '٣' | int }} {{ '٣.٥' | float }} {{ 'x' | int(missing) }}|{{ 'x' | int(base=16) }} {{ 'abc' | truncate(3, leeway=0.5) }} {% set g = [1] | map('nope') %}ok
 """.strip("\n").split("\n")
 
 BLOCKS = [
