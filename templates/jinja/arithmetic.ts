@@ -131,10 +131,11 @@ function computeFloats(operator: BinaryOperator, a: number, b: number): Value {
   }
 }
 
-/** Python's remainder has the sign of the divisor. */
+/** Python's remainder has the sign of the divisor, also where it is zero. */
 function remainder(a: number, b: number): number {
   const rest = a % b;
-  return rest !== 0 && rest < 0 !== b < 0 ? rest + b : rest;
+  if (rest === 0) return b < 0 ? -0 : 0;
+  return rest < 0 !== b < 0 ? rest + b : rest;
 }
 
 /** NaN or an unsafe integer where the result needs a bigint. */

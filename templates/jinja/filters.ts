@@ -353,7 +353,8 @@ function extreme(run: Run, operator: '<' | '>', value: Value, caseSensitive: Val
   const list = itemsOf(run, value);
   spend(run, list.length >>> 3);
   if (list.length === 0) return undefined;
-  return list.reduce((best, item) => (compare(run, operator, keyOf(item), keyOf(best)) ? item : best));
+  const [first, ...rest] = list.map((item) => ({ item, key: keyOf(item) }));
+  return rest.reduce((best, next) => (compare(run, operator, next.key, best.key) ? next : best), first!).item;
 }
 
 function sum(run: Run, value: Value, attribute?: Value, start: Value = 0): Value {
@@ -368,7 +369,9 @@ function groupBy(run: Run, value: Value, attribute?: Value, otherwise?: Value, c
   const read = attributeReader(run, attribute, otherwise);
   const keyOf = (item: Value): Value => (isTrue(caseSensitive) ? read(item) : foldCase(read(item)));
   const groups: Value[][] = [];
-  for (const item of sortBy(run, itemsOf(run, value), (each) => [keyOf(each)], false)) {
+  const list = itemsOf(run, value);
+  if (list.length > 1 && list.some((item) => keyOf(item) === undefined)) fail('an undefined value has no order');
+  for (const item of sortBy(run, list, (each) => [keyOf(each)], false)) {
     const open = groups.at(-1);
     if (open && isEqual(run, keyOf(open[0]), keyOf(item))) open.push(item);
     else groups.push([item]);
