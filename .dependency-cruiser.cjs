@@ -46,7 +46,7 @@ module.exports = {
       'Starts and messages workflows; never runs a step itself.',
     ),
     only('cli', ['schemas', 'datasets', 'templates', 'tokens', 'estimates', 'preview'], 'Talks HTTP; works offline on files.'),
-    only('workers', ['schemas', 'stores', 'activities', 'telemetry'], 'Composition roots.'),
+    only('workers', ['schemas', 'stores', 'activities', 'telemetry', 'processes'], 'Composition roots.'),
     {
       name: 'api-imports-only-messages-of-workflows',
       comment: 'The workflows themselves run in workers.',

@@ -7,18 +7,27 @@ import { makeRecords } from '../activities/records.js';
 import { makeReport } from '../activities/report.js';
 import { makeRetraining } from '../activities/retraining.js';
 import { CONTROL_QUEUE, DEPLOYMENT_NAME } from '../schemas/taskQueues.js';
+import { workflowBundle } from '../processes/workflowBundle.js';
 import { openEnvironment, workerOptions } from './environment.js';
 import { runWorker } from './run.js';
 
 /** Activities at once. */
 const SLOTS = 40;
 
+const pathOf = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 const environment = await openEnvironment('control');
 const buildId = process.env['TEMPER_BUILD_ID'];
+const options = workerOptions(environment);
+const { workflowModules, ...interceptors } = options.interceptors ?? {};
+const codePath = await workflowBundle(
+  { workflowsPath: pathOf('../workflows/index.ts'), workflowInterceptorModules: workflowModules },
+  pathOf('../node_modules'),
+);
 const worker = await Worker.create({
-  ...workerOptions(environment),
+  ...options,
+  interceptors,
   taskQueue: CONTROL_QUEUE,
-  workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)),
+  workflowBundle: { codePath },
   activities: {
     ...makeRecords(environment),
     ...makeClaimRun(environment),
