@@ -16,6 +16,8 @@ import { transferProgress } from './upload.js';
 
 const FILES_AT_ONCE = 4;
 const RETRY_WAITS_MS = [500, 1000, 2000, 4000, 8000];
+/** A connection on which nothing comes for this long is lost. */
+const SILENCE_MS = 60_000;
 
 /** What the model's record says of a file. */
 interface ModelFile {
@@ -126,7 +128,11 @@ async function fetchRest(
   if (!url) return 'the server gave no address for it';
   const haveBytes = await sizeOf(part);
   if (file.sizeBytes !== undefined && haveBytes === Number(file.sizeBytes)) return undefined;
-  const response = await fetch(url, haveBytes > 0 ? { headers: { range: `bytes=${haveBytes}-` } } : {});
+  const silence = watchSilence();
+  const response = await fetch(url, {
+    headers: haveBytes > 0 ? { range: `bytes=${haveBytes}-` } : {},
+    signal: silence.signal,
+  }).finally(silence.stop);
   if (response.status === 416) {
     await rm(part, { force: true });
     return 'the part on disk was not of this file';
@@ -139,7 +145,9 @@ async function fetchRest(
   let bytes = from;
   onProgress(bytes);
   const counted = async function* (chunks: AsyncIterable<Buffer>) {
+    silence.heard();
     for await (const chunk of chunks) {
+      silence.heard();
       onProgress((bytes += chunk.length));
       yield chunk;
     }
@@ -148,9 +156,22 @@ async function fetchRest(
     Readable.fromWeb(response.body as Parameters<typeof Readable.fromWeb>[0]),
     counted,
     createWriteStream(part, { flags: from > 0 ? 'a' : 'w' }),
-  );
+  ).finally(silence.stop);
   const promised = response.headers.get('content-length');
   return promised !== null && bytes !== from + Number(promised) ? 'the connection was lost' : undefined;
+}
+
+/** Its signal aborts once nothing was heard for too long; `heard` starts the time anew. */
+function watchSilence(): { signal: AbortSignal; heard: () => void; stop: () => void } {
+  const controller = new AbortController();
+  let timer: NodeJS.Timeout;
+  const stop = () => clearTimeout(timer);
+  const heard = () => {
+    stop();
+    timer = setTimeout(() => controller.abort(new Error(`nothing came for ${SILENCE_MS / 1000} s`)), SILENCE_MS);
+  };
+  heard();
+  return { signal: controller.signal, heard, stop };
 }
 
 /** What is wrong with a whole file, by what the model's record says of it. */

@@ -302,7 +302,7 @@ function givenS3(endpoint: string): S3Location {
 }
 
 /** Where a compiled program finds its packages. */
-const compiledFolder = join(rootFolder, 'node_modules', '.cache', 'temper');
+export const compiledFolder = join(rootFolder, 'node_modules', '.cache', 'temper');
 
 async function describeProgram(name: ProgramName, entry: string, environment: Environment): Promise<ProcessSpec> {
   return {

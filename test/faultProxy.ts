@@ -6,7 +6,7 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { connect, createServer, type AddressInfo, type Server as TcpServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export type Fault =
@@ -99,7 +99,37 @@ function withoutHeaders(raw: string[], names: string[]): string[] {
   return raw.flatMap((name, index) => (index % 2 === 0 && !names.includes(name.toLowerCase()) ? [name, raw[index + 1]!] : []));
 }
 
-function listen(server: Server, host: string): Promise<void> {
+/** Passes connections on to a port of this machine. */
+export interface Relay {
+  /** host:port */
+  address: string;
+  close(): Promise<void>;
+}
+
+export async function startRelay(port: number, host: string): Promise<Relay> {
+  const sockets = new Set<Socket>();
+  const server = createServer((inner) => {
+    const outer = connect(port, '127.0.0.1');
+    for (const [one, other] of [
+      [inner, outer],
+      [outer, inner],
+    ] as const) {
+      sockets.add(one);
+      one.on('error', () => other.destroy()).on('close', () => other.destroy());
+      one.pipe(other);
+    }
+  });
+  await listen(server, host);
+  return {
+    address: `${host}:${(server.address() as AddressInfo).port}`,
+    close: () => {
+      for (const socket of sockets) socket.destroy();
+      return new Promise((resolve) => server.close(() => resolve()));
+    },
+  };
+}
+
+function listen(server: Server | TcpServer, host: string): Promise<void> {
   return new Promise((resolve, reject) => server.once('error', reject).listen(0, host, resolve));
 }
 

@@ -10,7 +10,16 @@ import { readSecretKeys, type SecretKeys } from '../stores/secretKeys.js';
 
 export type Json = Record<string, any>;
 
-export const stack = () => inject('stack');
+type TestStack = ReturnType<typeof injectStack>;
+const injectStack = () => inject('stack');
+let own: TestStack | undefined;
+
+/** The stack that a test file uses: the shared one, or its own (test/ownPrograms.ts). */
+export const stack = (): TestStack => own ?? injectStack();
+
+export function useStack(stack: TestStack): void {
+  own = stack;
+}
 
 /** dev.json as it is now: pids change when a test kills something. */
 export function devFile(): DevFile {
