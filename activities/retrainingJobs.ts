@@ -5,6 +5,7 @@ import { expandJobs, runJobId } from '../jobs/expandJobs.js';
 import { jobInput } from '../jobs/jobInput.js';
 import { readFineTuningJob } from '../jobs/jobRequest.js';
 import { runName } from '../jobs/retrainingRun.js';
+import { readAccountWandbKey } from '../jobs/wandbKey.js';
 import { TemperError } from '../schemas/errors.js';
 import type { FineTuningJob } from '../schemas/job.js';
 import { resourceName } from '../schemas/names.js';
@@ -88,8 +89,10 @@ async function jobBody(
     delete body['loraRank'];
     body['warmStartFrom'] = run.start_model;
   }
-  if (body['wandbProject'] !== undefined)
-    body['wandbApiKey'] = await readSecret(database, secretKeys, run.account_id, wandbSecretId(run.schedule_uid ?? run.uid));
+  if (body['wandbProject'] !== undefined) {
+    const own = await readSecret(database, secretKeys, run.account_id, wandbSecretId(run.schedule_uid ?? run.uid));
+    body['wandbApiKey'] = own ?? (await readAccountWandbKey(database, secretKeys, run.account_id));
+  }
   return body as FineTuningJob;
 }
 

@@ -1,6 +1,7 @@
 /** Creating a job: all or nothing in the database first, then its workflow. Asked twice, it is the same job. */
 import type { FastifyRequest } from 'fastify';
 import { insertJob } from '../jobs/createJob.js';
+import { findWandbKey } from '../jobs/wandbKey.js';
 import { resourceName } from '../schemas/names.js';
 import { findJob, type JobRecord } from '../stores/jobs.js';
 import { makeId, readIdempotencyKey, requestHash, requireSameRequest } from './idempotency.js';
@@ -18,11 +19,13 @@ export async function answerCreateJob(dependencies: ApiDependencies, family: Job
   const hash = requestHash(secretKey, collection, { ...body, jobId: givenId });
   const id = givenId ?? makeId('ft', await readIdempotencyKey(request, database, hash), accountId, secretKey);
   if (givenId !== undefined) await readIdempotencyKey(request, database, hash);
-  const insert = () =>
-    insertJob(
+  const insert = async () => {
+    const wanted = family.read(body, accountId, await findWandbKey(database, secretKeys, accountId, body));
+    return insertJob(
       { database, objects, tmpFolder, secretKeys, prices },
-      { accountId, id, collection, body, requestHash: hash, request: family.read(body, accountId), createdBy: email },
+      { accountId, id, collection, body, requestHash: hash, request: wanted, createdBy: email },
     );
+  };
   const job = (await findJob(database, accountId, id)) ?? (await insert());
   requireSameRequest(job.request_hash, hash, resourceName(accountId, collection, id));
   if (!job.workflow_started) {

@@ -15,7 +15,8 @@ export interface JobFamily {
   /** The query parameter that carries the new job's ID; also read from the body's `jobId` where the shape has it. */
   idParameter: string;
   fields: ListFields;
-  read: (body: object, accountId: string) => JobRequest;
+  /** @param wandbKey  the account's own, for a request that lacks one */
+  read: (body: object, accountId: string, wandbKey: string | null) => JobRequest;
   view: (job: JobRecord) => object;
 }
 
@@ -64,7 +65,7 @@ export const JOB_FAMILIES: readonly JobFamily[] = [
     schema: FineTuningJob,
     idParameter: 'fineTuningJobId',
     fields: familyFields('fineTuningJobs', legacyJobState),
-    read: (body, accountId) => readFineTuningJob(body as FineTuningJob, accountId),
+    read: (body, accountId, wandbKey) => readFineTuningJob(body as FineTuningJob, accountId, wandbKey),
     view: viewFineTuningJob,
   },
   {
@@ -72,7 +73,7 @@ export const JOB_FAMILIES: readonly JobFamily[] = [
     schema: SupervisedFineTuningJob,
     idParameter: 'supervisedFineTuningJobId',
     fields: familyFields('supervisedFineTuningJobs', supervisedJobState),
-    read: (body, accountId) => readSupervisedJob(body as SupervisedFineTuningJob, accountId),
+    read: (body, accountId, wandbKey) => readSupervisedJob(body as SupervisedFineTuningJob, accountId, wandbKey),
     view: viewSupervisedJob,
   },
 ];

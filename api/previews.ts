@@ -8,6 +8,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { Type, type TObject } from 'typebox';
 import { refuseBaseModelId } from '../jobs/createJob.js';
 import { resolveSettings } from '../jobs/resolveSettings.js';
+import { findWandbKey } from '../jobs/wandbKey.js';
 import { previewJob, type PreviewInput } from '../preview/previewJob.js';
 import { fieldError, TemperError } from '../schemas/errors.js';
 import type { BaseModel } from '../schemas/baseModels.js';
@@ -56,7 +57,7 @@ async function answerPreview(dependencies: ApiDependencies, family: JobFamily, r
   const { rows, lines, ...body } = request.body as PreviewFields & { jobId?: string };
   if (rows !== undefined && lines !== undefined)
     throw fieldError('INVALID_FIELD', 'lines', 'Give rows, for the first rows, or lines, for those of your choice, not both.');
-  const wanted = family.read(body, accountId);
+  const wanted = family.read(body, accountId, await findWandbKey(database, config.secretKeys, accountId, body));
   const resolved = await resolveSettings({ database, objects, tmpFolder: config.tmpFolder }, accountId, wanted);
   refuseBaseModelId(accountId, wanted.modelId ?? body.jobId ?? '');
   const { settings, origins, warnings, dataset } = resolved;

@@ -5,6 +5,7 @@ import { sql } from 'kysely';
 import { Type, type Static } from 'typebox';
 import { expandJobs, runJobId } from '../jobs/expandJobs.js';
 import { runName } from '../jobs/retrainingRun.js';
+import { findWandbKey } from '../jobs/wandbKey.js';
 import { fieldError, notFound, TemperError } from '../schemas/errors.js';
 import { resourceName } from '../schemas/names.js';
 import { Decision, Run, RUN_STATES } from '../schemas/schedule.js';
@@ -141,7 +142,12 @@ async function createSweep({ database, temporal, config }: ApiDependencies, requ
   let run = await findRun(database, accountId, '', id);
   if (!run) {
     if (!body.retraining) throw fieldError('MISSING_FIELD', 'retraining', 'retraining is missing: what the sweep is to train on what.');
-    const { retraining, wandbApiKey } = await checkRetraining(database, accountId, body.retraining, null);
+    const { retraining, wandbApiKey } = await checkRetraining(
+      database,
+      accountId,
+      body.retraining,
+      await findWandbKey(database, config.secretKeys, accountId, body.retraining.fineTuning),
+    );
     const uid = randomUUID();
     if (wandbApiKey)
       await putSecret(database, config.secretKeys, { accountId, id: `wandb-${uid}`, keyName: 'WANDB_API_KEY', value: wandbApiKey });

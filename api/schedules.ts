@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { sql } from 'kysely';
 import { Type, type Static } from 'typebox';
 import { runName } from '../jobs/retrainingRun.js';
+import { findWandbKey } from '../jobs/wandbKey.js';
 import { fieldError, notFound, TemperError } from '../schemas/errors.js';
 import { BackfillRequest, Schedule, ScheduleNote, type Retraining, type Timing } from '../schemas/schedule.js';
 import { Empty, GetQuery, Id, listReply, ListQuery } from '../schemas/wire.js';
@@ -159,7 +160,12 @@ async function createSchedule({ database, temporal, config }: ApiDependencies, r
     const timing = timingOf(body);
     checkTiming(timing);
     if (!given) throw fieldError('MISSING_FIELD', 'retraining', 'retraining is missing: what each run is to train on what.');
-    const { retraining, wandbApiKey } = await checkRetraining(database, accountId, given, null);
+    const { retraining, wandbApiKey } = await checkRetraining(
+      database,
+      accountId,
+      given,
+      await findWandbKey(database, config.secretKeys, accountId, given.fineTuning),
+    );
     const uid = randomUUID();
     if (wandbApiKey)
       await putSecret(database, config.secretKeys, { accountId, id: `wandb-${uid}`, keyName: 'WANDB_API_KEY', value: wandbApiKey });
@@ -218,7 +224,13 @@ async function changeSchedule(dependencies: ApiDependencies, request: FastifyReq
   let retraining: Retraining | undefined;
   if (given) {
     const secretId = `wandb-${uid}`;
-    const checked = await checkRetraining(database, accountId, given, await readSecret(database, config.secretKeys, accountId, secretId));
+    const checked = await checkRetraining(
+      database,
+      accountId,
+      given,
+      (await readSecret(database, config.secretKeys, accountId, secretId)) ??
+        (await findWandbKey(database, config.secretKeys, accountId, given.fineTuning)),
+    );
     retraining = checked.retraining;
     if (checked.wandbApiKey)
       await putSecret(database, config.secretKeys, { accountId, id: secretId, keyName: 'WANDB_API_KEY', value: checked.wandbApiKey });

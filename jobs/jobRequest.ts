@@ -4,6 +4,7 @@ import type { FineTuningJob, SupervisedFineTuningJob } from '../schemas/job.js';
 import { MAX_BATCH_SIZE } from '../schemas/limits.js';
 import { parseName } from '../schemas/names.js';
 import type { Task } from '../schemas/task.js';
+import { WANDB_SECRET } from './wandbKey.js';
 
 export interface WandbRequest {
   apiKey: string;
@@ -52,8 +53,11 @@ export interface JobRequest {
   warnings: string[];
 }
 
-/** From the shape of `fineTuningJobs`. */
-export function readFineTuningJob(body: FineTuningJob, accountId: string): JobRequest {
+/**
+ * From the shape of `fineTuningJobs`.
+ * @param wandbKey  the account's, for a request that wants to report and has none
+ */
+export function readFineTuningJob(body: FineTuningJob, accountId: string, wandbKey: string | null = null): JobRequest {
   return {
     ...sharedFields(body),
     task: readTask(body),
@@ -63,6 +67,7 @@ export function readFineTuningJob(body: FineTuningJob, accountId: string): JobRe
     wandb: readWandb(
       { apiKey: body.wandbApiKey, project: body.wandbProject, entity: body.wandbEntity },
       { apiKey: 'wandbApiKey', project: 'wandbProject', entity: 'wandbEntity' },
+      wandbKey,
     ),
     modelId: body.modelId ?? readModelId(body.outputModel, accountId),
     warnings: [],
@@ -70,7 +75,7 @@ export function readFineTuningJob(body: FineTuningJob, accountId: string): JobRe
 }
 
 /** From the shape of `supervisedFineTuningJobs`: always conversations, for `{prompt, completion}` rows are conversations of one turn. */
-export function readSupervisedJob(body: SupervisedFineTuningJob, accountId: string): JobRequest {
+export function readSupervisedJob(body: SupervisedFineTuningJob, accountId: string, wandbKey: string | null = null): JobRequest {
   const { batchSize, warnings } = readSupervisedBatchSize(body);
   const { enabled, ...wandb } = body.wandbConfig ?? {};
   return {
@@ -84,12 +89,16 @@ export function readSupervisedJob(body: SupervisedFineTuningJob, accountId: stri
     wandb:
       enabled === false
         ? null
-        : readWandb(wandb, {
-            apiKey: 'wandbConfig.apiKey',
-            project: 'wandbConfig.project',
-            entity: 'wandbConfig.entity',
-            runId: 'wandbConfig.runId',
-          }),
+        : readWandb(
+            wandb,
+            {
+              apiKey: 'wandbConfig.apiKey',
+              project: 'wandbConfig.project',
+              entity: 'wandbConfig.entity',
+              runId: 'wandbConfig.runId',
+            },
+            wandbKey,
+          ),
     modelId: readModelId(body.outputModel, accountId),
     warnings,
   };
@@ -194,13 +203,21 @@ function readSupervisedBatchSize({ batchSize, batchSizeSamples }: SupervisedFine
 }
 
 /** Reporting to Weights & Biases needs a key and a project; neither alone is a wish that can be met. */
-function readWandb(given: Partial<WandbRequest>, fields: Partial<Record<keyof WandbRequest, string>>): WandbRequest | null {
-  const { apiKey, project, entity, runId } = given;
-  if (!apiKey && !project && !entity && !runId) return null;
+function readWandb(
+  given: Partial<WandbRequest>,
+  fields: Partial<Record<keyof WandbRequest, string>>,
+  accountKey: string | null,
+): WandbRequest | null {
+  const { project, entity, runId } = given;
+  if (!given.apiKey && !project && !entity && !runId) return null;
+  const apiKey = given.apiKey || accountKey;
   const invalid = (field: keyof WandbRequest, problem: string) =>
     fieldError('WANDB_CONFIG_INVALID', fields[field] ?? field, `${fields[field] ?? field} ${problem}`);
   if (!apiKey)
-    throw invalid('apiKey', 'is missing: reporting to Weights & Biases needs a key. Leave the other fields out if no report is wanted.');
+    throw invalid(
+      'apiKey',
+      `is missing: reporting to Weights & Biases needs a key. Give it here, or store it as the account's secret ${WANDB_SECRET}; leave the other fields out if no report is wanted.`,
+    );
   if (!project) throw invalid('project', 'is missing: a report to Weights & Biases needs the project to go to.');
   requireWandbKey(apiKey, fields.apiKey ?? 'apiKey');
   if (!/^[^/\\#?%:]{1,128}$/.test(project)) throw invalid('project', 'must be 1 to 128 characters without / \\ # ? % :');

@@ -3,13 +3,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyRequest } from 'fastify';
 import { insertJob } from '../../jobs/createJob.js';
 import type { JobRequest, WandbRequest } from '../../jobs/jobRequest.js';
+import { readAccountWandbKey, WANDB_SECRET } from '../../jobs/wandbKey.js';
 import { fieldError, TemperError } from '../../schemas/errors.js';
 import type { CreateFineTuningJob, HyperparametersGiven } from '../../schemas/openai.js';
 import type { Database, OpenaiJobSettings } from '../../stores/database.js';
 import { findDataset } from '../../stores/datasets.js';
 import { findRecentJob } from '../../stores/jobHistory.js';
 import { findJob, type JobRecord } from '../../stores/jobs.js';
-import { readSecret } from '../../stores/secrets.js';
 import { makeId, readIdempotencyKey, requestHash, requireSameRequest } from '../idempotency.js';
 import type { ApiDependencies } from '../server.js';
 import { startJob } from '../temporal.js';
@@ -19,8 +19,6 @@ import { isRepetition, REPEATED_WITHIN_SECONDS } from './retries.js';
 /** Programs create a job right after uploading its file: validation is waited for, as long as connections are usually kept. */
 const FILE_WAIT_MS = 50_000;
 const LOOK_EVERY_MS = 250;
-/** The account's secret with the key for Weights & Biases: the protocol has no field for it. */
-export const WANDB_SECRET = 'wandb-api-key';
 
 export async function createOpenaiJob(dependencies: ApiDependencies, request: FastifyRequest, closing: AbortSignal): Promise<JobRecord> {
   const { database, objects, temporal, config } = dependencies;
@@ -120,7 +118,7 @@ async function readWandb(
 ): Promise<WandbRequest | null> {
   const wanted = integrations?.[0]?.wandb;
   if (!wanted) return null;
-  const apiKey = (await readSecret(database, config.secretKeys, accountId, WANDB_SECRET))?.trim();
+  const apiKey = await readAccountWandbKey(database, config.secretKeys, accountId);
   if (apiKey) return { apiKey, project: wanted.project, ...(wanted.entity ? { entity: wanted.entity } : {}) };
   throw fieldError(
     'WANDB_CONFIG_INVALID',

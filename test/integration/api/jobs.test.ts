@@ -265,6 +265,24 @@ describe('a job', () => {
     await ok('DELETE', `supervisedFineTuningJobs/${job['modelId'] as string}`);
   });
 
+  it('takes the tracker key from the account’s secret when it is given none', async () => {
+    await ok('POST', 'secrets', { name: 'wandb-api-key', keyName: 'WANDB_API_KEY', value: '0123456789' });
+    try {
+      const wandbConfig = { enabled: true, project: 'p' };
+      const [older, newer] = [
+        await ok('POST', 'fineTuningJobs', { dataset: table, ...WAITING, ...classification, wandbProject: 'p' }),
+        await ok('POST', 'supervisedFineTuningJobs', { dataset: chat, ...WAITING, wandbConfig }),
+      ];
+      for (const { name } of [older, newer]) {
+        const id = (name as string).split('/').at(-1)!;
+        expect(await ok('GET', `fineTuningJobs/${id}`)).toMatchObject({ wandbProject: 'p', wandbState: 'PENDING' });
+        await ok('DELETE', `fineTuningJobs/${id}`);
+      }
+    } finally {
+      await ok('DELETE', 'secrets/wandb-api-key');
+    }
+  });
+
   it('never shows the tracker key it was given', async () => {
     const jobId = freshId('tracked');
     const wandbApiKey = `canary${randomUUID().replaceAll('-', '')}`;

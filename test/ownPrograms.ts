@@ -1,0 +1,126 @@
+/**
+ * An API and workers of a test file's own, on the shared servers but in a database, a bucket and a namespace of their own: for
+ * faults that other tests must not meet, and workers that are started and stopped one by one. What test/temper.ts does is done to them.
+ */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { Connection } from '@temporalio/client';
+import pg from 'pg';
+import { prepare } from '../dev/prepare.js';
+import { loadSecrets } from '../dev/secrets.js';
+import { compiledFolder, rootFolder, startStack, type ProgramName, type Stack } from '../dev/stack.js';
+import { startS3Proxy, type S3Proxy } from './faultProxy.js';
+import { compileProgram } from '../processes/program.js';
+import { freshId, stack as sharedStack, until, useStack } from './temper.js';
+
+export interface OwnPrograms {
+  home: string;
+  /** Between these programs and the gateway. */
+  s3: S3Proxy;
+  /** Another worker, with this added to its environment, and before its command what `launch` gives. It is not started again. */
+  startWorker(kind: 'data' | 'gpu', environment?: Record<string, string>, launch?: string[]): Promise<ChildProcess>;
+  close(): Promise<void>;
+}
+
+const ENTRIES: Record<ProgramName, string> = {
+  control: 'workers/control.ts',
+  data: 'workers/data.ts',
+  gpu: 'workers/gpu.ts',
+  reports: 'workers/reports.ts',
+  api: 'api/main.ts',
+};
+
+/** @param names  programs that are supervised */
+export async function startOwnPrograms(names: ProgramName[], environment: Record<string, string> = {}): Promise<OwnPrograms> {
+  const shared = sharedStack();
+  const id = freshId('own').replaceAll('-', '_');
+  const home = mkdtempSync(path.join(tmpdir(), 'temper-own-'));
+  chmodSync(home, 0o711);
+  const s3 = await startS3Proxy(shared.s3Endpoint);
+  const database = await createDatabase(shared.databaseUrl, id);
+  await createNamespace(shared.temporalAddress, id);
+  const secrets = loadSecrets(shared.home);
+  Object.assign(process.env, {
+    TEMPORAL_ADDRESS: shared.temporalAddress,
+    TEMPORAL_NAMESPACE: id,
+    TEMPER_S3_ENDPOINT: s3.url,
+    TEMPER_S3_BUCKET: id.replaceAll('_', '-'),
+    AWS_ACCESS_KEY_ID: secrets.s3AccessKeyId,
+    AWS_SECRET_ACCESS_KEY: secrets.s3SecretAccessKey,
+    DATABASE_URL: database,
+  });
+  const { baseModel } = await prepare(() => undefined);
+  const programs = Object.fromEntries(names.map((name) => [name, path.join(rootFolder, ENTRIES[name])]));
+  const workers: ChildProcess[] = [];
+  let stack: Stack | undefined;
+  const close = async (): Promise<void> => {
+    s3.rule = () => null;
+    await Promise.all(workers.map(stopWorker));
+    await stack?.stop();
+    await s3.close();
+    rmSync(home, { recursive: true, force: true });
+  };
+  try {
+    stack = await startStack({ home, progress: () => undefined, baseModel, port: 0, programs, environment });
+    useStack({ ...shared, ...stack.dev(), home });
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  const own = stack.environment;
+  return {
+    home,
+    s3,
+    close,
+    async startWorker(kind, changes = {}, launch = []) {
+      const program = await compileProgram(path.join(rootFolder, ENTRIES[kind]), compiledFolder);
+      const command = [...launch, process.execPath, program];
+      const worker = spawn(command[0]!, command.slice(1), {
+        cwd: rootFolder,
+        env: { ...own, ...changes },
+        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+      });
+      workers.push(worker);
+      await Promise.race([once(worker, 'message'), once(worker, 'exit').then(([code]) => Promise.reject(new Error(`exit code ${code}`)))]);
+      return worker;
+    },
+  };
+}
+
+export async function stopWorker(worker: ChildProcess): Promise<void> {
+  if (worker.exitCode !== null || worker.signalCode !== null) return;
+  worker.kill('SIGTERM');
+  await once(worker, 'exit');
+}
+
+async function createDatabase(url: string, name: string): Promise<string> {
+  const client = new pg.Client(url);
+  await client.connect();
+  await client.query(`create database ${name}`).finally(() => client.end());
+  const own = new URL(url);
+  own.pathname = `/${name}`;
+  return own.href;
+}
+
+async function createNamespace(address: string, namespace: string): Promise<void> {
+  const connection = await Connection.connect({ address });
+  try {
+    const { workflowService } = connection;
+    await workflowService.registerNamespace({ namespace, workflowExecutionRetentionPeriod: { seconds: 86_400 as never } });
+    // Its frontend reads namespaces every few seconds.
+    await until('the namespace', () =>
+      workflowService
+        .getSystemInfo({})
+        .then(() => workflowService.listWorkflowExecutions({ namespace }))
+        .then(
+          () => true,
+          () => null,
+        ),
+    );
+  } finally {
+    await connection.close();
+  }
+}
