@@ -156,6 +156,7 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
       trained_tokens: event.trainedTokens,
       tokens_per_second: event.tokensPerSecond,
       evaluation_loss: event.evaluationLoss ?? null,
+      machine: event.machine,
     });
     const { evaluationLoss } = event;
     if (evaluationLoss !== undefined)

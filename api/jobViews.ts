@@ -184,6 +184,7 @@ export function viewMetric(metric: MetricRecord): JobMetric {
     trainedTokens: metric.trained_tokens,
     tokensPerSecond: metric.tokens_per_second,
     ...(metric.evaluation_loss !== null ? { evaluationLoss: metric.evaluation_loss } : {}),
+    ...(metric.machine !== null ? { machine: metric.machine } : {}),
     time: metric.time.toISOString(),
   };
 }

@@ -4,6 +4,7 @@
  */
 import { Type, type Static } from 'typebox';
 import { MAX_ACCELERATORS, MAX_BATCH_SIZE, MAX_LEARNING_RATE, MAX_LORA_RANK, MAX_TEMPLATE_BYTES } from './limits.js';
+import { MachineSample } from './trainerProtocol.js';
 import { DisplayName, Id, Ignored, Int64, PlainText, ReadOnly, ResourceName, Status, Time } from './wire.js';
 
 const OpenObject = (description: string) => Type.Object({}, { additionalProperties: true, description });
@@ -324,6 +325,7 @@ export const JobMetric = Type.Object({
   trainedTokens: Type.Integer(),
   tokensPerSecond: Type.Number(),
   evaluationLoss: Type.Optional(Type.Number({ description: 'On the evaluation set, at the steps where it is measured' })),
+  machine: Type.Optional(MachineSample),
   time: Time(),
 });
 export type JobMetric = Static<typeof JobMetric>;

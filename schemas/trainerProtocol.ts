@@ -286,6 +286,16 @@ export const AdaptedEvent = Type.Object({
 /** All examples of the first epoch were read; not sent where `prepared` told of all. */
 export const DataReadEvent = Type.Object({ event: Type.Literal('dataRead'), ...reading });
 export const ResumedEvent = Type.Object({ event: Type.Literal('resumed'), step: Type.Integer(), path: Type.String() });
+/** What training takes of its machine; of several ranks, the first's process and GPU. */
+export const MachineSample = Type.Object({
+  cpuPercent: Type.Number({ description: 'Of one core' }),
+  memoryBytes: Type.Optional(Type.Integer()),
+  gpuMemoryBytes: Type.Optional(Type.Integer()),
+  gpuPercent: Type.Optional(Type.Number()),
+  gpuPowerWatts: Type.Optional(Type.Number()),
+  gpuTemperature: Type.Optional(Type.Number({ description: 'Degrees Celsius' })),
+});
+export type MachineSample = Static<typeof MachineSample>;
 /** One optimizer step. `loss` is the mean over the trained tokens of the whole global batch. */
 export const StepEvent = Type.Object({
   event: Type.Literal('step'),
@@ -301,6 +311,8 @@ export const StepEvent = Type.Object({
   etaSeconds: nullableNumber,
   /** Mean loss over the trained tokens of the held-out examples, after the steps where it is measured. */
   evaluationLoss: Type.Optional(Type.Number()),
+  /** With the first step of an attempt, and then every 15 seconds. */
+  machine: Type.Optional(MachineSample),
 });
 /** A complete checkpoint lies at `path`; `manifestSha256` is the hash of its `manifest.json`. */
 export const CheckpointEvent = Type.Object({

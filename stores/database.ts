@@ -13,7 +13,7 @@ import type { Retraining, RunState, Timing } from '../schemas/schedule.js';
 import type { JobStage, JobState, DatasetState, ModelState } from '../schemas/states.js';
 import type { JobSettings, SettingOrigins } from '../schemas/task.js';
 import type { TrackerState } from '../schemas/tracker.js';
-import type { AdaptedEvent } from '../schemas/trainerProtocol.js';
+import type { AdaptedEvent, MachineSample } from '../schemas/trainerProtocol.js';
 import type { DeliveryState, WebhookState } from '../schemas/webhook.js';
 import type { WorkerKind, WorkerReport } from '../schemas/worker.js';
 
@@ -259,6 +259,8 @@ export interface JobMetricsTable {
   tokens_per_second: number;
   /** Mean loss over the held-out examples after this step; null where it was not measured. */
   evaluation_loss: number | null;
+  /** At the steps where it was looked at. */
+  machine: ColumnType<MachineSample | null, string | null, string | null>;
   time: Time;
 }
 /** A rung of the ladder that a trainer takes when memory is too small. */

@@ -414,14 +414,14 @@ export function listAttempts(database: Database, uid: string): Promise<AttemptRe
 
 // ---- Metrics and checkpoints
 
-export type NewMetric = Omit<MetricRecord, 'job_uid' | 'time'>;
+export type NewMetric = Omit<MetricRecord, 'job_uid' | 'time' | 'machine'> & Partial<Pick<MetricRecord, 'machine'>>;
 
 /** One row a step: a step that a later attempt made again replaces the earlier row, an earlier attempt's late row is ignored. */
 export async function recordMetrics(database: Database, uid: string, metrics: NewMetric[]): Promise<void> {
   if (metrics.length === 0) return;
   await database
     .insertInto('job_metrics')
-    .values(metrics.map((metric) => ({ job_uid: uid, ...metric })))
+    .values(metrics.map((metric) => ({ job_uid: uid, ...metric, machine: metric.machine ? JSON.stringify(metric.machine) : null })))
     .onConflict((conflict) =>
       conflict
         .columns(['job_uid', 'step'])
@@ -435,6 +435,7 @@ export async function recordMetrics(database: Database, uid: string, metrics: Ne
           trained_tokens: row.ref('excluded.trained_tokens'),
           tokens_per_second: row.ref('excluded.tokens_per_second'),
           evaluation_loss: row.ref('excluded.evaluation_loss'),
+          machine: row.ref('excluded.machine'),
           time: row.ref('excluded.time'),
         }))
         .whereRef('job_metrics.attempt', '<=', 'excluded.attempt'),

@@ -20,7 +20,7 @@ export async function sampleMetrics(database: Database, uid: string, points: num
         row_number() over (partition by stretch, evaluation_loss is null order by step desc) as latest
       from stretched
     )
-    select job_uid, step, attempt, epoch, loss, learning_rate, grad_norm, tokens, trained_tokens, tokens_per_second, evaluation_loss, time
+    select job_uid, step, attempt, epoch, loss, learning_rate, grad_norm, tokens, trained_tokens, tokens_per_second, evaluation_loss, machine, time
     from ranked
     where total <= ${points} or lowest = 1 or highest = 1 or (evaluation_loss is not null and latest = 1) or step = first or step = last
     order by step`.execute(database);

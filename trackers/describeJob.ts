@@ -1,5 +1,6 @@
 /** A job as a run: what is sent to any tracker, in the words that dashboards of the field already use (`train/loss`, …). */
 import { resourceName, type Collection } from '../schemas/names.js';
+import type { MachineSample } from '../schemas/trainerProtocol.js';
 import type { JobRecord, MetricRecord } from '../stores/jobs.js';
 import type { Row, Run, RunEnd, Samples } from './tracker.js';
 
@@ -38,8 +39,20 @@ export function describeStep(metric: MetricRecord): Row {
     'train/tokens_per_second': metric.tokens_per_second,
     'train/attempt': metric.attempt,
     'eval/loss': metric.evaluation_loss,
+    ...describeMachine(metric.machine),
   };
   return { step: metric.step, time: metric.time, values: onlyFinite(values) };
+}
+
+function describeMachine(machine: MachineSample | null): Record<string, number | undefined> {
+  return {
+    'machine/cpu_percent': machine?.cpuPercent,
+    'machine/memory_bytes': machine?.memoryBytes,
+    'machine/gpu_memory_bytes': machine?.gpuMemoryBytes,
+    'machine/gpu_percent': machine?.gpuPercent,
+    'machine/gpu_power_watts': machine?.gpuPowerWatts,
+    'machine/gpu_temperature': machine?.gpuTemperature,
+  };
 }
 
 /** @param report  of the evaluation, as the trainer wrote it; null: there is none */

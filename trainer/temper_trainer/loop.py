@@ -24,6 +24,7 @@ from temper_trainer.data import EncodedExamples, Plan, fill_packs
 from temper_trainer.events import Events, finite_or_none
 from temper_trainer.failures import Interrupted, TrainerFailure, explain, is_out_of_memory
 from temper_trainer.held_out import HeldOut
+from temper_trainer.machine import MachineWatch
 from temper_trainer.memory import Way
 from temper_trainer.model import Device, base_name, compute_dtype, save_adapter
 from temper_trainer.packing import make_pack, token_losses
@@ -97,6 +98,7 @@ class PlannedTrainer(Trainer):
         self.work = run
         self.saved_step = 0
         self.step_began = time.perf_counter()
+        self.machine = MachineWatch(device.device)
         self.batch_tokens = self.batch_trained_tokens = 0
         self.last_loss = torch.zeros((), device=device.device)
         self.seconds_per_step: float | None = None
@@ -298,7 +300,7 @@ class PlannedTrainer(Trainer):
         self.unmeasured = event
         measured = self.evaluate_if_due(step, is_last)
         self.unmeasured = None
-        run.events.send('step', **event, **measured)
+        run.events.send('step', **event, **measured, **self.machine.sample())
         if is_last and not self.control.should_training_stop:
             self.control.should_training_stop = self.control.should_save = True
             why = 'The time of this job is over' if time_is_over else 'The run that is made once more ended here'

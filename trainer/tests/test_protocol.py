@@ -39,6 +39,8 @@ def test_train_and_evaluate_by_command(models, tmp_path):
     assert [event['step'] for event in steps] == list(range(1, prepared['totalSteps'] + 1)) == list(range(1, 9))
     assert sum(event['tokens'] for event in steps) == prepared['tokens']
     assert sum(event['trainedTokens'] for event in steps) == prepared['trainedTokens']
+    assert ['machine' in event for event in steps] == [True] + [False] * 7
+    assert steps[0]['machine']['memoryBytes'] > 1e8 and steps[0]['machine']['cpuPercent'] > 0
     assert [event['step'] for event in events if event['event'] == 'checkpoint'] == [5, 8]
     files = {entry['name']: entry['sizeBytes'] for entry in events[-1]['files']}
     assert files == {path.name: path.stat().st_size for path in Path(train['outputPath']).iterdir()}
