@@ -95,7 +95,7 @@ async function findOrphanWorkflows(database: Database, client: Client, { graceSe
   return orphans;
 }
 
-/** Jobs that wait for a workflow that no longer runs: an operator has terminated it. */
+/** Jobs that wait for a workflow that no longer runs, and that the API did not cancel: Temporal has forgotten it. */
 async function findJobsWithoutWorkflow(database: Database, client: Client, { graceSeconds }: OrphanAges): Promise<Orphan[]> {
   const jobs = await database
     .selectFrom('jobs')

@@ -25,12 +25,20 @@ import { removeExpired } from './openai/expiry.js';
 import { readModelAliases } from './openai/modelNames.js';
 import { buildServer } from './server.js';
 import { readSignInSettings } from './signIn.js';
-import { preempt, startPendingDeliveries, startPendingExports, startPendingWork, startPendingWorkflows } from './temporal.js';
+import {
+  cancelAbandonedJobs,
+  preempt,
+  startPendingDeliveries,
+  startPendingExports,
+  startPendingWork,
+  startPendingWorkflows,
+} from './temporal.js';
 import { applyPendingSchedules } from './temporalSchedules.js';
 
 /** How often jobs whose workflow was not started are looked for, and how old they must be: their creator may be about to. */
 const RECONCILE_EVERY_MS = 2_000;
 const RECONCILE_OLDER_THAN_SECONDS = 2;
+const ABANDONED_EVERY_MS = 5_000;
 /** How often events that a webhook is to be told of are looked for. */
 const DELIVER_EVERY_MS = 1_000;
 /** How often a more urgent job that waits is looked for. */
@@ -97,6 +105,7 @@ const rounds = [
       server.log.warn({ job: job.id, cause: (error as Error).message }, 'workflow not started yet'),
     ),
   ),
+  repeat('looking for jobs whose workflow has ended', ABANDONED_EVERY_MS, () => cancelAbandonedJobs(temporal, database)),
   repeat('looking for exports to start', RECONCILE_EVERY_MS, () =>
     startPendingExports(temporal, database, RECONCILE_OLDER_THAN_SECONDS, (error, name) =>
       server.log.warn({ export: name, cause: (error as Error).message }, 'export not started yet'),

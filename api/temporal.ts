@@ -24,7 +24,7 @@ import type { Database } from '../stores/database.js';
 import { markValidationStarted, requestValidation, validationsToStart } from '../stores/datasets.js';
 import { exportName, exportsWithoutWorkflow, markExportStarted, type ExportRecord } from '../stores/exports.js';
 import { modelsToStart, setModelWorkDue, type ModelRecord } from '../stores/models.js';
-import { jobsWithoutWorkflow, markWorkflowStarted, type JobRecord } from '../stores/jobs.js';
+import { abandonJob, jobsWithoutWorkflow, livingJobs, markWorkflowStarted, type JobRecord } from '../stores/jobs.js';
 import { findPreemption } from '../stores/queue.js';
 import { deliveriesWithoutWorkflow, markDeliveryStarted } from '../stores/webhooks.js';
 import {
@@ -64,6 +64,27 @@ export async function startPendingWorkflows(
     } catch (error) {
       onError(error, job);
     }
+  }
+}
+
+/** For how long a workflow that ended without its job is looked for: longer than the API is ever away. */
+const ABANDONED_FOR_MS = 24 * 3600_000;
+
+/**
+ * Jobs whose workflow has ended without them, because an operator terminated it: nobody would ever end them. Each gets another workflow,
+ * which cancels it and removes what it left.
+ */
+export async function cancelAbandonedJobs(client: Client, database: Database): Promise<void> {
+  const since = new Date(Date.now() - ABANDONED_FOR_MS).toISOString();
+  const statuses = '"Terminated", "Failed", "TimedOut", "Canceled"';
+  const query = `WorkflowType = "${FINE_TUNING_WORKFLOW}" and ExecutionStatus in (${statuses}) and CloseTime > "${since}"`;
+  const ended = new Map<string, string>();
+  for await (const { workflowId, memo } of client.workflow.list({ query }))
+    if (typeof memo?.['uid'] === 'string') ended.set(memo['uid'], workflowId);
+  for (const uid of await livingJobs(database, [...ended.keys()])) {
+    // A workflow that was reset has another run, and a job may have been resumed.
+    const { status, memo } = await client.workflow.getHandle(ended.get(uid)!).describe();
+    if (memo?.['uid'] === uid && status.name !== 'RUNNING' && status.name !== 'COMPLETED') await abandonJob(database, uid, status.name);
   }
 }
 

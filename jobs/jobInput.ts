@@ -15,6 +15,7 @@ export function jobInput(job: JobRecord): JobInput {
     modelName: resourceName(job.account_id, 'models', job.model_id),
     priority: job.priority,
     ...(job.settings.deadline ? { deadline: job.settings.deadline } : {}),
+    ...(job.abandoned ? { abandoned: job.abandoned } : {}),
     ...(job.resumed > 0 ? { resumed: { transition: job.transition, attempt: job.attempt } } : {}),
   };
 }

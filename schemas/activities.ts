@@ -87,7 +87,9 @@ export interface JobInput {
   priority: number;
   /** When training ends at the latest, where the job has such a limit: ISO 8601. */
   deadline?: string;
-  /** Of a job that had failed and goes on: the number of its last transition, and of its last attempt. */
+  /** Temporal's status of the workflow before this one, which ended without its job: this one cancels it. */
+  abandoned?: string;
+  /** Of a job that had a workflow before, because it had failed and goes on: the number of its last transition, and of its last attempt. */
   resumed?: { transition: number; attempt: number };
 }
 

@@ -221,6 +221,8 @@ export interface JobsTable {
   results: ColumnType<StoredFile | null, string | null | undefined, string | null>;
   attempt: Generated<number>;
   resumed: Generated<number>;
+  /** Temporal's status of a workflow that ended before the job had; null: none did. */
+  abandoned: Generated<string | null>;
   workflow_started: Generated<boolean>;
   estimate: ColumnType<JobEstimate | null, string | null | undefined, string | null>;
   /** Once it has ended. */

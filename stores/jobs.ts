@@ -206,6 +206,30 @@ export function jobsWithoutWorkflow(database: Database, olderThanSeconds: number
     .execute();
 }
 
+/** The job's workflow has ended without it: it gets another, which cancels it. False for a job that has ended or got one already. */
+export async function abandonJob(database: Database, uid: string, status: string): Promise<boolean> {
+  const abandoned = await database
+    .updateTable('jobs')
+    .set(({ eb }) => ({ abandoned: status, resumed: eb('resumed', '+', 1), workflow_started: false, update_time: sql<Date>`now()` }))
+    .where('uid', '=', uid)
+    .where('workflow_started', '=', true)
+    .where('state', 'not in', [...TERMINAL_JOB_STATES])
+    .executeTakeFirst();
+  return abandoned.numUpdatedRows > 0n;
+}
+
+/** Those of these jobs that have not ended. */
+export async function livingJobs(database: Database, uids: string[]): Promise<Set<string>> {
+  if (uids.length === 0) return new Set();
+  const rows = await database
+    .selectFrom('jobs')
+    .select('uid')
+    .where('uid', 'in', uids)
+    .where('state', 'not in', [...TERMINAL_JOB_STATES])
+    .execute();
+  return new Set(rows.map(({ uid }) => uid));
+}
+
 /** Applies a transition and appends its event, in one transaction, once: a repeat or a late one changes nothing, and gives false. */
 export async function applyTransition(database: Database, transition: Transition): Promise<boolean> {
   return database.transaction().execute(async (transaction) => {

@@ -63,6 +63,7 @@ export async function FineTuningWorkflow(input: JobInput): Promise<JobProgress> 
 async function untilTerminal(job: Job, input: JobInput): Promise<{ wandb: boolean; reporters: Promise<unknown> }> {
   const plan = { wandb: false, reporters: Promise.resolve<unknown>(undefined) };
   try {
+    if (input.abandoned !== undefined) throw new CancelledFailure('Its workflow had ended without it');
     await job.move('VALIDATING', 'checking', 'Checking the settings against the dataset and the base model.');
     const checked = await job.interruptible(() => dataActivities('check settings, dataset and base model').checkJob(input));
     plan.wandb = checked.wandb ?? false;

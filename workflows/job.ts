@@ -40,6 +40,12 @@ export class Job {
     this.deadline = input.deadline ?? null;
     this.sequence = input.resumed?.transition ?? 0;
     this.attempt = input.resumed?.attempt ?? 0;
+    if (input.abandoned === undefined) return;
+    this.wish = 'cancel';
+    this.wishedBy =
+      input.abandoned === 'TERMINATED'
+        ? 'an operator, who terminated its workflow'
+        : `Temper, for its workflow ended as ${input.abandoned}`;
   }
 
   /**

@@ -1,4 +1,5 @@
 /** Killing what trains: the job still ends, with one model, the same bytes, and a loss curve without gap. */
+import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { TINY_MODEL_NAME } from '../../schemas/baseModels.js';
 import {
@@ -12,6 +13,7 @@ import {
   killProcess,
   metrics,
   ok,
+  stack,
   toJsonl,
   trainerPids,
   until,
@@ -54,6 +56,14 @@ function untilPastCheckpoint(id: string): Promise<unknown> {
     const { checkpoints } = await ok('GET', `fineTuningJobs/${id}/checkpoints`);
     return (checkpoints as Json[] | undefined)?.length;
   });
+}
+
+/** What an operator does to a job's workflow in the Temporal UI. */
+async function inTemporal(id: string, act: (workflow: WorkflowHandle) => Promise<unknown>): Promise<void> {
+  const { accountId, temporalAddress, temporalNamespace: namespace } = stack();
+  const connection = await Connection.connect({ address: temporalAddress });
+  const client = new Client({ connection, namespace });
+  await act(client.workflow.getHandle(`accounts/${accountId}/fineTuningJobs/${id}`)).finally(() => connection.close());
 }
 
 async function expectSameAsUndisturbed(id: string): Promise<void> {
@@ -141,13 +151,19 @@ describe('steering', () => {
     await expectSameAsUndisturbed(id);
   });
 
-  it('cancels: the trainer stops, and neither model nor files stay', async () => {
+  it.each<[string, (id: string) => Promise<unknown>]>([
+    ['by the API', async (id) => expect(await call('POST', `fineTuningJobs/${id}:cancel`, {})).toMatchObject({ status: 200 })],
+    ['by a cancellation in Temporal', (id) => inTemporal(id, (workflow) => workflow.cancel())],
+    ['by an end of its workflow in Temporal', (id) => inTemporal(id, (workflow) => workflow.terminate('enough'))],
+  ])('is cancelled %s: the trainer stops, and neither model nor files stay', async (_, cancel) => {
     const id = freshId('cancelled');
     await start(id);
     await untilPastCheckpoint(id);
-    expect(await call('POST', `fineTuningJobs/${id}:cancel`, {})).toMatchObject({ status: 200 });
+    await cancel(id);
     await until('the end', async () => (await jobState(id)) === 'JOB_STATE_CANCELLED');
-    expect(trainerPids()).toEqual([]);
+    await until('the trainer to stop', async () => trainerPids().length === 0);
+    const told = await events(id);
+    expect(told.map((event) => Number(event['sequence']))).toEqual(told.map((_, index) => index + 1));
     expect(await call('GET', `models/${id}`)).toMatchObject({ status: 404 });
     expect((await ok('GET', `fineTuningJobs/${id}/checkpoints`))['checkpoints'] ?? []).toEqual([]);
     expect(await call('POST', `fineTuningJobs/${id}:pause`, {})).toMatchObject({ status: 400 });
