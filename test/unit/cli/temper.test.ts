@@ -221,10 +221,9 @@ describe('downloading a model', () => {
     const { code, stdout } = await temper(['download', 'model', 'm', 'good']);
     expect([code, stdout]).toEqual([0, expect.stringMatching(/adapter_model\.safetensors {2}300 KB {2}SHA-256 checked/)]);
     expect(readFileSync(join(folder, 'good/adapter_model.safetensors')).equals(weights)).toBe(true);
-    expect(server.asked.filter(({ path }) => path === '/bucket/weights').map(({ headers }) => headers.range)).toEqual([
-      undefined,
-      'bytes=100000-',
-    ]);
+    // What had come when the connection was lost: up to 100,000 bytes.
+    const ranges = server.asked.filter(({ path }) => path === '/bucket/weights').map(({ headers }) => headers.range);
+    expect(ranges).toEqual([undefined, expect.stringMatching(/^bytes=(100000|[1-9]\d{3,4})-$/)]);
   });
 
   test('a file that is not the one of the model never gets its name', async () => {
