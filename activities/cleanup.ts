@@ -18,6 +18,7 @@ export function makeCleanUp({ database, objects }: { database: Database; objects
         if (model?.job_uid === uid) await objects.removePrefix(`models/${model.uid}/`);
         await releaseModel(database, uid);
       }
+      if (keepWork || !(removeModel || removeJob)) await removeUnrecorded(database, objects, uid);
       if (keepWork) return;
       if (removeModel || removeJob) {
         for (const checkpoint of await listCheckpoints(database, uid))
@@ -33,4 +34,12 @@ export function makeCleanUp({ database, objects }: { database: Database; objects
       }
     },
   };
+}
+
+/** Files of checkpoints whose upload ended with its worker: they were never recorded. */
+async function removeUnrecorded(database: Database, objects: ObjectStore, uid: string): Promise<void> {
+  const folder = `jobs/${uid}/checkpoints/`;
+  const recorded = new Set((await listCheckpoints(database, uid)).map(({ attempt, step }) => `${attempt}-${step}`));
+  const stored = new Set((await objects.list(folder)).map(({ key }) => key.slice(folder.length).split('/')[0]!));
+  for (const name of stored) if (!recorded.has(name)) await objects.removePrefix(`${folder}${name}/`);
 }

@@ -128,6 +128,12 @@ async function verdict(end: {
       "The machine's memory was too small: the kernel killed the trainer. It goes on from its last checkpoint; if that happens again, " +
         'lower the cutoff length or the rank, or use a worker with more memory.',
     );
+  if (signal === 'SIGKILL' || code === 137)
+    throw new TemperError(
+      'TRAINER_KILLED',
+      'The trainer process was killed from outside (SIGKILL); it goes on from its last checkpoint. If that happens again and nobody did it, ' +
+        "look into the machine's log: its memory may be too small.",
+    );
   const how = signal ? `was killed (${signal})` : `ended with exit code ${code}`;
   const said = (await lastLines(end.logFile)).trim();
   throw new TemperError(

@@ -91,9 +91,14 @@ const FRAMEWORK_ERRORS: Record<string, [ErrorCode, string]> = {
 /** gRPC: DEADLINE_EXCEEDED, UNAVAILABLE, and the two that a restarting server answers with. */
 const TEMPORAL_CODES = new Set([4, 14, 1, 8]);
 
+/** Of an update, when several control workers in a row died over the workflow's task: the next one is a matter of seconds. */
+function isWaitingForWorker(details: string): boolean {
+  return details.includes('Workflow Task in failed state');
+}
+
 export function isTemporalOutage(error: unknown): boolean {
   const cause =
     error instanceof ServiceError || (error as Error).name === 'WorkflowUpdateRPCTimeoutOrCancelledError' ? (error as Error).cause : error;
-  if (isGrpcServiceError(cause)) return TEMPORAL_CODES.has(cause.code);
+  if (isGrpcServiceError(cause)) return TEMPORAL_CODES.has(cause.code) || isWaitingForWorker(cause.details);
   return (error as Error).name === 'WorkflowUpdateRPCTimeoutOrCancelledError';
 }

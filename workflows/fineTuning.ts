@@ -354,7 +354,14 @@ function recordEnd(input: JobInput, attempt: number, outcome: string, failure?: 
 }
 
 /** Ends of attempts that come from outside: worker, database or object store went away, or another trainer has the GPU. */
-const OUTSIDE_FAILURES = new Set(['WORKER_LOST', 'TRAINER_INTERRUPTED', 'GPU_BUSY', 'DATABASE_UNAVAILABLE', 'OBJECT_STORE_UNAVAILABLE']);
+const OUTSIDE_FAILURES = new Set([
+  'WORKER_LOST',
+  'TRAINER_INTERRUPTED',
+  'GPU_BUSY',
+  'TRAINER_KILLED',
+  'DATABASE_UNAVAILABLE',
+  'OBJECT_STORE_UNAVAILABLE',
+]);
 
 /** A disk is full until somebody makes room, which takes longer than a process to start: twenty attempts are over an hour. */
 const FULL_DISK_MS = 5_000;

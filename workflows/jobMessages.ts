@@ -6,13 +6,16 @@ import { failureOf } from './failures.js';
 import type { Job } from './job.js';
 import {
   approveUpdate,
+  cancelSignal,
   cancelUpdate,
   deleteUpdate,
   extendUpdate,
   milestoneSignal,
+  pauseSignal,
   pauseUpdate,
   progressQuery,
   rejectUpdate,
+  resumeSignal,
   resumeUpdate,
   setPriorityUpdate,
   stepAsideUpdate,
@@ -20,6 +23,9 @@ import {
 
 /** How long an update's caller waits for the state it asked for; the wish stands in any case. */
 const SETTLE_TIMEOUT = '20s';
+
+/** In the Temporal UI a message can be sent without any input. */
+const asker = (request?: { by?: string } | null): string => request?.by || 'an operator';
 
 export function handleMessages(job: Job): void {
   const settled = async (reached: () => boolean): Promise<JobState> => {
@@ -39,6 +45,15 @@ export function handleMessages(job: Job): void {
     if (job.ending) refuse(`The job is being cancelled: it cannot be ${verb}.`);
   };
 
+  const checkPause = () => {
+    refuseIfOver('paused');
+    refuseOnceOver('paused');
+  };
+  const checkResume = () => {
+    refuseIfOver('resumed');
+    if (job.wish !== 'pause') refuse(`The job is ${job.state}, not paused.`);
+  };
+
   setHandler(progressQuery, () => job.progress());
   setHandler(milestoneSignal, async (milestone) => {
     if (milestone.attempt !== job.attempt) return;
@@ -54,42 +69,60 @@ export function handleMessages(job: Job): void {
   });
   setHandler(
     pauseUpdate,
-    ({ by }) => {
-      job.wishFor('pause', by);
+    (request) => {
+      job.wishFor('pause', asker(request));
       return settled(() => job.state === 'PAUSED');
     },
-    {
-      validator: (_request) => {
-        refuseIfOver('paused');
-        refuseOnceOver('paused');
-      },
-    },
+    { validator: (_request) => checkPause() },
   );
   setHandler(
     resumeUpdate,
-    async ({ by }) => {
+    async (request) => {
       if (job.state === 'FAILED') {
         job.leave();
         return job.state;
       }
-      job.resumeBy(by);
+      job.resumeBy(asker(request));
       return settled(() => job.state !== 'PAUSED');
     },
     {
       validator: (_request) => {
         if (job.state === 'FAILED' && !job.ending) return;
-        refuseIfOver('resumed');
-        if (job.wish !== 'pause') refuse(`The job is ${job.state}, not paused.`);
+        checkResume();
       },
     },
   );
   setHandler(
     cancelUpdate,
-    ({ by }) => {
-      job.wishFor('cancel', by);
+    (request) => {
+      job.wishFor('cancel', asker(request));
       return settled(() => job.state === 'CANCELLING');
     },
     { validator: (_request) => refuseIfOver('cancelled') },
+  );
+  // A signal asks for the same, and has no answer: where an update would be refused it changes nothing.
+  const asSignal = (check: () => void, act: (by: string) => void) => (request?: { by?: string } | null) => {
+    try {
+      check();
+    } catch {
+      return;
+    }
+    act(asker(request));
+  };
+  setHandler(
+    pauseSignal,
+    asSignal(checkPause, (by) => job.wishFor('pause', by)),
+  );
+  setHandler(
+    resumeSignal,
+    asSignal(checkResume, (by) => job.resumeBy(by)),
+  );
+  setHandler(
+    cancelSignal,
+    asSignal(
+      () => refuseIfOver('cancelled'),
+      (by) => job.wishFor('cancel', by),
+    ),
   );
   const awaitsDecision = () => {
     refuseIfOver('decided on');
@@ -97,8 +130,8 @@ export function handleMessages(job: Job): void {
   };
   setHandler(
     approveUpdate,
-    async ({ by, note = '' }) => {
-      job.approval = { by, note };
+    async (request) => {
+      job.approval = { by: asker(request), note: request?.note ?? '' };
       await settled(() => job.state !== 'PAUSED');
       return 'approved';
     },
@@ -106,8 +139,8 @@ export function handleMessages(job: Job): void {
   );
   setHandler(
     rejectUpdate,
-    async ({ by, note = '' }) => {
-      job.wishFor('cancel', `${by}, who rejected it${note ? ` (${note})` : ''}`);
+    async (request) => {
+      job.wishFor('cancel', `${asker(request)}, who rejected it${request?.note ? ` (${request.note})` : ''}`);
       await settled(() => job.state === 'CANCELLING');
       return 'rejected';
     },
@@ -115,7 +148,9 @@ export function handleMessages(job: Job): void {
   );
   setHandler(
     extendUpdate,
-    async ({ epochs, deadline, maxGpuSeconds, by }) => {
+    async (request) => {
+      const { epochs, deadline, maxGpuSeconds } = request;
+      const by = asker(request);
       const { uid } = job.input;
       const { id } = currentUpdateInfo()!;
       try {
@@ -130,7 +165,8 @@ export function handleMessages(job: Job): void {
       }
     },
     {
-      validator: ({ epochs, deadline, maxGpuSeconds }) => {
+      validator: (request) => {
+        const { epochs, deadline, maxGpuSeconds } = request ?? {};
         refuseIfOver('extended');
         refuseOnceOver('extended');
         if (epochs === undefined && deadline === undefined && maxGpuSeconds === undefined)
@@ -146,7 +182,7 @@ export function handleMessages(job: Job): void {
   setHandler(
     stepAsideUpdate,
     (request) => {
-      job.stepAside(request.for);
+      job.stepAside(request?.for ?? 'an operator');
       return settled(() => job.state === 'RE_QUEUEING');
     },
     {
@@ -156,8 +192,8 @@ export function handleMessages(job: Job): void {
       },
     },
   );
-  setHandler(deleteUpdate, ({ by }) => {
-    job.wishFor('delete', by);
+  setHandler(deleteUpdate, (request) => {
+    job.wishFor('delete', asker(request));
     return settled(() => job.state === 'CANCELLING' || job.state === 'DELETING');
   });
   setHandler(
@@ -167,7 +203,8 @@ export function handleMessages(job: Job): void {
       return priority;
     },
     {
-      validator: ({ priority }) => {
+      validator: (request) => {
+        const { priority } = request ?? {};
         refuseIfOver('moved in the queue');
         if (!Number.isInteger(priority) || priority < 1 || priority > 5) refuse('priority must be a whole number from 1 (first) to 5.');
       },

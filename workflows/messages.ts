@@ -8,6 +8,10 @@ import type { JobStage, JobState } from '../schemas/states.js';
 export const pauseUpdate = defineUpdate<JobState, [{ by: string }]>('pause');
 export const resumeUpdate = defineUpdate<JobState, [{ by: string }]>('resume');
 export const cancelUpdate = defineUpdate<JobState, [{ by: string }]>('cancel');
+/** The same from where only a signal can be sent: nothing is answered. */
+export const pauseSignal = defineSignal<[({ by?: string } | null)?]>('pause');
+export const resumeSignal = defineSignal<[({ by?: string } | null)?]>('resume');
+export const cancelSignal = defineSignal<[({ by?: string } | null)?]>('cancel');
 /** 1 (first) to 5; decides the place in the GPU queue from the next attempt on. */
 export const setPriorityUpdate = defineUpdate<number, [{ priority: number; by: string }]>('setPriority');
 /**

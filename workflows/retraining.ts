@@ -95,8 +95,9 @@ class Run {
 }
 
 function handleMessages(run: Run): void {
-  const decide = (approved: boolean) => (request: { by: string; note: string }) => {
-    run.decision = { approved, ...request };
+  // In the Temporal UI a message can be sent without any input.
+  const decide = (approved: boolean) => (request?: { by?: string; note?: string } | null) => {
+    run.decision = { approved, by: request?.by || 'an operator', note: request?.note ?? '' };
     return approved ? 'approved' : 'rejected';
   };
   const validator = (_request: { by: string; note: string }) => {

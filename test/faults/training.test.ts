@@ -146,7 +146,7 @@ describe('steering', () => {
     expect(await call('POST', `fineTuningJobs/${id}:pause`, {})).toMatchObject({ status: 200 });
     await untilState(id, 'JOB_STATE_PAUSED');
     expect(trainerPids()).toEqual([]);
-    expect(await call('POST', `fineTuningJobs/${id}:resume`, {})).toMatchObject({ status: 200 });
+    await inTemporal(id, (workflow) => workflow.signal('resume'));
     await untilState(id, 'JOB_STATE_COMPLETED');
     await expectSameAsUndisturbed(id);
   });
@@ -154,6 +154,7 @@ describe('steering', () => {
   it.each<[string, (id: string) => Promise<unknown>]>([
     ['by the API', async (id) => expect(await call('POST', `fineTuningJobs/${id}:cancel`, {})).toMatchObject({ status: 200 })],
     ['by a cancellation in Temporal', (id) => inTemporal(id, (workflow) => workflow.cancel())],
+    ['by an update without input in Temporal', (id) => inTemporal(id, (workflow) => workflow.executeUpdate('cancel'))],
     ['by an end of its workflow in Temporal', (id) => inTemporal(id, (workflow) => workflow.terminate('enough'))],
   ])('is cancelled %s: the trainer stops, and neither model nor files stay', async (_, cancel) => {
     const id = freshId('cancelled');

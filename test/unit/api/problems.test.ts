@@ -25,6 +25,7 @@ describe('describeError', () => {
     [new Error('Connection terminated unexpectedly'), 'DATABASE_UNAVAILABLE'],
     [Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED', $metadata: { attempts: 5 } }), 'OBJECT_STORE_UNAVAILABLE'],
     [Object.assign(new Error('14 UNAVAILABLE'), { code: 14, details: '', metadata: {} }), 'TEMPORAL_UNAVAILABLE'],
+    [Object.assign(new Error('9'), { code: 9, details: '… due to Workflow Task in failed state.', metadata: {} }), 'TEMPORAL_UNAVAILABLE'],
   ])('calls an outage an outage, to be tried again: %s', (error, reason) => {
     const problem = describeError(error, 'id');
     expect(problem).toMatchObject({ status: 503, retryAfterSeconds: 2, unexpected: false });
