@@ -272,7 +272,8 @@ async function inspect(
     if (!(error instanceof TemperError)) throw error;
     const inTokenizer = stage === 'loadTokenizer';
     // Killed by its own limits: the same files would end the same way again.
-    const outOfLimits = ['TRAINER_CRASHED', 'TRAINER_KILLED', 'TRAINER_INTERRUPTED', 'TRAINER_OOM_HOST'].includes(error.code) && stage !== '';
+    const outOfLimits =
+      ['TRAINER_CRASHED', 'TRAINER_KILLED', 'TRAINER_INTERRUPTED', 'TRAINER_OOM_HOST'].includes(error.code) && stage !== '';
     if (error.code !== 'MODEL_FILES_INVALID' && !outOfLimits) throw error;
     const message =
       error.code === 'MODEL_FILES_INVALID'
