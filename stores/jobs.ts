@@ -206,16 +206,33 @@ export function jobsWithoutWorkflow(database: Database, olderThanSeconds: number
     .execute();
 }
 
-/** The job's workflow has ended without it: it gets another, which cancels it. False for a job that has ended or got one already. */
-export async function abandonJob(database: Database, uid: string, status: string): Promise<boolean> {
-  const abandoned = await database
-    .updateTable('jobs')
-    .set(({ eb }) => ({ abandoned: status, resumed: eb('resumed', '+', 1), workflow_started: false, update_time: sql<Date>`now()` }))
-    .where('uid', '=', uid)
-    .where('workflow_started', '=', true)
-    .where('state', 'not in', [...TERMINAL_JOB_STATES])
-    .executeTakeFirst();
-  return abandoned.numUpdatedRows > 0n;
+/**
+ * The job's workflow has ended without it: it gets another, which cancels it. The number of an attempt is used up, so that what still
+ * trains for it publishes nothing more. Nothing happens to a job that has ended, or got another workflow already.
+ */
+export async function abandonJob(database: Database, uid: string, status: string): Promise<void> {
+  await database.transaction().execute(async (transaction) => {
+    const abandoned = await transaction
+      .updateTable('jobs')
+      .set(({ eb }) => ({
+        abandoned: status,
+        attempt: eb('attempt', '+', 1),
+        resumed: eb('resumed', '+', 1),
+        workflow_started: false,
+        update_time: sql<Date>`now()`,
+      }))
+      .where('uid', '=', uid)
+      .where('workflow_started', '=', true)
+      .where('state', 'not in', [...TERMINAL_JOB_STATES])
+      .executeTakeFirst();
+    if (abandoned.numUpdatedRows === 0n) return;
+    await transaction
+      .updateTable('job_attempts')
+      .set({ outcome: 'cancelled', end_time: sql<Date>`now()` })
+      .where('job_uid', '=', uid)
+      .where('end_time', 'is', null)
+      .execute();
+  });
 }
 
 /** Those of these jobs that have not ended. */

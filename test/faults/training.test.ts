@@ -165,6 +165,8 @@ describe('steering', () => {
     await until('the trainer to stop', async () => trainerPids().length === 0);
     const told = await events(id);
     expect(told.map((event) => Number(event['sequence']))).toEqual(told.map((_, index) => index + 1));
+    const { attempts } = await ok('GET', `fineTuningJobs/${id}:listAttempts`);
+    expect((attempts as Json[]).map(({ outcome }) => outcome as string)).toEqual(['cancelled']);
     expect(await call('GET', `models/${id}`)).toMatchObject({ status: 404 });
     expect((await ok('GET', `fineTuningJobs/${id}/checkpoints`))['checkpoints'] ?? []).toEqual([]);
     expect(await call('POST', `fineTuningJobs/${id}:pause`, {})).toMatchObject({ status: 400 });
