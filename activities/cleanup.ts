@@ -7,6 +7,7 @@ import type { Database } from '../stores/database.js';
 import { deleteCheckpoint, deleteJob, findJobByUid, listCheckpoints } from '../stores/jobs.js';
 import { findModel, releaseModel } from '../stores/models.js';
 import type { ObjectStore } from '../stores/objects.js';
+import { checkpointOf } from '../stores/orphans.js';
 import { deleteSecret } from '../stores/secrets.js';
 
 export function makeCleanUp({ database, objects }: { database: Database; objects: ObjectStore }): Pick<DataActivities, 'cleanUpJob'> {
@@ -18,8 +19,7 @@ export function makeCleanUp({ database, objects }: { database: Database; objects
         if (model?.job_uid === uid) await objects.removePrefix(`models/${model.uid}/`);
         await releaseModel(database, uid);
       }
-      if (keepWork || !(removeModel || removeJob)) await removeUnrecorded(database, objects, uid);
-      if (keepWork) return;
+      if (keepWork) return removeUnrecorded(database, objects, uid);
       if (removeModel || removeJob) {
         for (const checkpoint of await listCheckpoints(database, uid))
           await deleteCheckpoint(database, uid, checkpoint.attempt, checkpoint.step);
@@ -27,6 +27,7 @@ export function makeCleanUp({ database, objects }: { database: Database; objects
       } else {
         // The model has its own copy of the adapter; checkpoints stay for whoever goes on from one.
         await objects.removePrefix(`jobs/${uid}/adapter-`);
+        await removeUnrecorded(database, objects, uid);
       }
       if (removeJob && job) {
         if (job.wandb) await deleteSecret(database, job.account_id, job.wandb.secretId);
@@ -38,8 +39,7 @@ export function makeCleanUp({ database, objects }: { database: Database; objects
 
 /** Files of checkpoints whose upload ended with its worker: they were never recorded. */
 async function removeUnrecorded(database: Database, objects: ObjectStore, uid: string): Promise<void> {
-  const folder = `jobs/${uid}/checkpoints/`;
-  const recorded = new Set((await listCheckpoints(database, uid)).map(({ attempt, step }) => `${attempt}-${step}`));
-  const stored = new Set((await objects.list(folder)).map(({ key }) => key.slice(folder.length).split('/')[0]!));
-  for (const name of stored) if (!recorded.has(name)) await objects.removePrefix(`${folder}${name}/`);
+  const recorded = new Set((await listCheckpoints(database, uid)).map(({ key }) => key));
+  const stored = new Set((await objects.list(`jobs/${uid}/checkpoints/`)).map(({ key }) => checkpointOf(key)));
+  for (const key of stored) if (!recorded.has(key)) await objects.removePrefix(`${key}/`);
 }

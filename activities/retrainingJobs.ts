@@ -5,7 +5,7 @@ import { expandJobs, runJobId } from '../jobs/expandJobs.js';
 import { jobInput } from '../jobs/jobInput.js';
 import { readFineTuningJob } from '../jobs/jobRequest.js';
 import { runName } from '../jobs/retrainingRun.js';
-import { readAccountWandbKey } from '../jobs/wandbKey.js';
+import { findWandbKey } from '../jobs/wandbKey.js';
 import { TemperError } from '../schemas/errors.js';
 import type { FineTuningJob } from '../schemas/job.js';
 import { resourceName } from '../schemas/names.js';
@@ -91,7 +91,7 @@ async function jobBody(
   }
   if (body['wandbProject'] !== undefined) {
     const own = await readSecret(database, secretKeys, run.account_id, wandbSecretId(run.schedule_uid ?? run.uid));
-    body['wandbApiKey'] = own ?? (await readAccountWandbKey(database, secretKeys, run.account_id));
+    body['wandbApiKey'] = own ?? (await findWandbKey(database, secretKeys, run.account_id, body));
   }
   return body as FineTuningJob;
 }

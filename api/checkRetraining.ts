@@ -3,13 +3,14 @@ import type { TSchema } from 'typebox';
 import { expandJobs } from '../jobs/expandJobs.js';
 import { readFineTuningJob } from '../jobs/jobRequest.js';
 import { resolveStart } from '../jobs/resolveSettings.js';
+import { findWandbKey } from '../jobs/wandbKey.js';
 import { checkCron, isTimeZone } from '../schemas/cron.js';
 import { fieldError, TemperError } from '../schemas/errors.js';
 import type { FineTuningJob } from '../schemas/job.js';
 import { parseName } from '../schemas/names.js';
 import { JobTemplate, type Retraining, type Timing } from '../schemas/schedule.js';
-import type { Database } from '../stores/database.js';
 import { compileReader, toCamelCase } from './body.js';
+import type { ApiDependencies } from './server.js';
 
 const readTemplate = compileReader(JobTemplate as TSchema);
 
@@ -21,7 +22,7 @@ export interface CheckedRetraining {
 
 /** @param storedKey  of a schedule that is being changed: stays when the change gives none */
 export async function checkRetraining(
-  database: Database,
+  { database, config: { secretKeys } }: ApiDependencies,
   accountId: string,
   given: Retraining,
   storedKey: string | null,
@@ -34,7 +35,9 @@ export async function checkRetraining(
     ...(given.variants ? { variants: given.variants.map(camelCaseKeys) } : {}),
     ...(given.grid ? { grid: camelCaseKeys(given.grid) } : {}),
   };
-  const key = wandbApiKey ?? (template.wandbProject !== undefined ? storedKey : null);
+  const key =
+    wandbApiKey ??
+    (template.wandbProject !== undefined ? (storedKey ?? (await findWandbKey(database, secretKeys, accountId, template))) : null);
   checkPromotion(retraining);
   for (const { settings, body } of expandJobs(retraining)) {
     const which = Object.keys(settings).length > 0 ? `With ${JSON.stringify(settings)}: ` : '';

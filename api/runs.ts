@@ -5,7 +5,6 @@ import { sql } from 'kysely';
 import { Type, type Static } from 'typebox';
 import { expandJobs, runJobId } from '../jobs/expandJobs.js';
 import { runName } from '../jobs/retrainingRun.js';
-import { findWandbKey } from '../jobs/wandbKey.js';
 import { fieldError, notFound, TemperError } from '../schemas/errors.js';
 import { resourceName } from '../schemas/names.js';
 import { Decision, Run, RUN_STATES } from '../schemas/schedule.js';
@@ -132,7 +131,8 @@ function placeRoutes(server: FastifyInstance, dependencies: ApiDependencies, { c
   }
 }
 
-async function createSweep({ database, temporal, config }: ApiDependencies, request: FastifyRequest): Promise<Run> {
+async function createSweep(dependencies: ApiDependencies, request: FastifyRequest): Promise<Run> {
+  const { database, temporal, config } = dependencies;
   const { accountId, email } = request.caller;
   const body = request.body as Run;
   const hash = requestHash(config.secretKey, 'sweeps', body);
@@ -142,12 +142,7 @@ async function createSweep({ database, temporal, config }: ApiDependencies, requ
   let run = await findRun(database, accountId, '', id);
   if (!run) {
     if (!body.retraining) throw fieldError('MISSING_FIELD', 'retraining', 'retraining is missing: what the sweep is to train on what.');
-    const { retraining, wandbApiKey } = await checkRetraining(
-      database,
-      accountId,
-      body.retraining,
-      await findWandbKey(database, config.secretKeys, accountId, body.retraining.fineTuning),
-    );
+    const { retraining, wandbApiKey } = await checkRetraining(dependencies, accountId, body.retraining, null);
     const uid = randomUUID();
     if (wandbApiKey)
       await putSecret(database, config.secretKeys, { accountId, id: `wandb-${uid}`, keyName: 'WANDB_API_KEY', value: wandbApiKey });

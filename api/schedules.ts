@@ -4,7 +4,6 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { sql } from 'kysely';
 import { Type, type Static } from 'typebox';
 import { runName } from '../jobs/retrainingRun.js';
-import { findWandbKey } from '../jobs/wandbKey.js';
 import { fieldError, notFound, TemperError } from '../schemas/errors.js';
 import { BackfillRequest, Schedule, ScheduleNote, type Retraining, type Timing } from '../schemas/schedule.js';
 import { Empty, GetQuery, Id, listReply, ListQuery } from '../schemas/wire.js';
@@ -147,7 +146,8 @@ export function scheduleRoutes(server: FastifyInstance, dependencies: ApiDepende
   });
 }
 
-async function createSchedule({ database, temporal, config }: ApiDependencies, request: FastifyRequest): Promise<ScheduleRecord> {
+async function createSchedule(dependencies: ApiDependencies, request: FastifyRequest): Promise<ScheduleRecord> {
+  const { database, temporal, config } = dependencies;
   const { accountId, email } = request.caller;
   const body = request.body as Schedule;
   const { scheduleId, displayName, paused, note, retraining: given } = body;
@@ -160,12 +160,7 @@ async function createSchedule({ database, temporal, config }: ApiDependencies, r
     const timing = timingOf(body);
     checkTiming(timing);
     if (!given) throw fieldError('MISSING_FIELD', 'retraining', 'retraining is missing: what each run is to train on what.');
-    const { retraining, wandbApiKey } = await checkRetraining(
-      database,
-      accountId,
-      given,
-      await findWandbKey(database, config.secretKeys, accountId, given.fineTuning),
-    );
+    const { retraining, wandbApiKey } = await checkRetraining(dependencies, accountId, given, null);
     const uid = randomUUID();
     if (wandbApiKey)
       await putSecret(database, config.secretKeys, { accountId, id: `wandb-${uid}`, keyName: 'WANDB_API_KEY', value: wandbApiKey });
@@ -225,11 +220,10 @@ async function changeSchedule(dependencies: ApiDependencies, request: FastifyReq
   if (given) {
     const secretId = `wandb-${uid}`;
     const checked = await checkRetraining(
-      database,
+      dependencies,
       accountId,
       given,
-      (await readSecret(database, config.secretKeys, accountId, secretId)) ??
-        (await findWandbKey(database, config.secretKeys, accountId, given.fineTuning)),
+      await readSecret(database, config.secretKeys, accountId, secretId),
     );
     retraining = checked.retraining;
     if (checked.wandbApiKey)

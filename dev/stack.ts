@@ -109,7 +109,8 @@ export interface Stack {
 
 export const rootFolder = dirname(dirname(fileURLToPath(import.meta.url)));
 
-const allPrograms: Record<ProgramName, string> = {
+/** The entry of each program. */
+export const allPrograms: Record<ProgramName, string> = {
   control: join(rootFolder, 'workers', 'control.ts'),
   data: join(rootFolder, 'workers', 'data.ts'),
   gpu: join(rootFolder, 'workers', 'gpu.ts'),

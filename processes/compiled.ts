@@ -2,12 +2,13 @@
  * Entries of child processes and threads as one file of JavaScript each: loading TypeScript file by file takes longer than most of their
  * work. The file is made when it is first needed, and again whenever one of its sources has changed since.
  */
-import { createHash, randomBytes } from 'node:crypto';
-import { closeSync, lstatSync, mkdirSync, openSync, readSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { closeSync, lstatSync, mkdirSync, openSync, readSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { writeWhole } from './writeWhole.js';
 
 /** Of a source: its path, when its content or name last changed, its size. */
 type Source = [path: string, changedMs: number, sizeBytes: number];
@@ -53,9 +54,7 @@ function compile(source: string, file: string): void {
   const sources = Object.keys(metafile.inputs).map((input) => describe(path.join(path.parse(source).root, input)));
   // A source that was written while it was read may be old in the result: its time makes the next call compile again.
   const settled = sources.map(([name, changedMs, sizeBytes]): Source => [name, changedMs < started - 10 ? changedMs : 0, sizeBytes]);
-  const draft = `${file}.${randomBytes(6).toString('hex')}`;
-  writeFileSync(draft, `// ${JSON.stringify(settled)}\n${outputFiles[0]!.text}`, { mode: 0o600 });
-  renameSync(draft, file);
+  writeWhole(file, `// ${JSON.stringify(settled)}\n${outputFiles[0]!.text}`, 0o600);
 }
 
 function isFresh(file: string): boolean {

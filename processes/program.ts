@@ -3,10 +3,11 @@
  * in two fifths of the processor time that its TypeScript takes, file by file.
  */
 import { build } from 'esbuild';
-import { createHash, randomBytes } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { writeWhole } from './writeWhole.js';
 
 /** Compiles an entry into a folder from which its packages are found, and gives the file's path. What asks where it is, is told where its source is. */
 export async function compileProgram(entry: string, folder: string): Promise<string> {
@@ -36,9 +37,6 @@ export async function compileProgram(entry: string, folder: string): Promise<str
   });
   const name = createHash('sha256').update(`${process.version} ${entry}`).digest('hex').slice(0, 16);
   const file = path.join(folder, `${path.basename(entry, '.ts')}-${name}.mjs`);
-  mkdirSync(folder, { recursive: true });
-  const draft = `${file}.${randomBytes(6).toString('hex')}`;
-  writeFileSync(draft, outputFiles[0]!.contents);
-  renameSync(draft, file);
+  writeWhole(file, outputFiles[0]!.contents);
   return file;
 }

@@ -2,11 +2,12 @@
  * The workflows' bundle, made once: `bundleWorkflowCode` takes four seconds of processor time, at every start of a worker, and its result
  * depends on nothing but the sources and the packages.
  */
-import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { bundleWorkflowCode, type BundleOptions } from '@temporalio/worker';
 import { build } from 'esbuild';
+import { writeWhole } from './writeWhole.js';
 
 /**
  * Path of the bundle of `workflowsPath` and `workflowInterceptorModules`, for a worker's `workflowBundle.codePath`. It is kept below
@@ -29,13 +30,9 @@ export async function workflowBundle(options: BundleOptions & { workflowsPath: s
     });
     hash.update(entry).update(outputFiles[0]!.contents);
   }
-  const folder = path.join(packages, '.cache', 'temper');
-  const file = path.join(folder, `workflows-${hash.digest('hex').slice(0, 16)}.js`);
+  const file = path.join(packages, '.cache', 'temper', `workflows-${hash.digest('hex').slice(0, 16)}.js`);
   if (existsSync(file)) return file;
   const { code } = await bundleWorkflowCode(options);
-  mkdirSync(folder, { recursive: true });
-  const draft = `${file}.${randomBytes(6).toString('hex')}`;
-  writeFileSync(draft, code);
-  renameSync(draft, file);
+  writeWhole(file, code);
   return file;
 }

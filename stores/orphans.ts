@@ -87,6 +87,11 @@ async function readOwners(database: Database, { renderedSetSeconds }: OrphanAges
   };
 }
 
+/** The key of the checkpoint that a file belongs to: `jobs/UID/checkpoints/ATTEMPT-STEP`. */
+export function checkpointOf(fileKey: string): string {
+  return fileKey.split('/').slice(0, 4).join('/');
+}
+
 /** The prefix to remove, and why; null for what is in use. */
 function judge({ key }: ListedObject, owners: Owners): Omit<Orphan, 'sizeBytes'> | null {
   const [folder = '', owner = '', part = ''] = key.split('/');
@@ -96,7 +101,7 @@ function judge({ key }: ListedObject, owners: Owners): Omit<Orphan, 'sizeBytes'>
       if (!job) return { kind: 'job-objects', name: `jobs/${owner}/`, reason: 'There is no such job.' };
       if (part.startsWith('adapter-') && job.terminal)
         return { kind: 'job-objects', name: `jobs/${owner}/${part}/`, reason: 'The job has ended; its model has a copy of its own.' };
-      const checkpoint = key.split('/').slice(0, 4).join('/');
+      const checkpoint = checkpointOf(key);
       // While the job runs, a checkpoint's files come before its row.
       if (part === 'checkpoints' && job.terminal && (job.failed || !job.checkpoints.has(checkpoint)))
         return {

@@ -11,7 +11,8 @@ import { Connection } from '@temporalio/client';
 import pg from 'pg';
 import { prepare } from '../dev/prepare.js';
 import { loadSecrets } from '../dev/secrets.js';
-import { compiledFolder, rootFolder, startStack, type ProgramName, type Stack } from '../dev/stack.js';
+import { allPrograms, compiledFolder, rootFolder, startStack, type ProgramName, type Stack } from '../dev/stack.js';
+import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
 import { startS3Proxy, type S3Proxy } from './faultProxy.js';
 import { compileProgram } from '../processes/program.js';
 import { freshId, stack as sharedStack, until, useStack } from './temper.js';
@@ -25,12 +26,13 @@ export interface OwnPrograms {
   close(): Promise<void>;
 }
 
-const ENTRIES: Record<ProgramName, string> = {
-  control: 'workers/control.ts',
-  data: 'workers/data.ts',
-  gpu: 'workers/gpu.ts',
-  reports: 'workers/reports.ts',
-  api: 'api/main.ts',
+/** Of a job on rows with `text` and `mood`: as little as there is to do. */
+export const MOOD_SETTINGS = {
+  baseModel: TINY_MODEL_NAME,
+  textClassification: { text: 'text', label: 'mood' },
+  batchSize: 8,
+  loraRank: 4,
+  evaluation: false,
 };
 
 /** @param names  programs that are supervised */
@@ -53,7 +55,7 @@ export async function startOwnPrograms(names: ProgramName[], environment: Record
     DATABASE_URL: database,
   });
   const { baseModel } = await prepare(() => undefined);
-  const programs = Object.fromEntries(names.map((name) => [name, path.join(rootFolder, ENTRIES[name])]));
+  const programs = Object.fromEntries(names.map((name) => [name, allPrograms[name]]));
   const workers: ChildProcess[] = [];
   let stack: Stack | undefined;
   const close = async (): Promise<void> => {
@@ -76,7 +78,7 @@ export async function startOwnPrograms(names: ProgramName[], environment: Record
     s3,
     close,
     async startWorker(kind, changes = {}, launch = []) {
-      const program = await compileProgram(path.join(rootFolder, ENTRIES[kind]), compiledFolder);
+      const program = await compileProgram(allPrograms[kind], compiledFolder);
       const command = [...launch, process.execPath, program];
       const worker = spawn(command[0]!, command.slice(1), {
         cwd: rootFolder,

@@ -6,6 +6,7 @@ import { failureOf } from './failures.js';
 import type { Job } from './job.js';
 import {
   approveUpdate,
+  asker,
   cancelSignal,
   cancelUpdate,
   deleteUpdate,
@@ -23,9 +24,6 @@ import {
 
 /** How long an update's caller waits for the state it asked for; the wish stands in any case. */
 const SETTLE_TIMEOUT = '20s';
-
-/** In the Temporal UI a message can be sent without any input. */
-const asker = (request?: { by?: string } | null): string => request?.by || 'an operator';
 
 export function handleMessages(job: Job): void {
   const settled = async (reached: () => boolean): Promise<JobState> => {

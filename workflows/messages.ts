@@ -4,6 +4,11 @@ import { MILESTONE_SIGNAL, type ExtendInput, type JobLength, type TrainingMilest
 import { JOB_ENDED_SIGNAL } from '../schemas/retraining.js';
 import type { JobStage, JobState } from '../schemas/states.js';
 
+/** Who sent a message; in the Temporal UI it can be sent without any input. */
+export function asker(request?: { by?: string } | null): string {
+  return request?.by || 'an operator';
+}
+
 /** Each answers with the state after it; one that is not legal now is rejected with ILLEGAL_STATE and changes nothing. */
 export const pauseUpdate = defineUpdate<JobState, [{ by: string }]>('pause');
 export const resumeUpdate = defineUpdate<JobState, [{ by: string }]>('resume');

@@ -28,7 +28,7 @@ import { dataActivities, evaluateModelActivity, retrainingData, retrainingRecord
 import type { DatasetWorkflow } from './dataset.js';
 import { failureOf } from './failures.js';
 import type { FineTuningWorkflow } from './fineTuning.js';
-import { approveUpdate, DATASET_WORKFLOW, FINE_TUNING_WORKFLOW, jobEndedSignal, rejectUpdate } from './messages.js';
+import { approveUpdate, asker, DATASET_WORKFLOW, FINE_TUNING_WORKFLOW, jobEndedSignal, rejectUpdate } from './messages.js';
 import { bestOf, compare, hasModel, isComparable } from './promotion.js';
 
 export interface RunOutcome {
@@ -95,9 +95,8 @@ class Run {
 }
 
 function handleMessages(run: Run): void {
-  // In the Temporal UI a message can be sent without any input.
   const decide = (approved: boolean) => (request?: { by?: string; note?: string } | null) => {
-    run.decision = { approved, by: request?.by || 'an operator', note: request?.note ?? '' };
+    run.decision = { approved, by: asker(request), note: request?.note ?? '' };
     return approved ? 'approved' : 'rejected';
   };
   const validator = (_request: { by: string; note: string }) => {

@@ -65,6 +65,8 @@ const lazily =
   <Args extends Value[]>(apply: (run: Run, value: Value, ...args: Args) => Value[]) =>
   (run: Run, value: Value, ...args: Args): Value =>
     new OneShot(() => apply(run, value, ...args));
+const selecting = (selection: Selection): Filter =>
+  lazily((run, value, args: Value[], keywords: Keywords) => select(run, value, args, keywords, selection));
 /** A filter on text that gives text: a safe string stays one. Most filters take any value for the text it prints as. */
 type TextFilter = (run: Run, text: string, ...args: Value[]) => string;
 const onText = (name: string, parameters: string[], apply: TextFilter, takesAny = true): [string, Filter] =>
@@ -121,26 +123,14 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
       throw new TemplateError('TEMPLATE_UNSUPPORTED', "the filter 'random' is not available; a rendering must be repeatable");
     },
   ],
-  [
-    'reject',
-    lazily((run, value, args: Value[], keywords: Keywords) => select(run, value, args, keywords, { byAttribute: false, keep: false })),
-  ],
-  [
-    'rejectattr',
-    lazily((run, value, args: Value[], keywords: Keywords) => select(run, value, args, keywords, { byAttribute: true, keep: false })),
-  ],
+  ['reject', selecting({ byAttribute: false, keep: false })],
+  ['rejectattr', selecting({ byAttribute: true, keep: false })],
   bound('replace', ['old', 'new', 'count'], replaceText, 2),
   bound('reverse', [], reverse),
   bound('round', ['precision', 'method'], (_run, value, precision, method) => roundNumber(value, precision, method)),
   bound('safe', [], (run, value) => new SafeText(toText(run, value))),
-  [
-    'select',
-    lazily((run, value, args: Value[], keywords: Keywords) => select(run, value, args, keywords, { byAttribute: false, keep: true })),
-  ],
-  [
-    'selectattr',
-    lazily((run, value, args: Value[], keywords: Keywords) => select(run, value, args, keywords, { byAttribute: true, keep: true })),
-  ],
+  ['select', selecting({ byAttribute: false, keep: true })],
+  ['selectattr', selecting({ byAttribute: true, keep: true })],
   bound('slice', ['slices', 'fill_with'], lazily(slices), 1),
   bound('sort', ['reverse', 'case_sensitive', 'attribute'], sort),
   onText('string', [], (_run, text) => text),

@@ -6,9 +6,8 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { rootFolder } from '../../dev/stack.js';
-import { TINY_MODEL_NAME } from '../../schemas/baseModels.js';
 import { startRelay, type Relay } from '../faultProxy.js';
-import { startOwnPrograms, stopWorker, type OwnPrograms } from '../ownPrograms.js';
+import { MOOD_SETTINGS, startOwnPrograms, stopWorker, type OwnPrograms } from '../ownPrograms.js';
 import {
   call,
   downloadModel,
@@ -47,14 +46,7 @@ async function startWorker(kind: 'data' | 'gpu', environment: Record<string, str
 
 async function start(id: string, changes: Json = {}): Promise<void> {
   dataset ??= (await uploadDataset(freshId('moods'), toJsonl(rows)))['name'] as string;
-  const settings = {
-    baseModel: TINY_MODEL_NAME,
-    textClassification: { text: 'text', label: 'mood' },
-    batchSize: 8,
-    loraRank: 4,
-    evaluation: false,
-  };
-  await ok('POST', 'fineTuningJobs', { jobId: id, modelId: id, dataset, seed: 11, epochs: 5, ...settings, ...changes });
+  await ok('POST', 'fineTuningJobs', { jobId: id, modelId: id, dataset, seed: 11, epochs: 5, ...MOOD_SETTINGS, ...changes });
 }
 
 const attemptsOf = async (id: string) => (await ok('GET', `fineTuningJobs/${id}:listAttempts`))['attempts'] as Json[];

@@ -3,12 +3,11 @@ import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { seededRandom } from '../../chaos/random.js';
 import { findOrphans } from '../../activities/janitor.js';
-import { TINY_MODEL_NAME } from '../../schemas/baseModels.js';
 import { openDatabase } from '../../stores/database.js';
 import { openObjectStore, type ObjectStore } from '../../stores/objects.js';
 import { Client, Connection } from '@temporalio/client';
 import { FAULTS, type S3Request } from '../faultProxy.js';
-import { startOwnPrograms, type OwnPrograms } from '../ownPrograms.js';
+import { MOOD_SETTINGS, startOwnPrograms, type OwnPrograms } from '../ownPrograms.js';
 import {
   call,
   events,
@@ -41,14 +40,7 @@ afterAll(async () => {
 });
 
 async function start(id: string, changes: Json = {}): Promise<void> {
-  const settings = {
-    baseModel: TINY_MODEL_NAME,
-    textClassification: { text: 'text', label: 'mood' },
-    batchSize: 8,
-    loraRank: 4,
-    evaluation: false,
-  };
-  await ok('POST', 'fineTuningJobs', { jobId: id, modelId: id, dataset, ...settings, ...changes });
+  await ok('POST', 'fineTuningJobs', { jobId: id, modelId: id, dataset, ...MOOD_SETTINGS, ...changes });
 }
 
 it('one request in six fails, from the upload to the registered model: the same model as with a store that is well', async () => {
