@@ -1,6 +1,7 @@
 /** What a step last failed with, while it is tried again: Temporal knows, and is asked where one resource is read by itself. */
 import type { Client } from '@temporalio/client';
 import { defaultPayloadConverter } from '@temporalio/common';
+import { LRUCache } from 'lru-cache';
 import { jobInput } from '../jobs/jobInput.js';
 import type { Failure, WaitingHeartbeat } from '../schemas/activities.js';
 import type { Retry } from '../schemas/job.js';
@@ -10,10 +11,19 @@ import { listAttempts, type JobRecord } from '../stores/jobs.js';
 
 /** What somebody reads must not wait for a server that is away. */
 const ASK_TIMEOUT_MS = 1_000;
+/** An answer serves whoever asks within this time: many watch the same job, and Temporal describes a few hundred workflows a second. */
+const ANSWER_AGE_MS = 1_000;
 
 type Described = Awaited<ReturnType<ReturnType<Client['workflow']['getHandle']>['describe']>>;
 type PendingActivity = NonNullable<Described['raw']['pendingActivities']>[number];
 type Timestamp = PendingActivity['scheduledTime'];
+
+/** By workflow ID. No retry where Temporal does not answer, or knows no such workflow. */
+const descriptions = new LRUCache<string, { retry: Retry | null }, Client>({
+  max: 10_000,
+  ttl: ANSWER_AGE_MS,
+  fetchMethod: async (workflowId, _old, { context: temporal }) => ({ retry: await askForRetry(temporal, workflowId) }),
+});
 
 /** Nothing for a job whose steps go well, and for all of them while Temporal is away. */
 export async function viewJobRetry(temporal: Client, database: Database, job: JobRecord): Promise<{ retry?: Retry }> {
@@ -41,7 +51,11 @@ export async function tellRetry<Row extends { state: string; status_code: string
 }
 
 /** The first step of a workflow that has failed, or waits for a server that is away. */
-async function findRetry(temporal: Client, workflowId: string): Promise<Retry | undefined> {
+async function findRetry(temporal: Client, workflowId: string): Promise<Retry | null> {
+  return (await descriptions.forceFetch(workflowId, { context: temporal })).retry;
+}
+
+async function askForRetry(temporal: Client, workflowId: string): Promise<Retry | null> {
   const { raw } = await temporal
     .withDeadline(Date.now() + ASK_TIMEOUT_MS, () => temporal.workflow.getHandle(workflowId).describe())
     .catch(() => ({ raw: null }));
@@ -56,7 +70,7 @@ async function findRetry(temporal: Client, workflowId: string): Promise<Retry | 
       ...(nextAttemptTime ? { nextAttemptTime } : {}),
     };
   }
-  return undefined;
+  return null;
 }
 
 /** What the attempt that runs waits for. */

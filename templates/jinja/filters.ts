@@ -218,7 +218,7 @@ function reverse(run: Run, value: Value): Value {
   const reversed = list.slice().reverse();
   if (typeof value === 'string') return reversed.join('');
   if (value instanceof SafeText) return new SafeText(reversed.join(''));
-  return value instanceof OneShot || value === undefined ? reversed : new OneShot(() => reversed, 'list_reverseiterator');
+  return value instanceof OneShot ? reversed : new OneShot(() => reversed, 'list_reverseiterator');
 }
 
 function format(run: Run, value: Value, args: Value[], keywords: Keywords): Value {

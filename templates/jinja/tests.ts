@@ -63,7 +63,8 @@ export const TESTS: ReadonlyMap<string, Test> = new Map<string, Test>([
   bound('callable', [], (_run, value) => value === undefined || value instanceof Callable || value instanceof Loop),
   bound('lower', [], (run, value) => TEXT_METHODS.get('islower')!.call(toText(run, value), [], NO_KEYWORDS, run) === true),
   bound('upper', [], (run, value) => TEXT_METHODS.get('isupper')!.call(toText(run, value), [], NO_KEYWORDS, run) === true),
-  bound('sameas', ['other'], (_run, value, other) => value === other),
+  // Python makes an undefined value anew at each place that gives one.
+  bound('sameas', ['other'], (_run, value, other) => value !== undefined && value === other),
   bound('escaped', [], (_run, value) => value instanceof SafeText),
   bound('in', ['seq'], (run, value, collection) => contains(run, collection, value)),
   bound('==', ['other'], isSame),
