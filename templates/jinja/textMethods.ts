@@ -92,14 +92,12 @@ export const TEXT_METHODS: ReadonlyMap<string, TextMethod> = new Map(
 export function callTextMethod(method: TextMethod, text: string, args: Value[], keywords: Keywords, run: Run): Value {
   if (args.length > method.maxArguments) fail(`${method.name}() takes at most ${method.maxArguments} arguments (${args.length} given)`);
   if (keywords.size > 0) checkKeywords(method.name, keywords);
-  if (!TAKE_UNDEFINED.has(method.name) && [...args, ...keywords.values()].includes(undefined)) {
+  // An undefined value is no string, number or None. It has no items, either, which is what `join` wants to know.
+  if (method.name !== 'join' && [...args, ...keywords.values()].includes(undefined)) {
     fail(`${method.name}() got an undefined value as an argument`);
   }
   return method.call(text, args, keywords, run);
 }
-
-/** The others find no string, number or None in an undefined value; these find nothing to join, and a false. */
-const TAKE_UNDEFINED = new Set(['join', 'splitlines']);
 
 /** The few that take arguments by name; Python 3.13 has more. */
 const KEYWORDS = new Map([

@@ -183,6 +183,12 @@ EXPRESSIONS = r"""
 {{ text|upper(1) }}
 {{ text|trim('a', 'b') }}
 {{ text.strip('a', 'b') }}
+{{ text.strip(missing) }}
+{{ text.split(missing) }}
+{{ text.ljust(9, missing) }}
+{{ text.find('a', missing) }}
+{{ text.splitlines(missing) }}
+{{ 'a'.join(missing) }} {{ missing is sameas missing }} {{ missing|reverse|list }}
 {{ list|length(1) }}
 {{ list|select('odd')|list }} {{ list|reject('odd')|list }} {{ [0, 1, '', 'a', none]|select|list }} {{ list|select('gt', 1)|list }} {{ list|select('>=', 2)|list }} {{ people|selectattr('age', 'equalto', 30)|map(attribute='name')|list }} {{ people|rejectattr('role')|list|length }} {{ people|selectattr('role', 'defined')|list|length }} {{ messages|selectattr('role', 'in', ['user', 'system'])|list|length }} {{ list|select('in', [1, 9])|list }} {{ none|select|list }}
 {{ list|select('nope')|list }}
