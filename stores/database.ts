@@ -656,6 +656,9 @@ export type Database = Kysely<Tables>;
 
 const INT8_OID = 20;
 
+/** A server that went without a word is noticed after these ten seconds and ten more; by the system's own settings after two hours. */
+export const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelayMillis: 10_000 } as const;
+
 /** Opens a pool; nothing connects before the first query. Idle connections that the server drops are replaced, not fatal. */
 export function openDatabase(url: string, options: { maxConnections?: number } = {}): Database {
   const types = {
@@ -665,6 +668,7 @@ export function openDatabase(url: string, options: { maxConnections?: number } =
     connectionString: url,
     max: options.maxConnections ?? 10,
     connectionTimeoutMillis: 5_000,
+    ...KEEP_ALIVE,
     types: types as pg.CustomTypesConfig,
   });
   pool.on('error', () => {});

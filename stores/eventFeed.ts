@@ -1,5 +1,6 @@
 /** Wakes whoever waits for a job's next event: one Postgres connection a process listens for all of them. */
 import pg from 'pg';
+import { KEEP_ALIVE } from './database.js';
 import { EVENTS_CHANNEL } from './events.js';
 
 export interface EventFeed {
@@ -19,7 +20,7 @@ export function openEventFeed(databaseUrl: string): EventFeed {
 
   async function connect(): Promise<void> {
     if (closed || client) return;
-    const candidate = new pg.Client({ connectionString: databaseUrl, connectionTimeoutMillis: 5_000, keepAlive: true });
+    const candidate = new pg.Client({ connectionString: databaseUrl, connectionTimeoutMillis: 5_000, ...KEEP_ALIVE });
     client = candidate;
     candidate.on('notification', ({ payload }) => subscribers.get(payload ?? '')?.forEach((wake) => wake()));
     candidate.on('error', () => undefined); // followed by `end`
