@@ -12,7 +12,7 @@ const uvVersion = '0.13.9';
 /** The trainer's interpreter. TEMPER_PYTHON is used as it is; else the environment is made, or brought to what the lock file says. */
 export async function ensurePython(progress: Progress): Promise<string> {
   const task = 'Making the Python environment of the trainer (once; PyTorch is a download of two to three GB)';
-  return process.env.TEMPER_PYTHON || ensureEnvironment(join(rootFolder, 'trainer'), task, progress);
+  return process.env.TEMPER_PYTHON || ensureEnvironment(join(rootFolder, 'trainer'), task, progress, 'temper_trainer.train');
 }
 
 /** The same for the clients of trackers, which have an environment of their own: the trainer's packages must not depend on theirs. */
@@ -21,7 +21,8 @@ export async function ensureReporterPython(progress: Progress): Promise<string> 
   return process.env.TEMPER_REPORTER_PYTHON || ensureEnvironment(join(rootFolder, 'reporter'), task, progress);
 }
 
-async function ensureEnvironment(project: string, task: string, progress: Progress): Promise<string> {
+/** `warmed`: a module that is imported once, or the first job would wait while Python compiles thousands of files. */
+async function ensureEnvironment(project: string, task: string, progress: Progress, warmed?: string): Promise<string> {
   const environment = join(project, '.venv');
   const python = join(environment, 'bin', 'python');
   const stampPath = join(environment, 'temper-stamp');
@@ -35,8 +36,8 @@ async function ensureEnvironment(project: string, task: string, progress: Progre
   try {
     if (isCurrent()) return python;
     const version = await runCommand('python3', ['-c', 'import sys; print("%d.%d" % sys.version_info[:2])']).catch(() => undefined);
-    await announce(progress, task, () =>
-      runCommand(uv, ['sync', '--locked', '--no-progress'], {
+    await announce(progress, task, async () => {
+      await runCommand(uv, ['sync', '--locked', '--no-progress'], {
         cwd: project,
         // The Python on the PATH where it will do; uv looks for another, or fetches one, where it will not.
         env: {
@@ -45,8 +46,9 @@ async function ensureEnvironment(project: string, task: string, progress: Progre
           VIRTUAL_ENV: undefined,
           UV_PROJECT_ENVIRONMENT: environment,
         },
-      }),
-    );
+      });
+      if (warmed) await runCommand(python, ['-c', `import ${warmed}`], { env: { ...process.env, PYTHONDONTWRITEBYTECODE: undefined } });
+    });
     writeFileSync(stampPath, stamp);
     return python;
   } finally {
