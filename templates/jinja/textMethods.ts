@@ -93,9 +93,7 @@ export function callTextMethod(method: TextMethod, text: string, args: Value[], 
   if (args.length > method.maxArguments) fail(`${method.name}() takes at most ${method.maxArguments} arguments (${args.length} given)`);
   if (keywords.size > 0) checkKeywords(method.name, keywords);
   // An undefined value is no string, number or None. It has no items, either, which is what `join` wants to know.
-  if (method.name !== 'join' && [...args, ...keywords.values()].includes(undefined)) {
-    fail(`${method.name}() got an undefined value as an argument`);
-  }
+  if (method.name !== 'join' && args.includes(undefined)) fail(`${method.name}() got an undefined value as an argument`);
   return method.call(text, args, keywords, run);
 }
 
@@ -111,6 +109,7 @@ const KEYWORDS = new Map([
 function checkKeywords(name: string, keywords: Keywords): void {
   const unknown = [...keywords.keys()].find((keyword) => !KEYWORDS.get(name)?.includes(keyword));
   if (unknown !== undefined) fail(`${name}() got an unexpected keyword argument '${unknown}'`);
+  if ([...keywords.values()].includes(undefined)) fail(`${name}() got an undefined value as an argument`);
 }
 
 /** Whitespace, or any of the given characters, from either end. */
