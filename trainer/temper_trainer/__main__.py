@@ -6,7 +6,7 @@ import traceback
 
 from temper_trainer.events import Events, claim_stdout
 from temper_trainer.failures import Interrupted, explain
-from temper_trainer.process import StopRequest, Stopwatch, die_with_parent, local_rank
+from temper_trainer.process import StopRequest, Stopwatch, die_with_parent, leave, local_rank, uncollected
 from temper_trainer.spec import ConvertSpec, FetchSpec, InspectSpec, MergeSpec, Spec, TrainSpec, VerifySpec, read_spec
 from temper_trainer.versions import versions
 
@@ -64,7 +64,7 @@ def run(spec: Spec, events: Events, stop: StopRequest) -> dict:
             from temper_trainer.convert import convert
         return {**convert(spec, events, stop, watch), 'seconds': watch.rounded()}
     set_environment('none' if isinstance(spec, MergeSpec) else spec.model.quantization)
-    with watch.part('imports'):
+    with watch.part('imports'), uncollected():
         import torch
 
         threads = torch.get_num_threads()
@@ -99,4 +99,4 @@ def set_environment(quantization: str = 'none') -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    leave(main())

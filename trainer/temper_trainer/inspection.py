@@ -8,7 +8,7 @@ from pathlib import Path
 from temper_trainer.checkpoints import describe_file
 from temper_trainer.events import Events
 from temper_trainer.failures import TrainerFailure
-from temper_trainer.process import StopRequest, Stopwatch
+from temper_trainer.process import StopRequest, Stopwatch, uncollected
 from temper_trainer.spec import InspectSpec
 
 # Beside the tensors themselves: PyTorch, transformers, the tokenizer.
@@ -48,8 +48,9 @@ def limit(kind: int, most: int) -> None:
 
 def convert(path: Path, folder: Path) -> Path:
     """`pytorch_model-00001-of-00002.bin` becomes `model-00001-of-00002.safetensors`, `adapter_model.bin` `adapter_model.safetensors`."""
-    import torch
-    from safetensors.torch import save_file
+    with uncollected():
+        import torch
+        from safetensors.torch import save_file
 
     try:
         loaded = torch.load(path, map_location='cpu', weights_only=True)
@@ -77,7 +78,8 @@ def convert(path: Path, folder: Path) -> Path:
 
 
 def count_tokens(path: str) -> int:
-    from transformers import AutoTokenizer
+    with uncollected():
+        from transformers import AutoTokenizer
 
     # A regular expression can be made to run for ever, inside native code: the signal's own action ends the process then.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
