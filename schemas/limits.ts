@@ -16,6 +16,9 @@ export const UPLOAD_PART_BYTES = 16 * 1024 * 1024;
 export const RESUMABLE_UPLOAD_SECONDS = 24 * 3600;
 /** Rows whose tokens validation counts, at most; of a longer file they are a sample. The mean is then, at 95 %, within 4.4 % of the rows' standard deviation. */
 export const MAX_TOKEN_SAMPLE_ROWS = 2_000;
+/** And fewer of long rows, this much of the file in all, but never below that many rows: tokenizers read about a megabyte a second. */
+export const MAX_TOKEN_SAMPLE_BYTES = 4 * 1024 ** 2;
+export const MIN_TOKEN_SAMPLE_ROWS = 100;
 export const TOKEN_SAMPLE_SEED = 42;
 /** A gzip or zstd file, decompressed: no larger than one that may be uploaded as it is. */
 export const MAX_DECOMPRESSED_BYTES = MAX_SIGNED_UPLOAD_BYTES;

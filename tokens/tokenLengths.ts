@@ -2,8 +2,9 @@
  * How many tokens the rows of a validated dataset have: of all of them, or of a sample spread evenly over the file. What is
  * counted is the text that the rows bring, what their messages say or else their top-level strings; a template adds its own.
  */
+import { statSync } from 'node:fs';
 import { readBlocks } from '../datasets/blocks.js';
-import { MAX_TOKEN_SAMPLE_ROWS, TOKEN_SAMPLE_SEED } from '../schemas/limits.js';
+import { MAX_TOKEN_SAMPLE_BYTES, MAX_TOKEN_SAMPLE_ROWS, MIN_TOKEN_SAMPLE_ROWS, TOKEN_SAMPLE_SEED } from '../schemas/limits.js';
 import type { TokenLengths } from '../schemas/validationReport.js';
 import type { ModelTokenizer } from './tokenizer.js';
 
@@ -15,7 +16,7 @@ export function measureTokenLengths(
   { lines, examples }: { lines: number; examples: number },
   tokenizer: ModelTokenizer,
 ): TokenLengths {
-  const chosen = chooseLines(lines, examples);
+  const chosen = chooseLines(lines, examples, statSync(file).size);
   const lengths: number[] = [];
   for (const text of linesOf(file, chosen)) {
     const row = JSON.parse(text) as Record<string, unknown>;
@@ -39,12 +40,19 @@ export function measureTokenLengths(
   };
 }
 
+/** How many rows of a file are counted. */
+export function sampleSize(examples: number, sizeBytes: number): number {
+  const affordable = Math.floor(MAX_TOKEN_SAMPLE_BYTES / (sizeBytes / examples));
+  return Math.min(examples, MAX_TOKEN_SAMPLE_ROWS, Math.max(MIN_TOKEN_SAMPLE_ROWS, affordable));
+}
+
 /** Null: every line. Else one line, from 1, out of each of as many equal stretches of the file as rows are counted. */
-function chooseLines(lines: number, examples: number): number[] | null {
-  if (examples <= MAX_TOKEN_SAMPLE_ROWS) return null;
+function chooseLines(lines: number, examples: number, sizeBytes: number): number[] | null {
+  const rows = sampleSize(examples, sizeBytes);
+  if (rows === examples) return null;
   const random = makeRandom(TOKEN_SAMPLE_SEED);
-  return Array.from({ length: MAX_TOKEN_SAMPLE_ROWS }, (_, stretch) => {
-    const [from, to] = [stretch, stretch + 1].map((edge) => Math.floor((edge * lines) / MAX_TOKEN_SAMPLE_ROWS));
+  return Array.from({ length: rows }, (_, stretch) => {
+    const [from, to] = [stretch, stretch + 1].map((edge) => Math.floor((edge * lines) / rows));
     return from! + Math.floor(random() * (to! - from!)) + 1;
   });
 }

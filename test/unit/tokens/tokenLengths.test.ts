@@ -5,7 +5,7 @@ import path from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { countLengths } from '../../../tokens/countTokens.js';
 import { openTokenizer } from '../../../tokens/tokenizer.js';
-import { measureTokenLengths } from '../../../tokens/tokenLengths.js';
+import { measureTokenLengths, sampleSize } from '../../../tokens/tokenLengths.js';
 import { byteTokenizer } from './byteTokenizer.js';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'temper-lengths-'));
@@ -49,6 +49,16 @@ describe('token lengths', () => {
     expect(Math.abs(lengths.total / truth - 1)).toBeLessThan(0.01);
     expect([lengths.min, lengths.p50, lengths.p95, lengths.max].map((value) => Math.round(value / 10))).toEqual([0, 15, 29, 30]);
     expect(measure()).toEqual(lengths);
+  });
+
+  it.each([
+    { examples: 2000, sizeBytes: 2_000_000, counted: 2000 },
+    { examples: 2000, sizeBytes: 16_000_000, counted: 524 },
+    { examples: 3_000_000, sizeBytes: 5_000_000_000, counted: 2000 },
+    { examples: 2000, sizeBytes: 2_000_000_000, counted: 100 },
+    { examples: 90, sizeBytes: 90_000_000, counted: 90 },
+  ])('a verdict does not wait for the tokens of long rows: $examples in $sizeBytes bytes', ({ examples, sizeBytes, counted }) => {
+    expect(sampleSize(examples, sizeBytes)).toBe(counted);
   });
 
   it('are given up at the deadline, and for a file that is gone', async () => {
