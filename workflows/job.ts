@@ -1,5 +1,5 @@
 /** The state of one job and the rules of changing it: the only place where a job's state is assigned. */
-import { CancellationScope, CancelledFailure, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
+import { CancellationScope, CancelledFailure, patched, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
 import type { Failure, JobInput, TrainingMilestone } from '../schemas/activities.js';
 import { TEMPER_STAGE, TEMPER_STATE } from '../schemas/searchAttributes.js';
 import { canMove, isTerminal, type JobStage, type JobState } from '../schemas/states.js';
@@ -88,7 +88,9 @@ export class Job {
   }
 
   private async run<T>(work: () => Promise<T>, pausable: boolean): Promise<T> {
-    if (this.ending || (pausable && this.wish === 'pause')) throw new CancelledFailure('Interrupted before it began');
+    // The deadline may have come while nothing ran that it could end.
+    const isTooLate = this.overdue && !this.begun && patched('deadline-between-steps');
+    if (this.ending || isTooLate || (pausable && this.wish === 'pause')) throw new CancelledFailure('Interrupted before it began');
     return CancellationScope.cancellable(async () => {
       this.work = { scope: CancellationScope.current(), pausable };
       try {
