@@ -12,8 +12,9 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/unit/**/*.test.ts', 'test/*.test.ts'],
-          testTimeout: 30_000,
-          hookTimeout: 30_000,
+          // Some start the command line six times over, of which a machine with two busy cores needs half a minute.
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
           sequence: { groupOrder: 0 },
         },
       },
@@ -25,8 +26,9 @@ export default defineConfig({
           globalSetup: ['test/globalSetup.ts'],
           // One file at a time: fault tests kill what the others need.
           fileParallelism: false,
-          testTimeout: 180_000,
-          hookTimeout: 180_000,
+          // Several jobs one after another, each half a minute and more on two cores.
+          testTimeout: 400_000,
+          hookTimeout: 400_000,
           sequence: { groupOrder: 1 },
         },
       },

@@ -1,5 +1,6 @@
 /** What tests do to the running stack, as users do: over HTTP. And what a fault does to it: `kill -9`. */
 import { readdirSync, readFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DeleteObjectCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
@@ -128,7 +129,7 @@ export async function downloadModel(id: string): Promise<Record<string, Buffer>>
 }
 
 /** Waits for a condition: asked again until it gives something. */
-export async function until<T>(what: string, probe: () => Promise<T | null | undefined | false>, timeoutMs = 150_000): Promise<T> {
+export async function until<T>(what: string, probe: () => Promise<T | null | undefined | false>, timeoutMs = 240_000): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   let last: unknown;
   while (Date.now() < deadline) {
@@ -203,6 +204,25 @@ export function freeze(pid: number, except: number[] = []): () => void {
   const signal = (name: NodeJS.Signals) => frozen.forEach((child) => void trySignal(child, name));
   signal('SIGSTOP');
   return () => signal('SIGCONT');
+}
+
+/**
+ * Does what has the trainer stop, and holds it still until it is told to: a heartbeat brings the word after up to three seconds, in which
+ * a fast trainer would come to its end.
+ */
+export async function whileTrainerIsHeld<T>(act: () => Promise<T>): Promise<T> {
+  const [trainer] = trainerPids();
+  const letGo = freeze(trainer!);
+  const told = until('the trainer to be told to stop', async () => isToldToStop(trainer!)).finally(letGo);
+  return Promise.all([act(), told])
+    .then(([done]) => done)
+    .finally(letGo);
+}
+
+/** SIGTERM waits for the held process to go on. */
+function isToldToStop(pid: number): boolean {
+  const pending = /^ShdPnd:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]!;
+  return ((BigInt(`0x${pending}`) >> BigInt(constants.signals.SIGTERM - 1)) & 1n) === 1n;
 }
 
 /** 0: it has ended meanwhile. */

@@ -19,6 +19,7 @@ import {
   until,
   untilState,
   uploadDataset,
+  whileTrainerIsHeld,
   type Json,
 } from '../temper.js';
 
@@ -143,7 +144,7 @@ describe('steering', () => {
     const id = freshId('paused');
     await start(id);
     await untilPastCheckpoint(id);
-    expect(await call('POST', `fineTuningJobs/${id}:pause`, {})).toMatchObject({ status: 200 });
+    expect(await whileTrainerIsHeld(() => call('POST', `fineTuningJobs/${id}:pause`, {}))).toMatchObject({ status: 200 });
     await untilState(id, 'JOB_STATE_PAUSED');
     expect(trainerPids()).toEqual([]);
     await inTemporal(id, (workflow) => workflow.signal('resume'));
@@ -152,9 +153,12 @@ describe('steering', () => {
   });
 
   it.each<[string, (id: string) => Promise<unknown>]>([
-    ['by the API', async (id) => expect(await call('POST', `fineTuningJobs/${id}:cancel`, {})).toMatchObject({ status: 200 })],
-    ['by a cancellation in Temporal', (id) => inTemporal(id, (workflow) => workflow.cancel())],
-    ['by an update without input in Temporal', (id) => inTemporal(id, (workflow) => workflow.executeUpdate('cancel'))],
+    ['by the API', (id) => whileTrainerIsHeld(() => ok('POST', `fineTuningJobs/${id}:cancel`, {}))],
+    ['by a cancellation in Temporal', (id) => whileTrainerIsHeld(() => inTemporal(id, (workflow) => workflow.cancel()))],
+    [
+      'by an update without input in Temporal',
+      (id) => whileTrainerIsHeld(() => inTemporal(id, (workflow) => workflow.executeUpdate('cancel'))),
+    ],
     ['by an end of its workflow in Temporal', (id) => inTemporal(id, (workflow) => workflow.terminate('enough'))],
   ])('is cancelled %s: the trainer stops, and neither model nor files stay', async (_, cancel) => {
     const id = freshId('cancelled');
