@@ -57,6 +57,7 @@ it('brings a model once, for any number who ask at the same time', async () => {
 
 it('removes the model that was unused for longest when a third does not fit, and brings it again when it is needed', async () => {
   for (const id of ['one', 'two']) await (await lease(id)).release();
+  await sleep(5); // uses are told apart by milliseconds
   await (await lease('one')).release();
   await (await lease('three')).release();
   expect(present()).toEqual(['one', 'three']);

@@ -64,7 +64,7 @@ afterEach(async () => {
 
 const evaluationReport = { samples: [{ line: 3, prompt: 'p', expected: 'yes', base: 'no', tuned: 'yes', logLikelihoodGain: 1.5 }] };
 const objects = { getText: async () => JSON.stringify(evaluationReport) } as unknown as ObjectStore;
-const wandbLimits = { ...WANDB_LIMITS, askMs: 100, answerMs: 1_500 };
+const wandbLimits = { ...WANDB_LIMITS, askMs: 100, answerMs: 3_000 };
 const limits: ReportLimits = { pollMs: 50, patienceMs: 10_000, wandb: wandbLimits };
 
 it('delivers steps, settings, samples, evaluation and a link to the job, once, and shows the run on the job', async () => {

@@ -35,7 +35,7 @@ const step = (number: number) => `echo '{"event":"step","step":${number}}'`;
 
 describe('a trainer that hangs', () => {
   it('is shown as stalled, then killed, by the measure of its own steps', async () => {
-    const { ended, stalls } = await run('hangs', [step(1), 'sleep 0.05', step(2), 'sleep 0.05', step(3), 'exec sleep 60'].join('\n'));
+    const { ended, stalls } = await run('hangs', [step(1), 'sleep 0.1', step(2), 'sleep 0.1', step(3), 'exec sleep 60'].join('\n'));
     expect((ended as TemperError).code).toBe('TRAINER_SILENT');
     expect(stalls).toHaveLength(1);
     const usual = stalls[0]!.usualSeconds;

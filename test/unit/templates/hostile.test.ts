@@ -130,11 +130,14 @@ const BOMBS: Record<string, string> = {
   'many openings': '{% raw '.repeat(9000),
 };
 
+/** The longest take five seconds on two busy cores; what grows with the square of its text takes minutes, and what has no limit takes for ever. */
+const MOST_CPU_MICROSECONDS = 20_000_000;
+
 describe('bombs', () => {
   it.each(Object.entries(BOMBS))('%s', (_name, template) => {
     const start = process.cpuUsage();
     expect(() => run(template)).toThrow(TemplateError);
-    expect(process.cpuUsage(start).user).toBeLessThan(5_000_000);
+    expect(process.cpuUsage(start).user).toBeLessThan(MOST_CPU_MICROSECONDS);
   });
 
   it('says the limit and the place', () => {
@@ -149,7 +152,7 @@ it('reads long texts that are no addresses, tags or words in no time', () => {
   const long = ["'(' * 500000 ~ 'a.b' ~ ')' * 500000 ~ 'x'", "'www.' ~ 'a.' * 500000 ~ '!'", "'a@' ~ 'a.' * 500000 ~ '!'", "'<' * 500000"];
   for (const text of long) expect(run(`{{ (${text}) | urlize | length > 0 }} {{ (${text}) | striptags | length > 0 }}`)).toMatch(/^True/);
   expect(run("{{ ('a-' * 500000) | wordwrap | length > 0 }} {{ ('a' * 1000000) | wordwrap(1) | length > 0 }}")).toBe('True True');
-  expect(process.cpuUsage(start).user).toBeLessThan(5_000_000);
+  expect(process.cpuUsage(start).user).toBeLessThan(MOST_CPU_MICROSECONDS);
 });
 
 it('reads long texts that are no numbers in no time', () => {

@@ -285,7 +285,7 @@ describe('the process', () => {
       outputTemplate: 'messages',
       rows: 1e6,
     });
-    const pid = await vi.waitUntil(() => childPids().find((child) => !before.includes(child)), 10_000);
+    const pid = await vi.waitUntil(() => childPids().find((child) => !before.includes(child)), 60_000);
     process.kill(pid, 'SIGKILL');
     await expect(rendering).rejects.toThrow(/ended with SIGKILL/);
   });
@@ -302,7 +302,7 @@ describe('the process', () => {
     const renderSetUrl = JSON.stringify(new URL('../../../templates/renderSet.ts', import.meta.url).href);
     const script = `const { previewRows } = await import(${renderSetUrl}); void previewRows(${request});`;
     const worker = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '--eval', script], { stdio: 'ignore' });
-    const child = await vi.waitUntil(() => childrenOf(worker.pid!).find((pid) => commandOf(pid).includes('renderProcess')), 10_000);
+    const child = await vi.waitUntil(() => childrenOf(worker.pid!).find((pid) => commandOf(pid).includes('renderProcess')), 60_000);
     worker.kill('SIGKILL');
     await vi.waitUntil(() => !existsSync(`/proc/${child}`) || commandOf(child) === '', 10_000);
   });
