@@ -84,7 +84,7 @@ it('tunes it, and takes the add-on in again to tune it further', async () => {
   expect(await ok('GET', `models/${again}`)).toMatchObject({ kind: 'HF_PEFT_ADDON', peftDetails: { baseModel: baseName(), r: 4 } });
 
   const next = freshId('next');
-  const warm = await ok('POST', 'fineTuningJobs', { jobId: next, modelId: next, warmStartFrom: again, ...task });
+  const warm = await ok('POST', 'fineTuningJobs', { jobId: next, modelId: next, warmStartFrom: again, ...task, epochs: 500 });
   expect(warm).toMatchObject({ baseModel: baseName(), loraRank: 4 });
   expect((await call('DELETE', `models/${again}`)).body['details'][0].reason).toBe('RESOURCE_IN_USE');
   await untilState(next, 'JOB_STATE_RUNNING'); // so the trainer has taken it

@@ -66,7 +66,7 @@ it('a job that asks first waits for approval; a decision is made once; a set tha
 it('a more urgent job of the account goes first, another account’s job before the rest of this one’s, and no step is lost', async () => {
   const long = await start('long', { epochs: 500, priority: 4 });
   await untilState(long, 'JOB_STATE_RUNNING');
-  const urgent = await start('urgent', { priority: 1 });
+  const urgent = await start('urgent', { epochs: 500, priority: 1 });
   const queued = [await start('queued', { priority: 4 }), await start('queued', { priority: 4 }), await start('queued', { priority: 4 })];
   const foreign = await startElsewhere({ priority: 4 });
   const place = await until('a place in the queue', async () => {
