@@ -111,7 +111,8 @@ it('goes on from the stage that failed when it is resumed, and repeats nothing t
 });
 
 it('trains a job that missed its deadline once it has more time', async () => {
-  const id = await start({ epochs: 1, requireApproval: true, deadline: new Date(Date.now() + 5000).toISOString() });
+  const id = await start({ epochs: 1, requireApproval: true });
+  await ok('PATCH', `fineTuningJobs/${id}`, { deadline: new Date(Date.now() + 5000).toISOString() });
   expect((await untilFailed(id))['failure']).toMatchObject({ code: 'DEADLINE_PASSED' });
   await temper('update', 'fine-tuning-job', id, '--deadline', 'none');
   await temper('resume', 'fine-tuning-job', id);

@@ -48,7 +48,7 @@ it('ends a paused job at its deadline with what it had reached', async () => {
   await untilState(id, 'JOB_STATE_RUNNING');
   await ok('POST', `fineTuningJobs/${id}:pause`);
   await untilState(id, 'JOB_STATE_PAUSED');
-  await ok('PATCH', `fineTuningJobs/${id}`, { deadline: inSeconds(2) });
+  await ok('PATCH', `fineTuningJobs/${id}`, { deadline: inSeconds(5) });
   await expectModelSoFar(id, 'its deadline had come');
   expect((await events(id)).map((event) => event['message'])).toContain('Resumed by its deadline; waiting for a GPU.');
 });
