@@ -6,7 +6,7 @@ import { chmodSync, cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
-import { findFreePort } from '../dev/ports.js';
+import { keepPorts } from '../dev/ports.js';
 import { postgresFolder } from '../dev/postgres.js';
 import { prepare } from '../dev/prepare.js';
 import { rootFolder, startStack, type DevFile } from '../dev/stack.js';
@@ -28,8 +28,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
     rmSync(postgresFolder(home), { recursive: true, force: true });
     rmSync(home, { recursive: true, force: true });
   };
-  const wandbPort = await findFreePort();
-  const hubPort = await findFreePort();
+  // Kept with the stack's own, which then are others.
+  const { wandb: wandbPort, hub: hubPort } = await keepPorts(home, ['wandb', 'hub']);
   const environment = {
     WANDB_BASE_URL: `http://127.0.0.1:${wandbPort}`,
     HF_ENDPOINT: `http://127.0.0.1:${hubPort}`,

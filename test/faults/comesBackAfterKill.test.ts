@@ -27,7 +27,7 @@ const processes: [name: string, pid: (dev: DevFile) => number | undefined, ask: 
 ];
 
 it.each(processes)('%s: killed, it is back at the same address, and dev.json has its new pid', async (_name, pidIn, ask) => {
-  await ask();
+  await vi.waitFor(ask, { timeout: 30_000, interval: 100 }); // the one killed before it may be what this one needs
   const killed = pidIn(readDevFile())!;
   process.kill(killed, 'SIGKILL');
   await vi.waitUntil(() => pidIn(readDevFile()) !== killed, { timeout: 60_000, interval: 100 });

@@ -5,7 +5,7 @@ import type { FastifyInstance } from 'fastify';
 import { freshId, ok, stack } from '../../temper.js';
 import { startApi } from './server.js';
 
-const patience = { headersMs: 600, bodyMs: 600 };
+const patience = { headersMs: 1_000, bodyMs: 1_000 };
 let server: FastifyInstance;
 let port: number;
 let close: () => Promise<void>;
@@ -95,6 +95,6 @@ it('gives up on headers and bodies that trickle in, and answers others meanwhile
   for (const { answer, ms } of await Promise.all([slowHeaders, slowBody])) {
     expect(answer).toMatch(/^HTTP\/1.1 408 /);
     expect(reasonOf(answer)).toBe('REQUEST_TIMEOUT');
-    expect(ms).toBeLessThan(4_000);
+    expect(ms).toBeLessThan(30 * 200); // before all of it had come
   }
 });

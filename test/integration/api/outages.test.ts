@@ -46,7 +46,7 @@ describe('without Temporal', () => {
     const created = await request(server, 'POST', 'fineTuningJobs', body);
     expect([created.status, created.body['state']]).toEqual([200, 'CREATING']);
     // The stack's own API looks for such jobs.
-    await until('the job to begin', async () => (await jobState(id)) !== 'JOB_STATE_CREATING', 20_000);
+    await until('the job to begin', async () => (await jobState(id)) !== 'JOB_STATE_CREATING');
     await ok('DELETE', `fineTuningJobs/${id}`);
   });
 

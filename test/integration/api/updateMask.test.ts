@@ -6,7 +6,9 @@ const id = freshId('mask');
 let keyId: string;
 
 beforeAll(async () => {
-  await ok('POST', 'fineTuningJobs', { ...(await twoRowJob(id)), modelId: id, baseModel: 'temper-tiny', priority: 5 });
+  // A base model that this machine does not have: the job waits, and nobody else writes to its model.
+  const baseModel = 'accounts/fireworks/models/llama-v3p2-1b-instruct';
+  await ok('POST', 'fineTuningJobs', { ...(await twoRowJob(id)), modelId: id, baseModel, priority: 5 });
   await ok('POST', `users?userId=${id}`, { role: 'user', email: 'a@example.org' });
   ({ keyId } = (await ok('POST', `users/${id}/apiKeys`, {})) as { keyId: string });
   await ok('POST', 'secrets', { name: id, keyName: 'KEY', value: 'value' });
