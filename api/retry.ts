@@ -19,7 +19,7 @@ type PendingActivity = NonNullable<Described['raw']['pendingActivities']>[number
 type Timestamp = PendingActivity['scheduledTime'];
 
 /** By workflow ID. No retry where Temporal does not answer, or knows no such workflow. */
-const descriptions = new LRUCache<string, { retry: Retry | null }, Client>({
+const retries = new LRUCache<string, { retry: Retry | null }, Client>({
   max: 10_000,
   ttl: ANSWER_AGE_MS,
   fetchMethod: async (workflowId, _old, { context: temporal }) => ({ retry: await askForRetry(temporal, workflowId) }),
@@ -52,7 +52,7 @@ export async function tellRetry<Row extends { state: string; status_code: string
 
 /** The first step of a workflow that has failed, or waits for a server that is away. */
 async function findRetry(temporal: Client, workflowId: string): Promise<Retry | null> {
-  return (await descriptions.forceFetch(workflowId, { context: temporal })).retry;
+  return (await retries.forceFetch(workflowId, { context: temporal })).retry;
 }
 
 async function askForRetry(temporal: Client, workflowId: string): Promise<Retry | null> {

@@ -1,5 +1,6 @@
 /** Small JSON files that are either whole or not there. */
-import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { writeWhole } from '../processes/writeWhole.js';
 
 /** The file's content; undefined when it is missing or torn. */
 export function readJson<T>(path: string): T | undefined {
@@ -13,7 +14,5 @@ export function readJson<T>(path: string): T | undefined {
 
 /** Replaces the file in one step; only its owner can read it. */
 export function writeJson(path: string, content: unknown): void {
-  const draft = `${path}.${process.pid}.tmp`;
-  writeFileSync(draft, `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 });
-  renameSync(draft, path);
+  writeWhole(path, `${JSON.stringify(content, null, 2)}\n`, 0o600);
 }
