@@ -87,9 +87,9 @@ class StopRequest:
     @contextmanager
     def nothing_to_keep(self):
         """Work that takes minutes and leaves nothing, such as loading a model, is left wherever it is."""
-        self.check()
-        self.at_once = True
+        self.at_once = True  # before the look at what came so far: a signal between the two must not wait for the work's end
         try:
+            self.check()
             yield
         finally:
             self.at_once = False
