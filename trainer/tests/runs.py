@@ -15,7 +15,7 @@ from temper_trainer.spec import EvaluateSpec, MergeSpec, TrainSpec, VerifySpec, 
 
 forks = multiprocessing.get_context('forkserver')
 forks.set_forkserver_preload(['preloaded'])
-DEADLINE_SECONDS = 120
+DEADLINE_SECONDS = 600  # of what hangs: the first process waits for imports, from a cold disk beside other tests
 
 
 def run_here(spec: dict) -> list[dict]:
@@ -66,8 +66,11 @@ class Process:
 
     def wait_for(self, kind: str, count: int = 1) -> None:
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while len(self.events(kind)) < count:
-            assert self.process.is_alive(), f'ended with {self.process.exitcode} before {count} {kind}: {self.events()[-2:]}'
+        while True:
+            is_alive = self.process.is_alive()  # asked first: what ends while its events are read has sent them all
+            if len(self.events(kind)) >= count:
+                return
+            assert is_alive, f'ended with {self.process.exitcode} before {count} {kind}: {self.events()[-2:]}'
             assert time.monotonic() < deadline, f'no {kind}'
             time.sleep(0.005)
 

@@ -12,7 +12,7 @@ BENCH = Path(__file__).parents[2] / 'bench' / 'trainer'
 
 def test_temper_and_trl_side_by_side(tmp_path):
     results = tmp_path / 'results.json'
-    options = ['--steps', '4', '--examples', '32', '--batch', '4', '--seconds', '120', '--sides', 'temper,trl,unsloth']
+    options = ['--steps', '4', '--examples', '32', '--batch', '4', '--seconds', '600', '--sides', 'temper,trl,unsloth']
     shown = subprocess.run([sys.executable, str(BENCH), *options, '--output', str(results)], capture_output=True, text=True)
     assert shown.returncode == 0, shown.stdout + shown.stderr
     temper, trl, unsloth = json.loads(results.read_text())['results']
