@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from temper_trainer import checkpoints
@@ -9,6 +10,30 @@ from temper_trainer import checkpoints
 
 def nothing() -> None:
     pass
+
+
+def hold_after(kind: str, count: str) -> None:
+    """After so many events of a kind the process goes on only once it is asked to stop: a test whose signal comes late, because the
+    machine is busy or the trainer fast, still finds it at work."""
+    from temper_trainer.events import Events
+    from temper_trainer.process import StopRequest
+
+    send, ask = Events.send, StopRequest._ask
+    sent, is_asked = 0, False
+
+    def holding(self, event: str, **fields) -> None:
+        nonlocal sent
+        send(self, event, **fields)
+        sent += event == kind
+        while event == kind and sent >= int(count) and not is_asked:
+            time.sleep(0.001)
+
+    def asking(self, *arguments) -> None:
+        nonlocal is_asked
+        is_asked = True
+        ask(self, *arguments)
+
+    Events.send, StopRequest._ask = holding, asking
 
 
 def die() -> None:

@@ -51,7 +51,7 @@ def run_command(spec: dict, before: str | None = None, **environment: str) -> tu
 
 
 class Process:
-    """The trainer's main program in a process of its own."""
+    """The trainer's main program in a process of its own; `before` is a function of faults.py, with its arguments after spaces."""
 
     def __init__(self, spec: dict, before: str = 'nothing', rank: int = 0, **environment: str):
         path, self.stream = write_spec(spec)
@@ -102,7 +102,8 @@ def main_program(spec: str, stream: str, before: str, environment: dict[str, str
     os.environ.update(environment)
     os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), 1)
     sys.argv = ['temper_trainer', spec]
-    getattr(faults, before)()
+    name, *arguments = before.split()
+    getattr(faults, name)(*arguments)
     code = main()
     os._exit(code)
 

@@ -88,7 +88,7 @@ def test_stops_when_it_gets_no_better_and_a_kill_changes_nothing(models, tmp_pat
 
     # Killed after the best step, before the end; then killed again when it had stopped but not written its adapter.
     killed = spec_for(tmp_path / 'b', models, patience=2)
-    first = Process(killed)
+    first = Process(killed, f'hold_after step {completed["bestStep"] + 3}')
     first.wait_for('step', completed['bestStep'] + 2)
     first.kill()
     second = Process(resumed(killed))

@@ -76,7 +76,7 @@ def test_ranks_stop_together_and_go_on_to_the_same_bytes(models, tmp_path):
     calm = spec_for(tmp_path / 'calm', models, **changes)
     assert [rank.wait() for rank in start_ranks(calm)] == [0, 0]
     spec = spec_for(tmp_path / 'stopped', models, **changes)
-    ranks = start_ranks(spec)
+    ranks = start_ranks(spec, befores=('nothing', 'hold_after step 8'))
     ranks[0].wait_for('step', 2)
     os.kill(ranks[1].process.pid, signal.SIGTERM)  # one is enough: they agree
     assert [rank.wait() for rank in ranks] == [75, 75]
@@ -85,7 +85,7 @@ def test_ranks_stop_together_and_go_on_to_the_same_bytes(models, tmp_path):
     saved = next(event for event in events if event['event'] == 'checkpoint' and event['step'] == events[-1]['step'])
     assert json.loads((Path(saved['path']) / 'manifest.json').read_text())['ranks'] == 2
 
-    ranks = start_ranks(resumed(spec))
+    ranks = start_ranks(resumed(spec), befores=('nothing', 'hold_after step 1'))
     ranks[0].wait_for('step')
     ranks[1].kill()
     assert ranks[0].wait() == 3, 'without the other there is nothing to wait for'
