@@ -4,9 +4,11 @@ import json
 import multiprocessing
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from temper_trainer.events import Events
@@ -87,11 +89,18 @@ class Process:
 
 def start_ranks(spec: dict, count: int = 2, befores: tuple[str, ...] = ()) -> list[Process]:
     """Ranks as torchrun would start them, without its seconds of imports."""
-    # Outside the range from which systems give ports to whoever asks for any.
-    port = str(random.randint(20_000, 32_000))
-    shared = {'WORLD_SIZE': str(count), 'LOCAL_WORLD_SIZE': str(count), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
+    shared = {'WORLD_SIZE': str(count), 'LOCAL_WORLD_SIZE': str(count), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(free_port())}
     befores += ('nothing',) * count
     return [Process(spec, befores[rank], rank, RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(count)]
+
+
+def free_port() -> int:
+    """Outside the ranges from which systems give ports to whoever asks for any, and dev/ports.ts to the stack. A run in this process
+    has seeded `random`: tests side by side would all try the same."""
+    while True:
+        port = random.SystemRandom().randint(12_000, 19_000)
+        with suppress(OSError), socket.create_server(('', port)):
+            return port
 
 
 def main_program(spec: str, stream: str, before: str, environment: dict[str, str]) -> None:
