@@ -33,6 +33,29 @@ def test_the_fastest_way_that_fits_is_taken(monkeypatch, shape, gib, quantizatio
     assert (way.quantization, way.micro_batch_tokens, way.recompute, way.sharded) == expected
 
 
+@pytest.mark.parametrize(
+    ('files', 'free'),
+    [
+        ({'memory.max': '800', 'memory.current': '700', 'memory.stat': 'anon 100\ninactive_file 450\nactive_file 150'}, 550),
+        ({'memory.max': 'max', 'memory.current': '700', 'memory.stat': 'inactive_file 450'}, 1 << 62),
+        (
+            {
+                'memory/memory.limit_in_bytes': '800',
+                'memory/memory.usage_in_bytes': '700',
+                'memory/memory.stat': 'inactive_file 1\ntotal_inactive_file 450',
+            },
+            550,
+        ),
+        ({}, 1 << 62),
+    ],
+)
+def test_files_read_lately_do_not_fill_a_container(tmp_path, files, free):
+    (tmp_path / 'memory').mkdir()
+    for name, content in files.items():
+        (tmp_path / name).write_text(content + '\n')
+    assert memory.cgroup_free_bytes(tmp_path) == free
+
+
 def test_what_cannot_fit_is_refused_with_figures(monkeypatch, models, tmp_path):
     monkeypatch.setattr(memory, 'free_bytes', lambda device: 16 * GIB)
     with pytest.raises(TrainerFailure, match=r'about 20\.\d GiB at the least \(LoRA.*16\.0 GiB are free on the GPU.*nf4'):
