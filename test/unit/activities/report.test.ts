@@ -158,8 +158,9 @@ it('takes a job through every fault of a server: each is shown with what to do, 
   const away = new AbortController();
   const first = report(uid, away.signal).catch((error: unknown) => error);
   await vi.waitUntil(() => wandb.runs.has(`ada/trials/run-${uid}`), { timeout: 60_000 });
-  for (const [on, how] of whileItRuns) {
+  for (const [index, [on, how]] of whileItRuns.entries()) {
     wandb.fault = { on, how };
+    await makeSteps(uid, 6 + index, 6 + index); // it asks the server only while something is on its way
     await vi.waitUntil(async () => (await findJobByUid(database, uid))!.wandb!.state === 'DEGRADED', { timeout: 30_000 });
     wandb.fault = null;
     await vi.waitUntil(async () => (await findJobByUid(database, uid))!.wandb!.state === 'DELIVERING', { timeout: 30_000 });
@@ -169,7 +170,7 @@ it('takes a job through every fault of a server: each is shown with what to do, 
   await first;
   // What others log to the run is no reason to stop.
   runOf(uid).history.push({ _step: 100, other: 1 });
-  await makeSteps(uid, 6, 40);
+  await makeSteps(uid, 6 + whileItRuns.length, 40);
   await moveJob(uid, 'COMPLETED');
   wandb.fault = { on: 'stream', how: 500, times: 1 };
   const failing = setInterval(() => {
