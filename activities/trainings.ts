@@ -31,7 +31,7 @@ export interface Training {
 
 /** A trainer that no attempt takes over for this long is stopped: its job was ended without it. */
 const UNFOLLOWED_MS = 10 * 60_000;
-/** How often it is asked whether another worker has taken the job over. */
+/** How often it is asked whether the job is still this trainer's. */
 const FENCE_MS = 5_000;
 /** A signal that takes longer has found no server; the next one says the same, and more. */
 const TELL_TIMEOUT_MS = 5_000;
@@ -123,7 +123,7 @@ function forget(training: Training): void {
   if (trainings.get(training.uid) === training) trainings.delete(training.uid);
 }
 
-/** True while no other worker has taken the job over: asked before anything is published. */
+/** True while no other worker has taken the job over, and it has not been ended without its trainer: asked before anything is published. */
 export async function holdsJob(database: Database, training: Training): Promise<boolean> {
   for (;;) {
     await training.takingOver;

@@ -48,6 +48,8 @@ const KEEP_WEBHOOK_EVENTS_DAYS = 30;
 const REMOVE_EXPIRED_EVERY_MS = 60_000;
 /** Left-over uploads of processes that were killed: none takes this long. */
 const STALE_UPLOAD_MS = 24 * 3600 * 1000;
+/** Of an object store that hangs; the request is refused after three times that. */
+const OBJECT_STORE_SILENCE_MS = 15_000;
 /** How often uploads in parts that nobody goes on with are looked for. */
 const GIVE_UP_EVERY_MS = 3600 * 1000;
 
@@ -65,6 +67,7 @@ const objects = openObjectStore({
   publicEndpoint: process.env['TEMPER_S3_PUBLIC_ENDPOINT'] || undefined,
   region: process.env['TEMPER_S3_REGION'] || 'us-east-1',
   bucket: required('TEMPER_S3_BUCKET'),
+  silenceMs: OBJECT_STORE_SILENCE_MS,
 });
 // Lazy: the API answers, and takes jobs, while Temporal is away.
 const connection = Connection.lazy({ address: required('TEMPORAL_ADDRESS') });

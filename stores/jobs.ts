@@ -401,10 +401,10 @@ export async function beginAttempt(
   });
 }
 
-/** True while no later attempt has taken the job over: asked before anything is published. */
+/** True while no later attempt has taken the job over, and nobody has ended it: asked before anything is published. */
 export async function isCurrentAttempt(database: Database, uid: string, attempt: number): Promise<boolean> {
-  const row = await database.selectFrom('jobs').select('attempt').where('uid', '=', uid).executeTakeFirst();
-  return row?.attempt === attempt;
+  const row = await database.selectFrom('jobs').select(['attempt', 'state']).where('uid', '=', uid).executeTakeFirst();
+  return row !== undefined && row.attempt === attempt && !isTerminal(row.state);
 }
 
 export async function recordAttemptDevice(database: Database, uid: string, attempt: number, device: string): Promise<void> {

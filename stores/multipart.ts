@@ -21,8 +21,15 @@ export interface ArrivedPart {
   etag: string;
 }
 
-/** @param signer  its URLs are for clients: without the checksum of an empty body that a request of ours would carry */
-export function openMultipart(client: S3Client, signer: S3Client, bucket: string) {
+interface Clients {
+  client: S3Client;
+  /** For what a healthy server may take long for. */
+  patient: S3Client;
+  /** Its URLs are for clients: without the checksum of an empty body that a request of ours would carry. */
+  signer: S3Client;
+}
+
+export function openMultipart({ client, patient, signer }: Clients, bucket: string) {
   async function start(key: string): Promise<string> {
     const { UploadId } = await client.send(new CreateMultipartUploadCommand({ Bucket: bucket, Key: key }));
     return UploadId!;
@@ -64,7 +71,7 @@ export function openMultipart(client: S3Client, signer: S3Client, bucket: string
   async function complete(key: string, uploadId: string, parts: ArrivedPart[]): Promise<void> {
     const Parts = parts.map(({ partNumber, etag }) => ({ PartNumber: partNumber, ETag: etag }));
     try {
-      await client.send(new CompleteMultipartUploadCommand({ Bucket: bucket, Key: key, UploadId: uploadId, MultipartUpload: { Parts } }));
+      await patient.send(new CompleteMultipartUploadCommand({ Bucket: bucket, Key: key, UploadId: uploadId, MultipartUpload: { Parts } }));
     } catch (error) {
       if (!isGone(error)) throw error;
     }

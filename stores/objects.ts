@@ -34,6 +34,8 @@ export interface ObjectStoreSettings {
   publicEndpoint?: string;
   region: string;
   bucket: string;
+  /** Somebody waits for the answer: a server that says nothing for this long is given up after three tries. */
+  silenceMs?: number;
 }
 export interface FileDigest {
   sha256: string;
@@ -57,13 +59,17 @@ const SILENCE_TIMEOUT_MS = 120_000;
 
 export function openObjectStore(settings: ObjectStoreSettings) {
   const { bucket } = settings;
-  const client = new S3Client({
-    region: settings.region,
-    endpoint: settings.endpoint,
-    forcePathStyle: true,
-    maxAttempts: 5,
-    requestHandler: { connectionTimeout: CONNECTION_TIMEOUT_MS, socketTimeout: SILENCE_TIMEOUT_MS },
-  });
+  const openClient = (socketTimeout: number, maxAttempts: number) =>
+    new S3Client({
+      region: settings.region,
+      endpoint: settings.endpoint,
+      forcePathStyle: true,
+      maxAttempts,
+      requestHandler: { connectionTimeout: CONNECTION_TIMEOUT_MS, socketTimeout },
+    });
+  /** For what a healthy server may take long for. */
+  const patient = openClient(SILENCE_TIMEOUT_MS, 5);
+  const client = settings.silenceMs === undefined ? patient : openClient(settings.silenceMs, 3);
   // A presigned URL must not carry the checksum of the empty body that the default settings would sign into it.
   const signer = new S3Client({
     region: settings.region,
@@ -99,7 +105,7 @@ export function openObjectStore(settings: ObjectStoreSettings) {
           );
           parts.push({ PartNumber, ETag, ChecksumSHA256 });
         }
-        await client.send(new CompleteMultipartUploadCommand({ ...target, UploadId, MultipartUpload: { Parts: parts } }));
+        await patient.send(new CompleteMultipartUploadCommand({ ...target, UploadId, MultipartUpload: { Parts: parts } }));
       } catch (error) {
         await client.send(new AbortMultipartUploadCommand({ ...target, UploadId })).catch(() => undefined);
         throw error;
@@ -201,7 +207,7 @@ export function openObjectStore(settings: ObjectStoreSettings) {
   async function copy(from: string, to: string): Promise<void> {
     try {
       const source = `${bucket}/${safeKey(from).split('/').map(encodeURIComponent).join('/')}`;
-      await client.send(new CopyObjectCommand({ Bucket: bucket, Key: safeKey(to), CopySource: source }));
+      await patient.send(new CopyObjectCommand({ Bucket: bucket, Key: safeKey(to), CopySource: source }));
     } catch (error) {
       throw storeError(error, from);
     }
@@ -255,6 +261,7 @@ export function openObjectStore(settings: ObjectStoreSettings) {
 
   function close(): void {
     client.destroy();
+    patient.destroy();
     signer.destroy();
   }
 
@@ -274,7 +281,7 @@ export function openObjectStore(settings: ObjectStoreSettings) {
     removePrefix,
     signUpload,
     signDownload,
-    multipart: openMultipart(client, signer, bucket),
+    multipart: openMultipart({ client, patient, signer }, bucket),
     close,
   };
 }

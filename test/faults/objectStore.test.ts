@@ -68,3 +68,24 @@ describe.each(FAULTS)('%o', (fault) => {
     expect(await listObjects(`${name}/`)).toEqual([]);
   });
 });
+
+it('a store that hangs is given up sooner where somebody waits for the answer, but for what may take long', async () => {
+  const impatient = openObjectStore({ endpoint: s3.url, region: 'us-east-1', bucket: stack().s3Bucket, silenceMs: 300 });
+  await impatient.putBytes('faults/hangs/bytes', Buffer.from('whole'));
+  let wake!: () => void;
+  const awake = new Promise<void>((resolve) => (wake = resolve));
+  s3.rule = ({ path: key }) => (key.includes('faults/hangs') ? { until: awake } : null);
+  try {
+    await expect(impatient.getText('faults/hangs/bytes')).rejects.toMatchObject({ code: 'OBJECT_STORE_UNAVAILABLE' });
+    const copied = impatient.copy('faults/hangs/bytes', 'faults/hangs/copy');
+    await expect(impatient.head('faults/hangs/bytes')).rejects.toMatchObject({ code: 'OBJECT_STORE_UNAVAILABLE' });
+    wake();
+    await copied;
+    expect(await impatient.getText('faults/hangs/copy')).toBe('whole');
+  } finally {
+    wake();
+    s3.rule = () => null;
+    await objects.removePrefix('faults/hangs/');
+    impatient.close();
+  }
+});

@@ -159,7 +159,7 @@ describe('steering', () => {
       'by an update without input in Temporal',
       (id) => whileTrainerIsHeld(() => inTemporal(id, (workflow) => workflow.executeUpdate('cancel'))),
     ],
-    ['by an end of its workflow in Temporal', (id) => inTemporal(id, (workflow) => workflow.terminate('enough'))],
+    ['by an end of its workflow in Temporal', (id) => whileTrainerIsHeld(() => inTemporal(id, (workflow) => workflow.terminate('enough')))],
   ])('is cancelled %s: the trainer stops, and neither model nor files stay', async (_, cancel) => {
     const id = freshId('cancelled');
     await start(id);
