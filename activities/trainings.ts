@@ -29,7 +29,7 @@ export interface Training {
   failed: boolean;
 }
 
-/** A trainer that no attempt takes over for this long is stopped: its job was ended without it. */
+/** A trainer that no attempt takes over for this long is stopped: nobody comes for it, and it holds a GPU. */
 const UNFOLLOWED_MS = 10 * 60_000;
 /** How often it is asked whether the job is still this trainer's. */
 const FENCE_MS = 5_000;

@@ -16,7 +16,7 @@ export const UPLOAD_PART_BYTES = 16 * 1024 * 1024;
 export const RESUMABLE_UPLOAD_SECONDS = 24 * 3600;
 /** Rows whose tokens validation counts, at most; of a longer file they are a sample. The mean is then, at 95 %, within 4.4 % of the rows' standard deviation. */
 export const MAX_TOKEN_SAMPLE_ROWS = 2_000;
-/** And fewer of long rows, this much of the file in all, but never below that many rows: tokenizers read about a megabyte a second. */
+/** And fewer of long rows, this much of the file in all, but never below that many rows: the tokenizers here read half a megabyte to one a second. */
 export const MAX_TOKEN_SAMPLE_BYTES = 4 * 1024 ** 2;
 export const MIN_TOKEN_SAMPLE_ROWS = 100;
 export const TOKEN_SAMPLE_SEED = 42;

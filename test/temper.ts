@@ -72,6 +72,11 @@ export async function uploadDataset(id: string, content: string): Promise<Json> 
     body: form,
   });
   if (!reply.ok) throw new Error(`upload: ${reply.status} ${await reply.text()}`);
+  return untilJudged(id);
+}
+
+/** The dataset with its verdict. */
+export function untilJudged(id: string): Promise<Json> {
   return until(`dataset ${id} to be judged`, async () => {
     const dataset = await ok('GET', `datasets/${id}`);
     return dataset['state'] === 'READY' || dataset['status']?.code === 'INVALID_ARGUMENT' ? dataset : null;

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { Readable } from 'node:stream';
 import { expect, it } from 'vitest';
 import { TINY_MODEL_NAME } from '../../schemas/baseModels.js';
-import { devFile, freeze, freshId, jobState, killProcess, ok, stack, toJsonl, twoRowJob, until } from '../temper.js';
+import { devFile, freeze, freshId, jobState, killProcess, ok, stack, toJsonl, twoRowJob, until, untilJudged } from '../temper.js';
 
 const rows = toJsonl(Array.from({ length: 2000 }, (_, index) => ({ prompt: `question ${index} `.padEnd(500, '.'), completion: 'answer' })));
 
@@ -22,17 +22,12 @@ function spooledUploads(): number {
 /** Sends a form whose file is cut off in the middle, and goes on when `rest` says so. */
 function upload(id: string, rest: Promise<unknown>): Promise<Response> {
   const { apiUrl, apiKey, accountId } = stack();
-  const form = [
-    '--x\r\ncontent-disposition: form-data; name="file"; filename="rows.jsonl"\r\n\r\n',
-    rows.slice(0, rows.length / 2),
-    rows.slice(rows.length / 2),
-    '\r\n--x--\r\n',
-  ];
+  const form = `--x\r\ncontent-disposition: form-data; name="file"; filename="rows.jsonl"\r\n\r\n${rows}\r\n--x--\r\n`;
   const body = Readable.from(
     (async function* () {
-      yield Buffer.from(form[0]! + form[1]!);
+      yield Buffer.from(form.slice(0, form.length / 2));
       await rest;
-      yield Buffer.from(form[2]! + form[3]!);
+      yield Buffer.from(form.slice(form.length / 2));
     })(),
   );
   return fetch(`${apiUrl}/v1/accounts/${accountId}/datasets/${id}:upload`, {
@@ -57,11 +52,7 @@ it('in the middle of an upload: the dataset waits for it as before, and it can b
   expect(await ok('GET', `datasets/${id}`)).toMatchObject({ state: 'UPLOADING', status: { code: 'OK' } });
 
   expect((await upload(id, Promise.resolve())).status).toBe(200);
-  const dataset = await until('a verdict', async () => {
-    const found = await ok('GET', `datasets/${id}`);
-    return found['state'] === 'READY' && found;
-  });
-  expect(dataset).toMatchObject({ exampleCount: '2000', sizeBytes: String(rows.length) });
+  expect(await untilJudged(id)).toMatchObject({ state: 'READY', exampleCount: '2000', sizeBytes: String(rows.length) });
 });
 
 it('between a job’s row and its workflow: the job begins all the same, once', async () => {
