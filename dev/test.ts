@@ -1,19 +1,21 @@
 /**
- * `npm test`: all the set-up, then every check and test there is. The last line sums them up: `N passed, N failed[, N skipped]`.
+ * `npm test`: all the set-up, then every check and test there is. The last line sums them up: `N passed, N failed[, N skipped]`,
+ * after the names of what failed.
  * Type checks, lint and layer check count as one test each; so does a suite that cannot start, as failed.
  * With arguments, only the TypeScript tests that match them run: `npm test -- validate`.
  */
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { readJson } from './jsonFile.js';
 import { prepare } from './prepare.js';
 import { rootFolder } from './stack.js';
 
-interface Counts {
+interface Result {
   passed: number;
-  failed: number;
+  /** Names of what failed. */
+  failed: string[];
   skipped: number;
 }
 
@@ -23,8 +25,12 @@ process.on('exit', () => rmSync(reports, { recursive: true, force: true }));
 
 try {
   const { python } = await prepare((line) => console.log(line));
-  const total: Counts = { passed: 0, failed: 0, skipped: 0 };
-  const add = (counts: Counts) => (Object.keys(total) as (keyof Counts)[]).forEach((key) => (total[key] += counts[key]));
+  const total: Result = { passed: 0, failed: [], skipped: 0 };
+  const add = ({ passed, failed, skipped }: Result) => {
+    total.passed += passed;
+    total.failed.push(...failed);
+    total.skipped += skipped;
+  };
   // Two lanes, one a processor: tests against the running stack show as they run, all the rest each when it is over.
   const withoutStack = async () => {
     add(await runCheck('types', 'tsc', ['-p', '.', '--noEmit']));
@@ -38,58 +44,61 @@ try {
   const withStack = async () => add(await runVitest('tests against the running stack', ['--project', 'stack'], { live: true }));
   if (filters.length > 0) add(await runVitest('tests', filters, { live: true }));
   else await Promise.all([withoutStack(), withStack()]);
-  process.exitCode = total.failed === 0 && total.passed > 0 ? 0 : 1;
-  console.log(`\n${total.passed} passed, ${total.failed} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`);
+  process.exitCode = total.failed.length === 0 && total.passed > 0 ? 0 : 1;
+  for (const name of total.failed) console.log(`FAILED ${name}`);
+  console.log(`\n${total.passed} passed, ${total.failed.length} failed${total.skipped > 0 ? `, ${total.skipped} skipped` : ''}`);
 } catch (error) {
   console.error(`The set-up failed: ${(error as Error).message}`);
   process.exitCode = 1;
-  console.log('\n0 passed, 1 failed');
+  console.log('FAILED set-up\n\n0 passed, 1 failed');
 }
 
 /** A tool that is right or wrong as a whole. */
-async function runCheck(title: string, tool: string, args: string[]): Promise<Counts> {
+async function runCheck(title: string, tool: string, args: string[]): Promise<Result> {
   const exitCode = await run(title, npmTool(tool), args);
-  return { passed: exitCode === 0 ? 1 : 0, failed: exitCode === 0 ? 0 : 1, skipped: 0 };
+  return exitCode === 0 ? { passed: 1, failed: [], skipped: 0 } : { passed: 0, failed: [title], skipped: 0 };
 }
 
-async function runVitest(title: string, selection: string[], options: { live?: boolean } = {}): Promise<Counts> {
+async function runVitest(title: string, selection: string[], options: { live?: boolean } = {}): Promise<Result> {
   const report = join(reports, `${title.replaceAll(' ', '-')}.json`);
   const args = ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`, ...selection];
   const exitCode = await run(title, npmTool('vitest'), args, options);
   const result = readJson<VitestReport>(report);
-  if (!result) return { passed: 0, failed: 1, skipped: 0 };
-  // A file that does not load has no tests that could fail.
-  const broken = result.testResults.filter(
-    (file) => file.status === 'failed' && !file.assertionResults.some((assertion) => assertion.status === 'failed'),
-  );
-  return withExitCode(exitCode, {
-    passed: result.numPassedTests,
-    failed: result.numFailedTests + broken.length,
-    skipped: result.numPendingTests + result.numTodoTests,
+  if (!result) return { passed: 0, failed: [title], skipped: 0 };
+  const failed = result.testResults.flatMap((file) => {
+    const path = relative(rootFolder, file.name);
+    const tests = file.assertionResults.filter(({ status }) => status === 'failed').map(({ fullName }) => `${path} > ${fullName}`);
+    // A file that does not load has no tests that could fail.
+    return file.status === 'failed' && tests.length === 0 ? [path] : tests;
   });
+  return withExitCode(title, exitCode, { passed: result.numPassedTests, failed, skipped: result.numPendingTests + result.numTodoTests });
 }
 
 interface VitestReport {
   numPassedTests: number;
-  numFailedTests: number;
   numPendingTests: number;
   numTodoTests: number;
-  testResults: { status: string; assertionResults: { status: string }[] }[];
+  testResults: { name: string; status: string; assertionResults: { status: string; fullName: string }[] }[];
 }
 
-async function runPytest(python: string): Promise<Counts> {
+async function runPytest(python: string): Promise<Result> {
+  const title = 'Python tests';
   const report = join(reports, 'pytest.xml');
-  const exitCode = await run('Python tests', python, ['-m', 'pytest', '-q', `--junitxml=${report}`], { cwd: join(rootFolder, 'trainer') });
-  const suite = existsSync(report) ? /<testsuite [^>]*>/.exec(readFileSync(report, 'utf8'))?.[0] : undefined;
-  if (!suite) return { passed: 0, failed: 1, skipped: 0 };
+  const exitCode = await run(title, python, ['-m', 'pytest', '-q', `--junitxml=${report}`], { cwd: join(rootFolder, 'trainer') });
+  const xml = existsSync(report) ? readFileSync(report, 'utf8') : '';
+  const suite = /<testsuite [^>]*>/.exec(xml)?.[0];
+  if (!suite) return { passed: 0, failed: [title], skipped: 0 };
   const count = (name: string) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(suite)?.[1] ?? 0);
-  const failed = count('failures') + count('errors');
-  return withExitCode(exitCode, { passed: count('tests') - failed - count('skipped'), failed, skipped: count('skipped') });
+  const failed = [
+    ...xml.matchAll(/<testcase classname="([^"]*)" name="([^"]*)"[^>]*>(?:<properties>.*?<\/properties>)?<(?:failure|error)\b/gs),
+  ].map(([, file, test]) => `${file} > ${test}`);
+  const passed = count('tests') - count('failures') - count('errors') - count('skipped');
+  return withExitCode(title, exitCode, { passed, failed, skipped: count('skipped') });
 }
 
 /** An error outside any test (a crash, an unhandled rejection, nothing collected) shows in the exit code alone. */
-function withExitCode(exitCode: number, counts: Counts): Counts {
-  return exitCode !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts;
+function withExitCode(title: string, exitCode: number, result: Result): Result {
+  return exitCode !== 0 && result.failed.length === 0 ? { ...result, failed: [title] } : result;
 }
 
 async function run(title: string, command: string, args: string[], { cwd = rootFolder, live = false } = {}): Promise<number> {

@@ -23,15 +23,14 @@ def main() -> int:
     die_with_parent()
     events = claim_stdout()
     stop = StopRequest()
-    stop.listen()
+    stop.listen(lambda: leave(interrupted(events, 0)))
     if len(sys.argv) != 2:
         print('usage: python -m temper_trainer SPEC.json', file=sys.stderr)
         return EXIT_USAGE
     try:
         completed = run(read_spec(sys.argv[1]), events, stop)
-    except Interrupted as interrupted:
-        events.send('interrupted', step=interrupted.step)
-        return EXIT_INTERRUPTED
+    except Interrupted as error:
+        return interrupted(events, error.step)
     except Exception as error:
         traceback.print_exc()
         failure = explain(error)
@@ -39,6 +38,11 @@ def main() -> int:
         return EXIT_FAILED
     events.send('completed', **completed)
     return EXIT_COMPLETED
+
+
+def interrupted(events: Events, step: int) -> int:
+    events.send('interrupted', step=step)
+    return EXIT_INTERRUPTED
 
 
 def run(spec: Spec, events: Events, stop: StopRequest) -> dict:

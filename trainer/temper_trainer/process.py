@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -75,18 +76,20 @@ class StopRequest:
         self.wanted = False
         self.at_once = False
 
-    def listen(self) -> None:
+    def listen(self, leave_at_once: Callable[[], NoReturn]) -> None:
+        self.leave_at_once = leave_at_once
         signal.signal(signal.SIGTERM, self._ask)
         signal.signal(signal.SIGINT, self._ask)
 
     def _ask(self, _signal, _frame) -> None:
         self.wanted = True
         if self.at_once:
-            raise Interrupted(0)
+            self.leave_at_once()
 
     @contextmanager
     def nothing_to_keep(self):
-        """Work that takes minutes and leaves nothing, such as loading a model, is left wherever it is."""
+        """Work that takes minutes and leaves nothing, such as loading a model, is left wherever it is: by the end of the process, not
+        by an exception, which the import or the library that is at work may wrap in one of its own, or swallow."""
         self.at_once = True  # before the look at what came so far: a signal between the two must not wait for the work's end
         try:
             self.check()

@@ -147,6 +147,17 @@ def term_within_second_evaluation() -> None:
     held_out.measure_losses, evaluate.token_losses = counting, term
 
 
+def term_within_a_class() -> None:
+    """SIGTERM while a class is made, as imports do all the time: Python puts an exception of its own around whatever is raised there."""
+    from temper_trainer import train
+
+    class Field:
+        def __set_name__(self, owner, name):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    train.load_tokenizer = lambda path: type('Config', (), {'size': Field()})
+
+
 def break_evaluation() -> None:
     """The third evaluation during training gives a loss that is no number."""
     import numpy as np

@@ -156,6 +156,12 @@ def test_sigterm_before_the_first_step_leaves_at_once(models, tmp_path, kind):
     assert process.events()[-1] == {'event': 'interrupted', 'step': 0}
 
 
+def test_sigterm_is_answered_where_libraries_would_take_an_exception_for_their_own(models, tmp_path):
+    process = Process(spec_for(tmp_path, models), 'term_within_a_class')
+    assert process.wait() == 75
+    assert process.events()[-1] == {'event': 'interrupted', 'step': 0}
+
+
 def test_a_finished_run_can_be_finished_again(models, tmp_path, undisturbed):
     spec = spec_for(tmp_path, models)
     process = Process(spec)
