@@ -6,6 +6,7 @@ import { checkForCode, checkModelConfig, checkVocabulary, checkWeights, INDEX_FI
 import type { ModelProblem } from '../models/problems.js';
 import type { TensorInfos } from '../models/safetensorsHeader.js';
 import { TemperError } from '../schemas/errors.js';
+import { withTimeLimit } from '../schemas/timeLimit.js';
 import { PROTOCOL_VERSION } from '../schemas/trainerProtocol.js';
 import { findTunableModel } from '../stores/baseModels.js';
 import { readModelFile } from '../stores/modelFiles.js';
@@ -257,16 +258,16 @@ async function inspect(
     tokenizer,
     outputPath,
   } as const;
-  const limit = convert.length > 0 ? signal : AbortSignal.any([signal, AbortSignal.timeout(TOKENIZER_MS)]);
+  const run = async (signal: AbortSignal) => {
+    const onEvent = (event: { event: string; stage?: string }) => void (stage = event.stage ?? stage);
+    const { completed } = await runTrainer(
+      { python: deps.python, scratch: folder },
+      { name: 'run', spec, signal, isolated: true, onEvent },
+    );
+    return completed;
+  };
   try {
-    const run = {
-      name: 'run',
-      spec,
-      signal: limit,
-      isolated: true,
-      onEvent: (event: { event: string; stage?: string }) => void (stage = event.stage ?? stage),
-    };
-    return (await runTrainer({ python: deps.python, scratch: folder }, run)).completed;
+    return await (convert.length > 0 ? run(signal) : withTimeLimit(TOKENIZER_MS, signal, run));
   } catch (error) {
     signal.throwIfAborted();
     if (!(error instanceof TemperError)) throw error;

@@ -149,11 +149,13 @@ async function deliverSteps(
     if (isTerminal(job.state)) return;
     try {
       const confirmed = await delivery.confirmed();
-      told(confirmed);
-      const recovered = failingSince === null ? {} : { state: 'DELIVERING' as const, reason: '' };
-      failingSince = null;
-      await updateTracker(database, uid, tracker, { deliveredStep: confirmed, ...recovered });
-      if (isIdle(job) && confirmed === sent) throw nothingYet();
+      if (confirmed !== null) {
+        told(confirmed);
+        const recovered = failingSince === null ? {} : { state: 'DELIVERING' as const, reason: '' };
+        failingSince = null;
+        await updateTracker(database, uid, tracker, { deliveredStep: confirmed, ...recovered });
+        if (isIdle(job) && confirmed === sent) throw nothingYet();
+      }
     } catch (error) {
       if (!(error instanceof TrackerError) || error.code === 'TRACKER_REFUSED' || error.problem === 'ROWS_MISSING') throw error;
       // What the client has on its way may still arrive.

@@ -1,4 +1,5 @@
 /** Asking a tracker over HTTP: every way in which that can go wrong, as one error that says what to do. */
+import { withTimeLimit } from '../schemas/timeLimit.js';
 import { TrackerError, hostOf } from './tracker.js';
 
 export interface Server {
@@ -35,17 +36,19 @@ export async function ask(
   let response: Response;
   let text: string;
   try {
-    response = await fetch(`${baseUrl}${request.path}`, {
-      method: request.method,
-      redirect: 'manual',
-      headers: {
-        ...(authorization ? { authorization } : {}),
-        ...(request.body === undefined ? {} : { 'content-type': 'application/json' }),
-      },
-      body: request.body === undefined ? undefined : JSON.stringify(request.body),
-      signal: AbortSignal.any([signal, AbortSignal.timeout(server.timeoutMs ?? ANSWER_TIMEOUT_MS)]),
+    [response, text] = await withTimeLimit(server.timeoutMs ?? ANSWER_TIMEOUT_MS, signal, async (signal) => {
+      const response = await fetch(`${baseUrl}${request.path}`, {
+        method: request.method,
+        redirect: 'manual',
+        headers: {
+          ...(authorization ? { authorization } : {}),
+          ...(request.body === undefined ? {} : { 'content-type': 'application/json' }),
+        },
+        body: request.body === undefined ? undefined : JSON.stringify(request.body),
+        signal,
+      });
+      return [response, await response.text()];
     });
-    text = await response.text();
   } catch (error) {
     signal.throwIfAborted();
     throw connectionError(who, error);

@@ -43,8 +43,8 @@ export interface Delivery {
   readonly warnings: { code: string; message: string }[];
   /** Hands rows over, in rising steps; they may be on their way when it returns. */
   send(rows: Row[]): Promise<void>;
-  /** The last step that the tracker has, for certain. */
-  confirmed(): Promise<number>;
+  /** The last step that the tracker has, for certain; null: it was asked too short a time ago to be asked again. */
+  confirmed(): Promise<number | null>;
   /** The tracker has everything, the end of the run included, when it returns. */
   finish(end: RunEnd): Promise<void>;
   /** Releases what the delivery holds; without an end, so that another can go on. */

@@ -109,7 +109,8 @@ export async function openWandb(target: WandbTarget, run: Run, options: WandbOpt
       sent = rows.at(-1)!.step;
     },
     async confirmed() {
-      if (sent === confirmed || performance.now() - askedAt < limits.askMs) return confirmed;
+      if (sent === confirmed) return confirmed;
+      if (performance.now() - askedAt < limits.askMs) return null;
       askedAt = performance.now();
       const lastStep = (await findRun(server, place, signal))?.lastStep ?? 0;
       if (lastStep > confirmed) waitingSince = performance.now();

@@ -4,6 +4,7 @@ import { request as httpRequest, type IncomingMessage, type RequestOptions } fro
 import { request as httpsRequest } from 'node:https';
 import type { LookupFunction } from 'node:net';
 import { TemperError } from '../schemas/errors.js';
+import { withTimeLimit } from '../schemas/timeLimit.js';
 import { hostAddress } from './address.js';
 import type { Networks } from './networks.js';
 
@@ -23,7 +24,6 @@ export async function postToWebhook(
 ): Promise<number> {
   const url = new URL(address);
   const found = await requireAllowed(url, networks);
-  const timeout = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
   const options: RequestOptions = {
     method: 'POST',
     agent: false,
@@ -32,16 +32,17 @@ export async function postToWebhook(
       else callback(null, found.address, found.family);
     }) satisfies LookupFunction,
     headers: { ...message.headers, 'content-length': String(Buffer.byteLength(message.body)) },
-    signal: AbortSignal.any([signal, timeout]),
   };
-  try {
-    const response = await send(url, options, message.body);
-    return response.statusCode ?? 0;
-  } catch (error) {
-    signal.throwIfAborted();
-    const reason = timeout.aborted ? `did not answer within ${ANSWER_TIMEOUT_MS / 1000} s` : `cannot be reached (${codeOf(error)})`;
-    throw new TemperError('WEBHOOK_FAILED', `${url.host} ${reason}.`);
-  }
+  return withTimeLimit(ANSWER_TIMEOUT_MS, signal, async (limited) => {
+    try {
+      const response = await send(url, { ...options, signal: limited }, message.body);
+      return response.statusCode ?? 0;
+    } catch (error) {
+      signal.throwIfAborted();
+      const reason = limited.aborted ? `did not answer within ${ANSWER_TIMEOUT_MS / 1000} s` : `cannot be reached (${codeOf(error)})`;
+      throw new TemperError('WEBHOOK_FAILED', `${url.host} ${reason}.`);
+    }
+  });
 }
 
 /** Resolves with the head of the answer; its body is of no interest, and not read. */

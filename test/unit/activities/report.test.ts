@@ -6,6 +6,7 @@ import { randomBytes, randomUUID } from 'node:crypto';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { sql } from 'kysely';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from 'vitest';
@@ -65,7 +66,7 @@ afterEach(async () => {
 const evaluationReport = { samples: [{ line: 3, prompt: 'p', expected: 'yes', base: 'no', tuned: 'yes', logLikelihoodGain: 1.5 }] };
 const objects = { getText: async () => JSON.stringify(evaluationReport) } as unknown as ObjectStore;
 const wandbLimits = { ...WANDB_LIMITS, askMs: 100, answerMs: 3_000 };
-const limits: ReportLimits = { pollMs: 50, patienceMs: 10_000, wandb: wandbLimits };
+const limits: ReportLimits = { pollMs: 50, patienceMs: 60_000, wandb: wandbLimits };
 
 it('delivers steps, settings, samples, evaluation and a link to the job, once, and shows the run on the job', async () => {
   const uid = await makeJob(40, 'COMPLETED');
@@ -157,13 +158,18 @@ it('takes a job through every fault of a server: each is shown with what to do, 
   wandb.fault = { on: 'upsert', how: 503, times: 1 };
   const away = new AbortController();
   const first = report(uid, away.signal).catch((error: unknown) => error);
-  await vi.waitUntil(() => wandb.runs.has(`ada/trials/run-${uid}`), { timeout: 60_000 });
+  await vi.waitUntil(async () => (await shownState(uid)) === 'DELIVERING', { timeout: 60_000 });
   for (const [index, [on, how]] of whileItRuns.entries()) {
     wandb.fault = { on, how };
     await makeSteps(uid, 6 + index, 6 + index); // it asks the server only while something is on its way
-    await vi.waitUntil(async () => (await findJobByUid(database, uid))!.wandb!.state === 'DEGRADED', { timeout: 30_000 });
+    await vi.waitUntil(async () => (await shownState(uid)) === 'DEGRADED', { timeout: 60_000 });
+    // It stays so between two questions.
+    for (let look = 0; look < 20; look++) {
+      expect(await shownState(uid)).toBe('DEGRADED');
+      await sleep(25);
+    }
     wandb.fault = null;
-    await vi.waitUntil(async () => (await findJobByUid(database, uid))!.wandb!.state === 'DELIVERING', { timeout: 30_000 });
+    await vi.waitUntil(async () => (await shownState(uid)) === 'DELIVERING', { timeout: 60_000 });
   }
   // The worker dies in the middle, and the job ends meanwhile.
   away.abort();
@@ -212,6 +218,7 @@ function report(uid: string, cancel: AbortSignal = signal) {
   return reportJob(deps, { uid, tracker: 'wandb' }, cancel, () => {});
 }
 
+const shownState = async (uid: string) => (await findJobByUid(database, uid))!.wandb!.state;
 const runOf = (uid: string) => wandb.runs.get(`ada/trials/run-${uid}`)!;
 const stepsOf = (uid: string) => runOf(uid).history.map((row) => row['train/global_step']);
 const upTo = (steps: number) => Array.from({ length: steps }, (_, index) => index + 1);
