@@ -1,7 +1,7 @@
 /** Adds up the tallies of a file's ranges, in file order, and draws the conclusions that need the whole file. */
 import type { DatasetFormat, FieldReport, JsonType, ProblemPlace, ReportedProblem, ValidationReport } from '../schemas/validationReport.js';
 import { HashSet } from './hashSet.js';
-import { lengthPercentile } from './lengths.js';
+import { LENGTH_BUCKETS, lengthPercentile } from './lengths.js';
 import { addProblem, excerpt, MAX_PLACES, PROBLEMS, type Finding, type ProblemCode, type ProblemTally } from './problems.js';
 import { emptyTally, MAX_DISTINCT, MAX_FIELDS, WORDS_PER_HASH, type FieldTally, type RangeTally, type RowShape } from './rangeTally.js';
 
@@ -41,7 +41,7 @@ export function addRange(file: FileTally, range: RangeTally): void {
   total.minCharacters = Math.min(total.minCharacters, range.minCharacters);
   total.maxTurns = Math.max(total.maxTurns, range.maxTurns);
   for (const sum of SUMS) total[sum] += range[sum];
-  for (const [bucket, rows] of range.lengthBuckets.entries()) total.lengthBuckets[bucket]! += rows;
+  for (let bucket = 0; bucket < LENGTH_BUCKETS; bucket++) total.lengthBuckets[bucket]! += range.lengthBuckets[bucket]!;
   total.hasMoreFields ||= range.hasMoreFields;
   if (range.rowOverLimit !== undefined) total.rowOverLimit = moveBy(before)(range.rowOverLimit);
 }

@@ -3,24 +3,25 @@
  * strings or integers, and `messages` of system, user and assistant with text, in order. What it accepts is valid by every
  * rule of `checkJson.ts` and `checkRow.ts`; whatever it is not sure of, it leaves to them. So it never says what is wrong.
  */
-import { PADDING_BYTES } from './blocks.js';
+import type { BlockMemory } from './blockMemory.js';
+import type { Block } from './blocks.js';
 import { MAX_FIELDS, type RowShape } from './rangeTally.js';
 import { MAX_MESSAGES } from './rowSchemas.js';
 
 /**
- * A block of lines, valid UTF-8, in two views that reach `PADDING_BYTES` beyond its end. What follows cannot be taken for a
- * part of a row: before it comes a line ending, or it is zeros.
+ * A block of lines, valid UTF-8, at the beginning of its memory. What follows cannot be taken for a part of a row: before it comes a
+ * line ending, or it is zeros.
  */
 export interface ScannedBlock {
   bytes: Uint8Array;
   words: DataView;
-  /** Without the padding. */
+  /** Of the lines. */
   length: number;
+  plainEnd: BlockMemory['plainEnd'];
 }
 
-export function scannedBlock({ buffer, byteOffset, length }: Buffer): ScannedBlock {
-  const paddedLength = length + PADDING_BYTES;
-  return { bytes: new Uint8Array(buffer, byteOffset, paddedLength), words: new DataView(buffer, byteOffset, paddedLength), length };
+export function scannedBlock({ bytes: { length }, memory }: Block): ScannedBlock {
+  return { bytes: memory.buffer, words: memory.words, length, plainEnd: memory.plainEnd };
 }
 
 /** A field's name as its bytes in the file, where these need no escapes. */
@@ -304,24 +305,12 @@ let stringCharacters = 0;
 let isStringPlain = true;
 
 /** Reads the string whose first character is at `index`. Returns the index after its closing quote, or -1. */
-function scanString({ bytes, words, length: blockLength }: ScannedBlock, index: number): number {
+function scanString({ bytes, plainEnd }: ScannedBlock, index: number): number {
   const start = index;
   let fewer = 0; // code units fewer than bytes
   isStringPlain = true;
   for (;;) {
-    while (index < blockLength) {
-      const a = endMarks(words.getInt32(index, true));
-      const b = endMarks(words.getInt32(index + 4, true));
-      const c = endMarks(words.getInt32(index + 8, true));
-      const d = endMarks(words.getInt32(index + 12, true));
-      if (((a | b | c | d) & 0x80808080) === 0) {
-        index += 16;
-        continue;
-      }
-      if (((a | b) & 0x80808080) === 0) index += (c & 0x80808080) !== 0 ? 8 + lowestMark(c) : 12 + lowestMark(d);
-      else index += (a & 0x80808080) !== 0 ? lowestMark(a) : 4 + lowestMark(b);
-      break;
-    }
+    index = plainEnd(index);
     let byte = bytes[index]!;
     if (byte === QUOTE) {
       stringCharacters = index - start - fewer;
@@ -342,20 +331,6 @@ function scanString({ bytes, words, length: blockLength }: ScannedBlock, index: 
       } while (byte >= 0x80);
     } else return -1; // a control character, or the end of the block
   }
-}
-
-/**
- * Sets the high bit of each byte of a word that may end a run of plain text: a quote or a control character (both are below
- * 0x21 once bit 1 is flipped), a backslash, or a byte that is not ASCII. The lowest mark is right; those above it may be borrows.
- */
-function endMarks(word: number): number {
-  return word | ((word ^ 0x02020202) - 0x21212121) | ((word ^ 0x5c5c5c5c) - 0x01010101);
-}
-
-/** Which byte of a word has the lowest mark. */
-function lowestMark(marks: number): number {
-  const bits = marks & 0x80808080;
-  return (31 - Math.clz32(bits & -bits)) >>> 3;
 }
 
 /** Bytes of the escape at `index`: 2, 6, 12 for a pair of surrogates, or 0 when it is none, or NUL, or half of a pair. */

@@ -7,11 +7,11 @@
  */
 import { isAscii, isUtf8 } from 'node:buffer';
 import type { JsonType, ProblemPlace } from '../schemas/validationReport.js';
+import type { BlockMemory } from './blockMemory.js';
 import { MAX_LINE_BYTES, readBlocks, type Block, type ByteRange } from './blocks.js';
 import { checkJson, type JsonRow } from './checkJson.js';
 import { checkConversation, contentLength } from './checkRow.js';
 import { checkUtf8 } from './checkUtf8.js';
-import { hashBytes } from './hashBytes.js';
 import { lengthBucket } from './lengths.js';
 import { addProblem, excerpt, MAX_PLACES, type Finding } from './problems.js';
 import {
@@ -68,10 +68,10 @@ export function tallyRange(path: string, range: ByteRange, options: TallyOptions
       addFinding(tally, block.byteOffset, lineTooLong(block, block.tooLongBytes));
       continue;
     }
-    const { bytes, byteOffset } = block;
+    const { bytes, memory, byteOffset } = block;
     if (range.start === 0 && tally.lines === 0 && byteOffset > 0) addProblem(tally.problems, 'W_BOM', 1, [BOM_PLACE]);
     const text: BlockText = { bytes, isAscii: isAscii(bytes), isUtf8: isUtf8(bytes), marks: new TokenMarks(bytes) };
-    const padded = scannedBlock(bytes);
+    const padded = scannedBlock(block);
     for (let from = 0, next = 0; from < bytes.length; from = next) {
       tally.lines++;
       const isScanned = text.isUtf8 && scan?.(padded, from, reading.known, scanned) === true;
@@ -89,14 +89,14 @@ export function tallyRange(path: string, range: ByteRange, options: TallyOptions
       }
       tally.rows++;
       if (isScanned) {
-        addHash(tally, padded.words, from, end, byteOffset - range.start);
+        addHash(tally, memory, from, end, byteOffset - range.start);
         tallyScannedRow(reading, scanned, bytes, byteOffset + from);
         if (text.marks.isIn(from, end)) addSpecialToken(tally, byteOffset + from, bytes.toString('utf8', from, end));
         continue;
       }
       const row = readRow(tally, text, from, end, byteOffset, next > bytes.length);
       if (row === undefined) continue;
-      addHash(tally, padded.words, from, end, byteOffset - range.start);
+      addHash(tally, memory, from, end, byteOffset - range.start);
       tallyParsedRow(reading, row, byteOffset + from);
     }
   }
@@ -108,14 +108,16 @@ const RETURN = 13;
 const BRACE = 123;
 
 /** Counts the example in. `rangeOffset`: where in the range the block begins. */
-function addHash(tally: RangeTally, words: DataView, from: number, to: number, rangeOffset: number): void {
+function addHash(tally: RangeTally, memory: BlockMemory, from: number, to: number, rangeOffset: number): void {
   const at = tally.examples * WORDS_PER_HASH;
   if (at === tally.hashes.length) {
     const larger = new Uint32Array(at * 2);
     larger.set(tally.hashes);
     tally.hashes = larger;
   }
-  hashBytes(words, from, to, tally.hashes, at);
+  memory.hash(from, to);
+  tally.hashes[at] = memory.hashed[0]!;
+  tally.hashes[at + 1] = memory.hashed[1]!;
   tally.hashes[at + 2] = tally.lines;
   tally.hashes[at + 3] = rangeOffset + from;
   tally.examples++;

@@ -117,6 +117,8 @@ async function readRanges(queue: RangeQueue, options: ValidateOptions, signal: A
             reject(error as Error);
           }
         });
+        // Two, so that it has something to read while this thread adds up the one before.
+        giveRange(worker);
         giveRange(worker);
       }
     });

@@ -49,8 +49,8 @@ export class AlikeRows {
   }
 
   /** From here on rows of this block are asked for, in their order. */
-  enter({ bytes }: Block): void {
-    this.block = isUtf8(bytes) ? scannedBlock(bytes) : undefined;
+  enter(block: Block): void {
+    this.block = isUtf8(block.bytes) ? scannedBlock(block) : undefined;
     this.marks = undefined;
   }
 
