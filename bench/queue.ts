@@ -21,6 +21,9 @@ import { startTemporaryStack } from './temporaryStack.js';
 
 const { values } = parseArgs({ options: { jobs: { type: 'string', default: '10000' }, clients: { type: 'string', default: '4' } } });
 const jobs = Number(values.jobs);
+const steps = 5;
+/** Jobs of each step that come two a second, while nothing else is going on. */
+const ALONE = 40;
 const { stack, home, close } = await startTemporaryStack();
 const dev = stack.dev();
 const connection = { apiUrl: dev.apiUrl, apiKey: dev.apiKey, accountId: dev.accountId } as Connection;
@@ -36,14 +39,15 @@ try {
   for (const each of [connection, other]) await upload(each);
   process.kill(gpu, 'SIGSTOP');
   console.log(
-    'jobs | create p50, p95 ms | settled after s | list of 50 p95 ms | resident MB: api, control, data, temporal | Temporal, Postgres MB on disk',
+    'jobs | created at once: p50, p95 ms | settled after s | created one at a time: p50, p95 ms | list of 50 p95 ms | resident MB: api, control, data, temporal | Temporal, Postgres MB on disk',
   );
-  const steps = 5;
   for (let step = 1; step <= steps; step += 1) {
     const times = await create(((step - 1) * jobs) / steps, (step * jobs) / steps);
     const createdMs = performance.now();
-    await settled((step * jobs) / steps);
+    await settled((step * jobs) / steps + (step - 1) * ALONE);
     const settledSeconds = ((performance.now() - createdMs) / 1000).toFixed(0);
+    const alone = await createOneAtATime(step);
+    await settled((step * jobs) / steps + step * ALONE);
     const lists = await repeat(50, () =>
       callApi(connection, { method: 'GET', path: `${accountOf(connection)}/fineTuningJobs?pageSize=50&orderBy=createTime%20desc` }),
     );
@@ -51,7 +55,7 @@ try {
       .map((pid) => residentMb(pid).toFixed(0))
       .join(', ');
     console.log(
-      `${(step * jobs) / steps} | ${quantile(times, 0.5)}, ${quantile(times, 0.95)} | ${settledSeconds} | ${quantile(lists, 0.95)} | ${resident} | ${folderMb('temporal')}, ${await databaseMb()}`,
+      `${(step * jobs) / steps} | ${quantile(times, 0.5)}, ${quantile(times, 0.95)} | ${settledSeconds} | ${quantile(alone, 0.5)}, ${quantile(alone, 0.95)} | ${quantile(lists, 0.95)} | ${resident} | ${folderMb('temporal')}, ${await databaseMb()}`,
     );
   }
   const counts = await repeat(5, () => temporal.workflow.count('TemperState = "PENDING"'));
@@ -101,6 +105,17 @@ async function create(from: number, to: number): Promise<number[]> {
   return times;
 }
 
+/** Milliseconds of each create. */
+async function createOneAtATime(step: number): Promise<number[]> {
+  let next = 0;
+  const taken: number[] = [];
+  while (next < ALONE) {
+    taken.push(...(await repeat(1, () => createJob(connection, `alone-${step}-${next++}`, 3))));
+    await sleep(500);
+  }
+  return taken;
+}
+
 async function createJob(user: Connection, jobId: string, priority: number): Promise<void> {
   const settings = { textClassification: { text: 'text', label: 'label' }, baseModel: TINY_MODEL_NAME, evaluation: false, priority };
   const body = { jobId, dataset: `${accountOf(user).slice('/v1/'.length)}/datasets/rows`, ...settings };
@@ -110,7 +125,7 @@ async function createJob(user: Connection, jobId: string, priority: number): Pro
 /** A job of another account at the priority of the first in line: what begins before it once the GPU worker goes on. */
 async function shareGpu(): Promise<string> {
   await createJob(other, 'single', 1);
-  await settled(jobs + 1);
+  await settled(jobs + steps * ALONE + 1);
   process.kill(gpu, 'SIGCONT');
   for (;;) {
     const { rows } = await sql<{ before: number }>`

@@ -53,7 +53,8 @@ const LIST_METHODS: ReadonlyMap<string, ListMethod> = new Map<string, ListMethod
 ]);
 
 const DICT_METHODS: ReadonlyMap<string, DictMethod> = new Map<string, DictMethod>([
-  ['get', (dict, [key, otherwise = null]) => (toKey(key), dictHas(dict, key) ? dictGet(dict, key) : otherwise)],
+  // An undefined value is a value to give all the same.
+  ['get', (dict, args) => (toKey(args[0]), dictHas(dict, args[0]) ? dictGet(dict, args[0]) : args.length > 1 ? args[1] : null)],
   ['keys', (dict) => new DictView('keys', dict)],
   ['values', (dict) => new DictView('values', dict)],
   ['items', (dict) => new DictView('items', dict)],

@@ -2,7 +2,7 @@
 import { fail } from './errors.js';
 import type { Keywords, Value } from './values.js';
 
-/** One value a parameter, in order; undefined where nothing was given. Fails on arguments that fit no parameter. */
+/** One value a parameter, in order; a hole where nothing was given. Fails on arguments that fit no parameter. */
 export function bindArguments(name: string, parameters: string[], args: Value[], keywords: Keywords): Value[] {
   if (args.length > parameters.length) fail(`${name}() takes at most ${parameters.length} arguments (${args.length} given)`);
   if (keywords.size === 0) return args;

@@ -47,19 +47,28 @@ export type Filter = (run: Run, value: Value, args: Value[], keywords: Keywords)
 
 /**
  * A filter's name, its parameters, and what it does. `run`, the value, then the arguments in the parameters' order, undefined where not
- * given; the first `required` must be. A filter without a list of parameters takes the arguments as they are.
+ * given; the first `required` must be. An argument that is given and undefined is an error, as Python mostly has it; it is false for a
+ * parameter that ends in `?`, and stays what it is for one that ends in `*`. A filter without a list of parameters takes the arguments as
+ * they are.
  */
 type BoundFilter = (run: Run, value: Value, ...args: Value[]) => Value;
-const bound = (name: string, parameters: string[], apply: BoundFilter, required = 0): [string, Filter] => [
-  name,
-  (run, value, args, keywords) => {
-    if (args.length === 0 && keywords.size === 0 && required === 0) return apply(run, value);
-    const given = bindArguments(name, parameters, args, keywords);
-    for (let index = args.length; index < required; index++)
-      if (!keywords.has(parameters[index]!)) fail(`${name} lacks an argument: ${parameters[index]}`);
-    return apply(run, value, ...given);
-  },
-];
+const bound = (name: string, parameters: string[], apply: BoundFilter, required = 0): [string, Filter] => {
+  const names = parameters.map((parameter) => parameter.replace(/[?*]$/, ''));
+  return [
+    name,
+    (run, value, args, keywords) => {
+      if (args.length === 0 && keywords.size === 0 && required === 0) return apply(run, value);
+      // What is not given is a hole, which `map` passes over.
+      const given = bindArguments(name, names, args, keywords).map((argument, index) => {
+        if (argument !== undefined || parameters[index]!.endsWith('*')) return argument;
+        return parameters[index]!.endsWith('?') ? false : fail(`the argument ${names[index]} of ${name} is undefined`);
+      });
+      for (let index = args.length; index < required; index++)
+        if (!keywords.has(names[index]!)) fail(`${name} lacks an argument: ${names[index]}`);
+      return apply(run, value, ...given);
+    },
+  ];
+};
 /** A filter that is a generator in Python. */
 const lazily =
   <Args extends Value[]>(apply: (run: Run, value: Value, ...args: Args) => Value[]) =>
@@ -89,31 +98,31 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   bound('count', [], (_run, value) => lengthOf(value)),
   ['d', orDefault],
   ['default', orDefault],
-  bound('dictsort', ['case_sensitive', 'by', 'reverse'], dictSort),
+  bound('dictsort', ['case_sensitive?', 'by', 'reverse'], dictSort),
   bound('e', [], escape),
   bound('escape', [], escape),
   bound('forceescape', [], (run, value) => new SafeText(checkText(run, escapeHtml(toText(run, value))))),
   bound('first', [], (run, value) => (value instanceof OneShot ? value.takeFirst() : itemsOf(run, value)[0])),
-  bound('float', ['default'], (_run, value, ...given) => toFloatValue(value, given.length === 1 ? given[0] : new Float(0))),
-  bound('filesizeformat', ['binary'], (_run, value, binary) => fileSize(value, isTrue(binary))),
+  bound('float', ['default*'], (_run, value, ...given) => toFloatValue(value, given.length === 1 ? given[0] : new Float(0))),
+  bound('filesizeformat', ['binary?'], (_run, value, binary) => fileSize(value, isTrue(binary))),
   ['format', format],
-  bound('groupby', ['attribute', 'default', 'case_sensitive'], groupBy, 1),
-  onText('indent', ['width', 'first', 'blank'], indent, false),
-  bound('int', ['default', 'base'], (_run, value, ...given) =>
+  bound('groupby', ['attribute', 'default*', 'case_sensitive?'], groupBy, 1),
+  onText('indent', ['width', 'first?', 'blank?'], indent, false),
+  bound('int', ['default*', 'base*'], (_run, value, ...given) =>
     // An undefined default is a default all the same.
     toIntegerValue(value, given.length === 1 ? given[0] : (given[0] ?? 0), given[1]),
   ),
   bound('items', [], lazily(items)),
-  bound('join', ['d', 'attribute'], join),
+  bound('join', ['d*', 'attribute'], join),
   bound('last', [], last),
   bound('length', [], (_run, value) => lengthOf(value)),
   bound('list', [], copyItems),
   onText('lower', [], (_run, text) => lowerCase(text)),
   ['map', lazily(map)],
-  bound('max', ['case_sensitive', 'attribute'], (run, value, caseSensitive, attribute) =>
+  bound('max', ['case_sensitive?', 'attribute'], (run, value, caseSensitive, attribute) =>
     extreme(run, '>', value, caseSensitive, attribute),
   ),
-  bound('min', ['case_sensitive', 'attribute'], (run, value, caseSensitive, attribute) =>
+  bound('min', ['case_sensitive?', 'attribute'], (run, value, caseSensitive, attribute) =>
     extreme(run, '<', value, caseSensitive, attribute),
   ),
   bound('pprint', [], (run, value) => prettyPrint(run, value)),
@@ -125,28 +134,28 @@ export const FILTERS: ReadonlyMap<string, Filter> = new Map<string, Filter>([
   ],
   ['reject', selecting({ byAttribute: false, keep: false })],
   ['rejectattr', selecting({ byAttribute: true, keep: false })],
-  bound('replace', ['old', 'new', 'count'], replaceText, 2),
+  bound('replace', ['old*', 'new*', 'count'], replaceText, 2),
   bound('reverse', [], reverse),
   bound('round', ['precision', 'method'], (_run, value, precision, method) => roundNumber(value, precision, method)),
   bound('safe', [], (run, value) => new SafeText(toText(run, value))),
   ['select', selecting({ byAttribute: false, keep: true })],
   ['selectattr', selecting({ byAttribute: true, keep: true })],
   bound('slice', ['slices', 'fill_with'], lazily(slices), 1),
-  bound('sort', ['reverse', 'case_sensitive', 'attribute'], sort),
+  bound('sort', ['reverse', 'case_sensitive?', 'attribute'], sort),
   onText('string', [], (_run, text) => text),
   bound('striptags', [], stripTags),
   bound('sum', ['attribute', 'start'], sum),
   bound('title', [], (run, value) => checkText(run, titleCase(toText(run, value)))),
-  bound('tojson', ['ensure_ascii', 'indent', 'separators', 'sort_keys'], json),
+  bound('tojson', ['ensure_ascii?', 'indent', 'separators', 'sort_keys?'], json),
   onText('trim', ['chars'], (_run, text, chars) => strip(text, chars, true, true)),
-  bound('truncate', ['length', 'killwords', 'end', 'leeway'], cutShort),
-  bound('unique', ['case_sensitive', 'attribute'], lazily(unique)),
+  bound('truncate', ['length', 'killwords?', 'end', 'leeway'], cutShort),
+  bound('unique', ['case_sensitive?', 'attribute'], lazily(unique)),
   onText('upper', [], (_run, text) => upperCase(text)),
   bound('wordcount', [], (run, value) => (toText(run, value).match(/[\p{L}\p{N}_]+/gu) ?? []).length),
   bound('urlencode', [], urlEncode),
-  bound('urlize', ['trim_url_limit', 'nofollow', 'target', 'rel', 'extra_schemes'], urlize),
-  bound('wordwrap', ['width', 'break_long_words', 'wrapstring', 'break_on_hyphens'], wordWrap),
-  bound('xmlattr', ['autospace'], xmlAttributes),
+  bound('urlize', ['trim_url_limit', 'nofollow?', 'target*', 'rel*', 'extra_schemes*'], urlize),
+  bound('wordwrap', ['width', 'break_long_words?', 'wrapstring', 'break_on_hyphens?'], wordWrap),
+  bound('xmlattr', ['autospace?'], xmlAttributes),
 ]);
 
 /** What the filters that templates use most do to a string when they have no arguments: generated code calls them without a detour. */
@@ -271,7 +280,9 @@ function map(run: Run, value: Value, args: Value[], keywords: Keywords): Value[]
   if (args.length === 0 && keywords.has('attribute')) {
     const unknown = [...keywords.keys()].find((name) => name !== 'attribute' && name !== 'default');
     if (unknown !== undefined) fail(`Unexpected keyword argument '${unknown}'`);
-    return list.map(attributeReader(run, keywords.get('attribute'), keywords.get('default')));
+    const attribute = keywords.get('attribute');
+    if (attribute === undefined) fail('the argument attribute of map is undefined');
+    return list.map(attributeReader(run, attribute, keywords.get('default')));
   }
   if (args.length === 0) fail('map requires a filter argument');
   const filter = findFilter(run, args[0]);
@@ -284,7 +295,7 @@ type Selection = { byAttribute: boolean; keep: boolean };
 function select(run: Run, value: Value, args: Value[], keywords: Keywords, { byAttribute, keep }: Selection): Value[] {
   if (!isTrue(value)) return [];
   const rest = args.slice();
-  if (byAttribute && rest.length === 0) fail('Missing parameter for attribute name');
+  if (byAttribute && rest[0] === undefined) fail('Missing parameter for attribute name');
   const read = attributeReader(run, byAttribute ? rest.shift() : undefined);
   const list = itemsOf(run, value);
   spend(run, list.length);

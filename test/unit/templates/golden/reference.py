@@ -274,6 +274,71 @@ EXPRESSIONS = r"""
 """.strip("\n").split("\n")
 
 # Filters for pages, blocks, autoescape, bytes; every line is a template of its own.
+# Arguments that are given and undefined.
+UNDEFINED_ARGUMENTS = [
+    "{{ 'a' | trim(missing) }}",
+    "{{ 'a' | trim(chars=missing) }}",
+    "{{ 'a' | center(missing) }}",
+    "{{ 'a\nb' | indent(missing) }}",
+    "{{ 'a\nb' | indent(width=missing) }}",
+    "{{ 'a\nb' | indent(2, missing) }}",
+    "{{ 'a\nb' | indent(2, true, missing) }}",
+    "{{ ('abc ' * 100) | truncate(missing) }}",
+    "{{ ('abc ' * 100) | truncate(9, missing) }}",
+    "{{ ('abc ' * 100) | truncate(9, false, missing) }}",
+    "{{ ('abc ' * 100) | truncate(9, false, 'x', missing) }}",
+    "{{ 1.55 | round(missing) }}",
+    "{{ 1.55 | round(1, missing) }}",
+    "{{ 'a b c' | wordwrap(missing) }}",
+    "{{ 'aaaa bbbb c' | wordwrap(3, missing) }}",
+    "{{ 'aaaa bbbb c' | wordwrap(3, true, missing) }}",
+    "{{ 'aaaa bb-bb c' | wordwrap(3, true, '\n', missing) }}",
+    "{{ {'a':1} | tojson(indent=missing) }}",
+    "{{ {'a':1} | tojson(sort_keys=missing) }}",
+    "{{ {'a':1} | tojson(ensure_ascii=missing) }}",
+    "{{ {'a':1} | tojson(separators=missing) }}",
+    "{{ [2,1] | sort(missing) }}",
+    "{{ [2,1] | sort(false, missing) }}",
+    "{{ {'b':1,'a':2} | dictsort(missing) }}",
+    "{{ {'b':1,'a':2} | dictsort(false, missing) }}",
+    "{{ {'b':1,'a':2} | dictsort(false, 'key', missing) }}",
+    "{{ [1,2] | sum(missing) }}",
+    "{{ [1,2] | sum(start=missing) }}",
+    "{{ 'aba' | replace('a','b',missing) }}",
+    "{{ 'aba' | replace(missing,'b') }}",
+    "{{ 'aba' | replace('a',missing) }}",
+    "{{ [1,2] | join(missing) }}",
+    "{{ '12' | int(missing) }}",
+    "{{ 'x' | int(missing) }}",
+    "{{ '12' | int(0, missing) }}",
+    "{{ 'x' | float(missing) }}",
+    "{{ 12345 | filesizeformat(missing) }}",
+    "{{ [{'a':1},{'b':1}] | groupby('a', missing) | list }}",
+    "{{ [1,2] | max(missing) }}",
+    "{{ ['a','A'] | unique(missing) | list }}",
+    "{{ [1] | map(missing) | list }}",
+    "{{ [1] | select(missing) | list }}",
+    "{{ {'a':1} | xmlattr(missing) }}",
+    "{{ 'http://a.com' | urlize(missing) }}",
+    "{{ 'http://a.com' | urlize(5, missing) }}",
+    "{{ 'http://a.com' | urlize(5, false, missing) }}",
+    "{{ 'http://a.com' | urlize(5, false, '_b', missing) }}",
+    "{{ '%s' | format(missing) }}",
+    "{{ missing | default(missing) }}",
+    "{{ 'a,b'.split(missing) }}",
+    "{{ 'a'.strip(missing) }}",
+    "{{ 'a'.replace('a', missing) }}",
+    "{{ 'a'.startswith(missing) }}",
+    "{{ range(missing) | list }}",
+    "{{ 'a'.join(missing) }}",
+    "{{ {'a':1}.get(missing) }}",
+    "{{ {'a':1}.get('b', missing) }}",
+    "{{ 1 is divisibleby(missing) }}",
+    "{{ 'a' is in(missing) }}",
+    "{{ 1 is eq(missing) }}",
+    "{{ 1 is lt(missing) }}",
+]
+
 PAGES = r"""
 {{ 0|filesizeformat }},{{ 1|filesizeformat }},{{ 999|filesizeformat }},{{ 1000|filesizeformat }},{{ 1000|filesizeformat(true) }},{{ 1234567|filesizeformat }},{{ '13.5e3'|filesizeformat }},{{ -5.5|filesizeformat }},{{ 1e30|filesizeformat }},{{ 1e30|filesizeformat(binary=true) }},{{ true|filesizeformat }}
 {{ (10**3)|filesizeformat }},{{ (10**6)|filesizeformat }},{{ (10**9)|filesizeformat }},{{ (10**12)|filesizeformat }},{{ (10**15)|filesizeformat }},{{ (10**18)|filesizeformat }},{{ (10**21)|filesizeformat }},{{ (10**24)|filesizeformat }},{{ (10**27)|filesizeformat }},{{ (10**24-10**10)|filesizeformat }}
@@ -522,7 +587,7 @@ CONVERSATIONS = [
 
 
 def main():
-    semantics = [{"template": source, **render(source, CONTEXT)} for source in EXPRESSIONS + PAGES + BLOCKS]
+    semantics = [{"template": source, **render(source, CONTEXT)} for source in EXPRESSIONS + UNDEFINED_ARGUMENTS + PAGES + BLOCKS]
     write("semantics.json", {"context": CONTEXT, "cases": semantics})
 
     templates = {path.stem: path.read_text() for path in sorted(BUILTINS.glob("*.jinja"))}
