@@ -46,7 +46,7 @@ def random_base(spec, device):
             parent, _, own = name.rpartition('.')
             value = draw(parameter.shape) if parameter.ndim > 1 else torch.ones(parameter.shape, dtype=dtype, device=device)
             setattr(model.get_submodule(parent), own, torch.nn.Parameter(value, requires_grad=False))
-    model.model.rotary_emb = type(model.model.rotary_emb)(config=config, device=device)
+    model.model.rotary_emb = type(model.model.rotary_emb)(config).to(device)
     model.is_loaded_in_4bit = True  # PEFT asks
     model.requires_grad_(False)
     return model.eval()
