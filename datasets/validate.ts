@@ -117,10 +117,9 @@ async function readRanges(queue: RangeQueue, options: ValidateOptions, signal: A
             reject(error as Error);
           }
         });
-        // Two, so that it has something to read while this thread adds up the one before.
-        giveRange(worker);
-        giveRange(worker);
       }
+      // Two each, so that a thread has something to read while this one adds up what it read before; the first of all before any second.
+      for (const worker of [...workers, ...workers]) giveRange(worker);
     });
     await saved;
   } finally {

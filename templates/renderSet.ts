@@ -10,6 +10,7 @@ import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import type { ByteRange } from '../datasets/blocks.js';
+import { withTimeLimit } from '../schemas/timeLimit.js';
 import type { RenderedExample, RenderedSet } from '../schemas/trainerProtocol.js';
 import type { WrittenFile } from './holdOut.js';
 import { PROBLEMS, ProblemTally, WARNINGS, mergeProblems, type Problem } from './problems.js';
@@ -129,18 +130,12 @@ export async function previewRows(
   request: PreviewRequest,
   { signal, deadlineMs }: Pick<Options, 'signal'> & { deadlineMs?: number } = {},
 ): Promise<Preview> {
-  const late = new AbortController();
-  const deadline =
-    deadlineMs === undefined
-      ? undefined
-      : setTimeout(() => late.abort(new ProcessKilled(`more than ${deadlineMs / 1000} s`, undefined)), deadlineMs);
+  const preview = (signal?: AbortSignal) => withProcesses(1, signal, ([only]) => only!.ask({ work: 'preview', request }));
   try {
-    const either = signal ? AbortSignal.any([signal, late.signal]) : late.signal;
-    return await withProcesses(1, either, ([only]) => only!.ask({ work: 'preview', request }));
+    if (deadlineMs === undefined) return await preview(signal);
+    return await withTimeLimit(deadlineMs, signal, preview, new ProcessKilled(`more than ${deadlineMs / 1000} s`, undefined));
   } catch (error) {
     return { examples: [], problems: [explainKill(request, error)], warnings: [], rows: [] };
-  } finally {
-    clearTimeout(deadline);
   }
 }
 

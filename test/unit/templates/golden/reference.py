@@ -273,7 +273,6 @@ EXPRESSIONS = r"""
 {% if false %}{% include 'x' %}{% endif %}ok
 """.strip("\n").split("\n")
 
-# Filters for pages, blocks, autoescape, bytes; every line is a template of its own.
 # Arguments that are given and undefined.
 UNDEFINED_ARGUMENTS = [
     "{{ 'a' | trim(missing) }}",
@@ -339,6 +338,7 @@ UNDEFINED_ARGUMENTS = [
     "{{ 1 is lt(missing) }}",
 ]
 
+# Filters for pages, blocks, autoescape, bytes; every line is a template of its own.
 PAGES = r"""
 {{ 0|filesizeformat }},{{ 1|filesizeformat }},{{ 999|filesizeformat }},{{ 1000|filesizeformat }},{{ 1000|filesizeformat(true) }},{{ 1234567|filesizeformat }},{{ '13.5e3'|filesizeformat }},{{ -5.5|filesizeformat }},{{ 1e30|filesizeformat }},{{ 1e30|filesizeformat(binary=true) }},{{ true|filesizeformat }}
 {{ (10**3)|filesizeformat }},{{ (10**6)|filesizeformat }},{{ (10**9)|filesizeformat }},{{ (10**12)|filesizeformat }},{{ (10**15)|filesizeformat }},{{ (10**18)|filesizeformat }},{{ (10**21)|filesizeformat }},{{ (10**24)|filesizeformat }},{{ (10**27)|filesizeformat }},{{ (10**24-10**10)|filesizeformat }}
