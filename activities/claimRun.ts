@@ -3,18 +3,20 @@ import { ApplicationFailure, ApplicationFailureCategory } from '@temporalio/comm
 import type { ControlActivities } from '../schemas/activities.js';
 import type { Database } from '../stores/database.js';
 import { appendEvent } from '../stores/events.js';
+import { findJobByUid } from '../stores/jobs.js';
 import { claimRun } from '../stores/quotas.js';
+import { callNextInLine } from './tell.js';
 
-/** The first in line asks this often; one with a hundred before it, a hundred times less. */
-const ASK_EVERY_MS = 3_000;
-const ASK_AT_LEAST_EVERY_MS = 10 * 60_000;
+/** A job is called when its turn has come. Should the call be lost, it asks by itself: the first in line this often, one with a hundred before it a hundred times less. */
+const ASK_EVERY_MS = 30_000;
+const ASK_AT_LEAST_EVERY_MS = 3_600_000;
 
 /** Fails, to be tried again, until it is the job's turn: retries stand in no history, however long the line is. */
 export function makeClaimRun({ database }: { database: Database }): Pick<ControlActivities, 'claimRun'> {
   return {
     async claimRun({ uid }) {
       const line = await claimRun(database, uid);
-      if (!line) return;
+      if (!line) return callNext(database, uid);
       const message = `The account runs ${line.running} jobs, as many as its quota running-jobs allows; ${line.ahead} wait before this one.`;
       await appendEvent(database, uid, { key: `turn/${line.transition}`, type: 'stage', message, data: { quota: 'running-jobs' } });
       throw ApplicationFailure.create({
@@ -25,4 +27,10 @@ export function makeClaimRun({ database }: { database: Database }): Pick<Control
       });
     },
   };
+}
+
+/** Where there is room for more than one, each that takes its turn calls the next. */
+async function callNext(database: Database, uid: string): Promise<void> {
+  const job = await findJobByUid(database, uid);
+  if (job) await callNextInLine(database, job.account_id, 1);
 }

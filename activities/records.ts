@@ -1,6 +1,4 @@
 /** Writing down what a workflow decided. Each is idempotent by a key of the workflow's, never the attempt's. */
-import { Context } from '@temporalio/activity';
-import { WorkflowNotFoundError } from '@temporalio/client';
 import { extendJob } from '../jobs/extendJob.js';
 import type { ControlActivities, Transition } from '../schemas/activities.js';
 import { JOB_ENDED_SIGNAL } from '../schemas/retraining.js';
@@ -12,6 +10,10 @@ import { applyTransition, endAttempt, findJobByUid } from '../stores/jobs.js';
 import { refuseModel } from '../stores/models.js';
 import type { ObjectStore } from '../stores/objects.js';
 import { attemptEnds, datasetBytes, jobEnds, queueWait, transitions, validatedDatasets } from '../telemetry/metrics.js';
+import { callNextInLine, tell } from './tell.js';
+
+/** Where more have room than were called, each that takes its turn calls another. */
+const CALLED_AT_ONCE = 20;
 
 export type RecordActivities = Omit<ControlActivities, 'report' | 'claimRun' | 'deliverWebhook' | 'recordDeliveryEnd'>;
 
@@ -27,7 +29,7 @@ export function makeRecords({ database, objects }: { database: Database; objects
     },
     async recordTransition(transition) {
       if (await applyTransition(database, transition)) await countTransition(database, transition);
-      if (isTerminal(transition.to)) await tellWaitingRun(database, transition.uid);
+      if (isTerminal(transition.to) || transition.to === 'PAUSED') await tellWhoWaits(database, transition);
     },
     async recordModelFailure({ uid, uploadId }, failure) {
       const code = failure.domain === 'PLATFORM' ? 'UNAVAILABLE' : 'INVALID_ARGUMENT';
@@ -62,14 +64,10 @@ async function countTransition(database: Database, { uid, from, to, failure }: T
   if (job?.started_time) queueWait.observe((job.started_time.getTime() - job.create_time.getTime()) / 1000);
 }
 
-/** A run of retraining goes on as soon as its job has ended: it need not wait for the job's report to a tracker. */
-async function tellWaitingRun(database: Database, uid: string): Promise<void> {
+/** A run of retraining goes on as soon as its job has ended, before the job's report to a tracker; and the account's next job has its turn. */
+async function tellWhoWaits(database: Database, { uid, to }: Transition): Promise<void> {
   const job = await findJobByUid(database, uid);
-  if (!job?.awaited_by) return;
-  try {
-    await Context.current().client.workflow.getHandle(job.awaited_by).signal(JOB_ENDED_SIGNAL, { uid });
-  } catch (error) {
-    // Over already: it was cancelled, or ended without waiting for this one.
-    if (!(error instanceof WorkflowNotFoundError)) throw error;
-  }
+  if (!job) return;
+  if (job.awaited_by && isTerminal(to)) await tell(job.awaited_by, JOB_ENDED_SIGNAL, { uid });
+  await callNextInLine(database, job.account_id, CALLED_AT_ONCE);
 }

@@ -10,11 +10,12 @@ import { listQuotas, readQuota, readUsage, updateQuota, type QuotaRecord } from 
 import { isOperator } from './auth.js';
 import { compileReadMask } from './readMask.js';
 import type { ApiDependencies } from './server.js';
+import { callNextInLine } from './temporal.js';
 import { readChanges, UpdateQuery } from './updateMask.js';
 
 const QuotaPath = Type.Object({ account: Id(), id: Id() });
 
-export function quotaRoutes(server: FastifyInstance, { database, config }: ApiDependencies): void {
+export function quotaRoutes(server: FastifyInstance, { database, temporal, config }: ApiDependencies): void {
   const collection = '/v1/accounts/:account/quotas';
   const one = `${collection}/:id(^[^:/]+$)`;
   const Account = Type.Object({ account: Id() });
@@ -64,7 +65,13 @@ export function quotaRoutes(server: FastifyInstance, { database, config }: ApiDe
       const granted = maxValue === undefined ? (await readQuota(database, account, id)).maxValue : (maxValue ?? QUOTAS[id].default);
       if (typeof value === 'number' && value > granted)
         throw fieldError('INVALID_FIELD', 'value', `value must be at most maxValue, ${granted}, not ${value}.`);
-      return viewQuota(database, account, await updateQuota(database, account, id, { value, maxValue }));
+      const quota = await updateQuota(database, account, id, { value, maxValue });
+      if (id === 'running-jobs')
+        // Should it fail, each asks by itself, later.
+        await callNextInLine(temporal, database, account).catch((error: Error) =>
+          request.log.warn({ account, cause: error.message }, 'jobs not called to their turn'),
+        );
+      return viewQuota(database, account, quota);
     },
   );
 }

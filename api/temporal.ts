@@ -26,6 +26,7 @@ import { exportName, exportsWithoutWorkflow, markExportStarted, type ExportRecor
 import { modelsToStart, setModelWorkDue, type ModelRecord } from '../stores/models.js';
 import { abandonJob, jobsWithoutWorkflow, livingJobs, markWorkflowStarted, type JobRecord } from '../stores/jobs.js';
 import { findPreemption } from '../stores/queue.js';
+import { nextInLine } from '../stores/quotas.js';
 import { deliveriesWithoutWorkflow, markDeliveryStarted } from '../stores/webhooks.js';
 import {
   DATASET_WORKFLOW,
@@ -35,6 +36,7 @@ import {
   MODEL_WORKFLOW,
   REPORT_WORKFLOW,
   stepAsideUpdate,
+  turnSignal,
   WEBHOOK_WORKFLOW,
 } from '../workflows/messages.js';
 
@@ -333,6 +335,21 @@ export async function preempt(client: Client, database: Database): Promise<void>
   await updateJob(client, found.running, stepAsideUpdate, { for: `job ${id} of priority ${priority}` }).catch((error: unknown) => {
     if (!(error instanceof TemperError)) throw error;
   });
+}
+
+/** Enough for the first of them: each that takes its turn calls another where there is room for it. */
+const CALLED_AT_ONCE = 20;
+
+/** After a quota was raised: the account's jobs that there is room for now ask for their turn. */
+export async function callNextInLine(client: Client, database: Database, accountId: string): Promise<void> {
+  for (const id of await nextInLine(database, accountId, CALLED_AT_ONCE)) {
+    const handle = client.workflow.getHandle(resourceName(accountId, 'fineTuningJobs', id));
+    try {
+      await client.withDeadline(Date.now() + START_TIMEOUT_MS, () => handle.signal(turnSignal));
+    } catch (error) {
+      if (!(error instanceof WorkflowNotFoundError)) throw error;
+    }
+  }
 }
 
 /** Tells a job's workflow from others that had its name. */

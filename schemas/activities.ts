@@ -199,6 +199,8 @@ export interface TrainingMilestone {
   resumedFrom?: string | null;
 }
 export const MILESTONE_SIGNAL = 'milestone';
+/** To a job that waits for its turn among its account's: there is room for it. */
+export const TURN_SIGNAL = 'turn';
 
 export interface EvaluateInput {
   uid: string;

@@ -77,25 +77,40 @@ export interface Line {
  * Counts a waiting job among those that run when the quota `running-jobs` has room for it and for all before it.
  * @returns null when it may run; else how long the line is. Asked again, the answer holds.
  */
-export function claimRun(database: Database, uid: string): Promise<Line | null> {
-  return database.transaction().execute(async (transaction) => {
-    const job = await transaction.selectFrom('jobs').selectAll().where('uid', '=', uid).forUpdate().executeTakeFirst();
-    if (!job || job.is_running || job.state !== 'PENDING') return null;
-    await lockUsage(transaction, job.account_id);
-    const { value } = await readQuota(transaction, job.account_id, 'running-jobs');
-    const running = await countJobs(transaction, job.account_id, true);
-    const { ahead } = await transaction
-      .selectFrom('jobs')
-      .select(sql<number>`count(*)`.as('ahead'))
-      .where('account_id', '=', job.account_id)
-      .where('is_running', '=', false)
-      .where('state', '=', 'PENDING')
-      .where(sql<boolean>`(priority, create_time, uid) < (${job.priority}, ${job.create_time}, ${job.uid}::uuid)`)
-      .executeTakeFirstOrThrow();
-    if (running + ahead >= value) return { running, ahead, transition: job.transition };
-    await transaction.updateTable('jobs').set({ is_running: true }).where('uid', '=', uid).execute();
-    return null;
-  });
+export async function claimRun(database: Database, uid: string): Promise<Line | null> {
+  // Thousands that wait ask without standing in the way of those that are being created.
+  const line = await askForRoom(database, uid, false);
+  return line ?? database.transaction().execute((transaction) => askForRoom(transaction, uid, true));
+}
+
+async function askForRoom(database: Database, uid: string, claim: boolean): Promise<Line | null> {
+  const found = database.selectFrom('jobs').selectAll().where('uid', '=', uid);
+  const job = await (claim ? found.forUpdate() : found).executeTakeFirst();
+  if (!job || job.is_running || job.state !== 'PENDING') return null;
+  if (claim) await lockUsage(database, job.account_id);
+  const { value } = await readQuota(database, job.account_id, 'running-jobs');
+  const running = await countJobs(database, job.account_id, true);
+  const { ahead } = await waitingJobs(database, job.account_id)
+    .select(sql<number>`count(*)`.as('ahead'))
+    .where(sql<boolean>`(priority, create_time, uid) < (${job.priority}, ${job.create_time}, ${job.uid}::uuid)`)
+    .executeTakeFirstOrThrow();
+  if (running + ahead >= value) return { running, ahead, transition: job.transition };
+  if (claim) await database.updateTable('jobs').set({ is_running: true }).where('uid', '=', uid).execute();
+  return null;
+}
+
+/** The IDs of an account's jobs, at most so many, that wait although there is room for them, in the order of the line. */
+export async function nextInLine(database: Database, accountId: string, most: number): Promise<string[]> {
+  const { value } = await readQuota(database, accountId, 'running-jobs');
+  const room = value - (await countJobs(database, accountId, true));
+  if (room <= 0) return [];
+  const line = waitingJobs(database, accountId).orderBy('priority').orderBy('create_time').orderBy('uid');
+  const rows = await line.select('id').limit(Math.min(room, most)).execute();
+  return rows.map(({ id }) => id);
+}
+
+function waitingJobs(database: Database, accountId: string) {
+  return database.selectFrom('jobs').where('account_id', '=', accountId).where('is_running', '=', false).where('state', '=', 'PENDING');
 }
 
 export function quotaExceeded(accountId: string, id: QuotaId, amount: string): TemperError {

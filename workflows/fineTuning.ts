@@ -240,12 +240,20 @@ async function waitForApproval(job: Job, examples: number): Promise<void> {
 
 /** Waits until the account may run one more job; false when a pause came first. */
 async function takeTurn(job: Job, input: JobInput): Promise<boolean> {
+  job.waitsForTurn = true;
   try {
-    await job.pausable(() => turnActivity('wait for the turn of the account').claimRun({ uid: input.uid }));
-    return true;
-  } catch (error) {
-    if (!isCancellation(error) || job.ending) throw error;
-    return false;
+    for (;;) {
+      const { calls } = job;
+      try {
+        await job.pausable(() => turnActivity('wait for the turn of the account').claimRun({ uid: input.uid }));
+        return true;
+      } catch (error) {
+        if (!isCancellation(error) || job.ending) throw error;
+        if (job.calls === calls) return false;
+      }
+    }
+  } finally {
+    job.waitsForTurn = false;
   }
 }
 

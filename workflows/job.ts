@@ -22,6 +22,10 @@ export class Job {
   approval: { by: string; note: string } | null = null;
   /** The job that this one's attempt makes way for. */
   aside: string | null = null;
+  /** It waits for its turn among its account's jobs. */
+  waitsForTurn = false;
+  /** How often it was called to its turn while it waited. */
+  calls = 0;
   /** When training ends at the latest: ISO 8601. */
   deadline: string | null;
   /** It has come. */
@@ -111,6 +115,13 @@ export class Job {
   /** Ends the attempt that runs, with a checkpoint; the next waits in the queue. */
   stepAside(forJob: string): void {
     this.aside = forJob;
+    this.work?.scope.cancel();
+  }
+
+  /** There may be room for it now: it asks at once, not when its next retry is due. */
+  callToTurn(): void {
+    if (!this.waitsForTurn) return;
+    this.calls += 1;
     this.work?.scope.cancel();
   }
 

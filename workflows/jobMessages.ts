@@ -20,6 +20,7 @@ import {
   resumeUpdate,
   setPriorityUpdate,
   stepAsideUpdate,
+  turnSignal,
 } from './messages.js';
 
 /** How long an update's caller waits for the state it asked for; the wish stands in any case. */
@@ -65,6 +66,7 @@ export function handleMessages(job: Job): void {
     if (milestone.kind === 'firstStep' && (job.state === 'PENDING' || job.state === 'RE_QUEUEING'))
       await job.move('RUNNING', 'training', `Training: step ${milestone.step} of ${milestone.totalSteps}.`);
   });
+  setHandler(turnSignal, () => job.callToTurn());
   setHandler(
     pauseUpdate,
     (request) => {

@@ -1,6 +1,6 @@
 /** What can be said to a running workflow and asked of it: by the API, by an operator in the Temporal UI, by a GPU worker. */
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
-import { MILESTONE_SIGNAL, type ExtendInput, type JobLength, type TrainingMilestone } from '../schemas/activities.js';
+import { MILESTONE_SIGNAL, TURN_SIGNAL, type ExtendInput, type JobLength, type TrainingMilestone } from '../schemas/activities.js';
 import { JOB_ENDED_SIGNAL } from '../schemas/retraining.js';
 import type { JobStage, JobState } from '../schemas/states.js';
 
@@ -31,6 +31,8 @@ export const deleteUpdate = defineUpdate<JobState, [{ by: string }]>('delete');
 
 /** From a GPU worker: see TrainingMilestone. */
 export const milestoneSignal = defineSignal<[TrainingMilestone]>(MILESTONE_SIGNAL);
+/** From whoever made room: another job of the account that ended, or the API when a quota was raised. */
+export const turnSignal = defineSignal<[]>(TURN_SIGNAL);
 
 export interface JobProgress {
   state: JobState;

@@ -1,5 +1,6 @@
 /** Quotas: what they count, that they hold under parallel requests, and who may change them. An account of its own, so that nothing else counts. */
 import { randomUUID } from 'node:crypto';
+import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createApiKey, generateApiKey } from '../../../stores/apiKeys.js';
 import { openDatabase, type Database } from '../../../stores/database.js';
@@ -21,6 +22,12 @@ const grant = async (quota: string, maxValue: number | null) => {
   expect(reply.status).toBe(200);
   return reply.body;
 };
+const hasAskedInVain = async (id: string) =>
+  ((await send('GET', `fineTuningJobs/${id}:listEvents`)).body['events'] as Json[]).some(({ message }) =>
+    (message as string).includes('as many as its quota running-jobs allows'),
+  );
+/** The first in line asks by itself after 30 s. */
+const CALLED_WITHIN_MS = 12_000;
 const usage = async (quota: string) => (await send('GET', `quotas/${quota}`)).body['usage'] as number;
 
 async function upload(id: string, content: string): Promise<{ status: number; body: Json }> {
@@ -86,16 +93,33 @@ it('of 20 jobs created at the same time, as many are made as there is room for, 
   expect((await send('GET', 'fineTuningJobs')).body['totalSize']).toBe(3);
   expect((await send('GET', 'models')).body['totalSize']).toBe(3);
 
-  const events = async (id: string) => (await send('GET', `fineTuningJobs/${id}:listEvents`)).body['events'] as Json[];
-  await until('the first job to wait for its turn', async () =>
-    (await events(made[0]!)).some(({ message }) => (message as string).includes('as many as its quota running-jobs allows')),
-  );
+  await until('the first job to wait for its turn', () => hasAskedInVain(made[0]!));
   expect(await usage('running-jobs')).toBe(0);
   await Promise.all(made.slice(1).map((id) => send('DELETE', `fineTuningJobs/${id}`)));
   await grant('running-jobs', null);
   await until('the job to take its turn', async () => (await usage('running-jobs')) === 1);
   await until('the others to be gone', async () => (await usage('queued-jobs')) === 0);
   await send('DELETE', `fineTuningJobs/${made[0]!}`);
+});
+
+it('the next in line is called when there is room, long before it would ask again by itself', async () => {
+  await grant('running-jobs', 0);
+  const ids = [freshId('first'), freshId('second'), freshId('third')] as const;
+  for (const id of ids) expect((await send('POST', 'fineTuningJobs', job(id))).status).toBe(200);
+  const turns = async () => {
+    const { rows } = await sql<{ id: string }>`
+      select id from jobs where account_id = ${accountId} and is_running order by create_time`.execute(database);
+    return rows.map(({ id }) => id);
+  };
+  for (const id of ids) await until('the job to have asked in vain', () => hasAskedInVain(id));
+  await grant('running-jobs', 1);
+  await until('the first to take its turn', async () => (await turns()).join() === ids[0], CALLED_WITHIN_MS);
+  await send('POST', `fineTuningJobs/${ids[0]}:cancel`);
+  await until('the second to take its turn', async () => (await turns()).join() === ids[1], CALLED_WITHIN_MS);
+  await send('POST', `fineTuningJobs/${ids[1]}:pause`);
+  await until('the third to take its turn', async () => (await turns()).join() === ids[2], CALLED_WITHIN_MS);
+  await grant('running-jobs', null);
+  for (const id of ids) await send('DELETE', `fineTuningJobs/${id}`);
 });
 
 it('stored bytes count what is there and what is declared, and are refused beyond the quota', async () => {
