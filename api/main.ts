@@ -77,7 +77,7 @@ const temporal = new Client({
   interceptors: tracing ? { workflow: [new OpenTelemetryWorkflowClientInterceptor()] } : undefined,
 });
 
-await prepareDatabase(database);
+await prepareDatabase();
 await removeStaleUploads(tmpFolder);
 const server = await buildServer({
   database,
@@ -182,7 +182,17 @@ function repeat(what: string, everyMs: number, work: () => Promise<void>): { sto
 }
 
 /** Applies migrations, brings what is stored under the current key, makes the first account. A database that is still starting is waited for. */
-async function prepareDatabase(target: Database): Promise<void> {
+async function prepareDatabase(): Promise<void> {
+  // A migration may take long, or wait for the one of another process.
+  const patient = openDatabase(required('DATABASE_URL'), { maxConnections: 2, silenceMs: 0 });
+  try {
+    await untilPrepared(patient);
+  } finally {
+    await patient.destroy();
+  }
+}
+
+async function untilPrepared(target: Database): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
       await migrate(target);

@@ -1,5 +1,6 @@
 /** The Postgres connection, the types of its tables (migrations/*.sql) and the migrations themselves. */
 import { readdir, readFile } from 'node:fs/promises';
+import { Socket } from 'node:net';
 import { Kysely, PostgresDialect, sql, type ColumnType, type Generated, type JSONColumnType } from 'kysely';
 import pg from 'pg';
 import type { DatasetInput, EvaluationResult, Failure, TrainResult } from '../schemas/activities.js';
@@ -659,20 +660,32 @@ const INT8_OID = 20;
 /** A server that went without a word is noticed after these ten seconds and ten more; by the system's own settings after two hours. */
 export const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelayMillis: 10_000 } as const;
 
-/** Opens a pool; nothing connects before the first query. Idle connections that the server drops are replaced, not fatal. */
-export function openDatabase(url: string, options: { maxConnections?: number } = {}): Database {
+/** What was sent and is never acknowledged the system sends again for a quarter of an hour, and asks for no sign of life meanwhile. */
+const SILENCE_MS = 60_000;
+
+/**
+ * Opens a pool; nothing connects before the first query. Idle connections that the server drops are replaced, not fatal.
+ * @param options.silenceMs  a query that hears nothing of the server for so long fails with ETIMEDOUT, and its connection is given up; 0: never
+ */
+export function openDatabase(url: string, { maxConnections = 10, silenceMs = SILENCE_MS } = {}): Database {
   const types = {
     getTypeParser: (oid: number, format?: 'text' | 'binary') => (oid === INT8_OID ? Number : pg.types.getTypeParser(oid, format as 'text')),
   };
   const pool = new pg.Pool({
     connectionString: url,
-    max: options.maxConnections ?? 10,
+    max: maxConnections,
     connectionTimeoutMillis: 5_000,
     ...KEEP_ALIVE,
+    stream: () => openSocket(silenceMs),
     types: types as pg.CustomTypesConfig,
   });
   pool.on('error', () => {});
   return new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
+}
+
+function openSocket(silenceMs: number): Socket {
+  const socket = new Socket().setTimeout(silenceMs);
+  return socket.on('timeout', () => socket.destroy(Object.assign(new Error('Postgres has not answered'), { code: 'ETIMEDOUT' })));
 }
 
 const MIGRATIONS = new URL('./migrations/', import.meta.url);
