@@ -1,7 +1,22 @@
 /** A deadline and a budget of GPU seconds: the best so far becomes the model; a job that never trained fails and says why. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeAll, expect, it } from 'vitest';
 import { TINY_MODEL_NAME } from '../../schemas/baseModels.js';
-import { call, downloadModel, events, freshId, metrics, ok, toJsonl, until, untilState, uploadDataset, type Json } from '../temper.js';
+import {
+  call,
+  downloadModel,
+  events,
+  freeze,
+  freshId,
+  metrics,
+  ok,
+  stack,
+  toJsonl,
+  until,
+  untilState,
+  uploadDataset,
+  type Json,
+} from '../temper.js';
 
 const rows = Array.from({ length: 200 }, (_, index) => ({ text: `row ${index} has ${index * 7} words`, label: ['a', 'b'][index % 2] }));
 const inSeconds = (seconds: number) => new Date(Date.now() + seconds * 1000).toISOString();
@@ -61,6 +76,23 @@ it('fails at its deadline when it never began to train', async () => {
     return job['state'] === 'FAILED' && job;
   });
   expect(failed['failure']).toMatchObject({ code: 'DEADLINE_PASSED', domain: 'CONFIG', retryable: false });
+});
+
+it('ends a job whose deadline comes between two of its steps, rather than wait for anybody', async () => {
+  const many = await uploadDataset(freshId('many'), toJsonl(Array.from({ length: 150 }, () => rows).flat()));
+  const id = await start({ dataset: many['name'], epochs: 1, requireApproval: true, deadline: inSeconds(5) });
+  const letGo = await until('the job to be rendered', async () => {
+    const job = await ok('GET', `fineTuningJobs/${id}`);
+    return job['stage'] === 'rendering' && freeze(stack().pids.workers[0]!);
+  });
+  try {
+    // The rendering ends meanwhile; the workflow hears of both at once.
+    await sleep(6_000);
+  } finally {
+    letGo();
+  }
+  await untilState(id, 'JOB_STATE_FAILED');
+  expect((await ok('GET', `fineTuningJobs/${id}`))['failure']).toMatchObject({ code: 'DEADLINE_PASSED' });
 });
 
 it('refuses a deadline that has passed', async () => {
