@@ -8,9 +8,9 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { callApi, type Connection, type Resource } from '../cli/client.js';
-import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
+import type { Connection } from '../cli/client.js';
 import type { EvaluateSpec, TrainSpec } from '../schemas/trainerProtocol.js';
+import { median, runJob, uploadRows } from './runJob.js';
 import { startTemporaryStack } from './temporaryStack.js';
 
 const { values } = parseArgs({ options: { jobs: { type: 'string', default: '5' } } });
@@ -18,18 +18,14 @@ const { python, baseModel, stack, home, close } = await startTemporaryStack();
 try {
   const { apiUrl, apiKey, accountId } = stack.dev();
   const connection = { apiUrl, apiKey, accountId } as Connection;
-  const route = `/v1/accounts/${accountId}`;
-  const rows = Array.from({ length: 200 }, (_, index) => ({
-    text: `row ${index} has ${index * 7} words`,
-    label: ['a', 'b', 'c'][index % 3],
-  }));
-  await upload(connection, `${route}/datasets`, rows);
+  await uploadRows(connection, 200);
 
   const overheads: number[] = [];
   const totals: number[] = [];
   // The first job brings the base model to the worker, and is not counted.
   for (let index = 0; index <= Number(values.jobs); index += 1) {
-    const job = await runJob(connection, route, `job-${index}`, index);
+    // A different seed a job: nothing is shared but the base model.
+    const job = await runJob(connection, `job-${index}`, { seed: index });
     if (index === 0) continue;
     totals.push(job.total);
     overheads.push(job.total - job.trainer);
@@ -44,48 +40,6 @@ try {
   );
 } finally {
   await close();
-}
-
-async function upload(connection: Connection, datasets: string, rows: object[]): Promise<void> {
-  await callApi(connection, { method: 'POST', path: datasets, body: { datasetId: 'rows', dataset: { userUploaded: {} } } });
-  const form = new FormData();
-  form.append('file', new Blob([rows.map((row) => `${JSON.stringify(row)}\n`).join('')]), 'rows.jsonl');
-  await fetch(`${connection.apiUrl}${datasets}/rows:upload`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${connection.apiKey}` },
-    body: form,
-  });
-  await poll(connection, `${datasets}/rows`, (dataset) => dataset['state'] === 'READY');
-}
-
-/** A different seed a job: nothing is shared but the base model. */
-async function runJob(connection: Connection, route: string, id: string, seed: number): Promise<{ total: number; trainer: number }> {
-  const body = {
-    jobId: id,
-    modelId: id,
-    dataset: `${route.slice(4)}/datasets/rows`,
-    baseModel: TINY_MODEL_NAME,
-    textClassification: { text: 'text', label: 'label' },
-    batchSize: 16,
-    seed,
-  };
-  const posted = performance.now();
-  await callApi(connection, { method: 'POST', path: `${route}/fineTuningJobs`, body });
-  const job = await poll(
-    connection,
-    `${route}/fineTuningJobs/${id}`,
-    (found) => found['state'] === 'COMPLETED' || found['state'] === 'FAILED',
-  );
-  if (job['state'] !== 'COMPLETED') throw new Error(JSON.stringify(job['failure']));
-  return { total: (performance.now() - posted) / 1000, trainer: (job['progress'] as { trainerSeconds: number }).trainerSeconds };
-}
-
-async function poll(connection: Connection, resource: string, done: (found: Resource) => boolean): Promise<Resource> {
-  for (;;) {
-    const found = await callApi(connection, { method: 'GET', path: resource });
-    if (done(found)) return found;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
 }
 
 /** The rendered rows that the last job left in the worker's cache, trained and evaluated by the bare trainer. */
@@ -131,8 +85,4 @@ function runByHand(): number {
   }
   readFileSync(evaluate.outputPath);
   return (performance.now() - started) / 1000;
-}
-
-function median(numbers: number[]): number {
-  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)]!;
 }

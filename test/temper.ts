@@ -93,6 +93,28 @@ export async function twoRowJob(id: string): Promise<Json> {
   return { jobId: id, dataset: id, textClassification: { text: 'text', label: 'label' } };
 }
 
+/** Declares a model's files, PUTs them as the published clients do, and asks for the verdict. */
+export async function uploadModel(id: string, model: Json, files: Record<string, Buffer>): Promise<{ status: number; body: Json }> {
+  await ok('POST', 'models', { modelId: id, model });
+  const filenameToSize = Object.fromEntries(Object.entries(files).map(([name, { length }]) => [name, length]));
+  const { filenameToSignedUrls } = await ok('POST', `models/${id}:getUploadEndpoint`, { filenameToSize });
+  for (const [name, url] of Object.entries(filenameToSignedUrls as Record<string, string>)) {
+    const { length } = files[name]!;
+    const headers = { 'content-type': 'application/octet-stream', 'x-goog-content-length-range': `${length},${length}` };
+    const { status } = await fetch(url, { method: 'PUT', body: new Uint8Array(files[name]!), headers });
+    if (status !== 200) throw new Error(`PUT of ${name}: ${status}`);
+  }
+  return validateModel(id);
+}
+
+/** The verdict on a model, asked for again while it is being made. */
+export function validateModel(id: string): Promise<{ status: number; body: Json }> {
+  return until(`the verdict on ${id}`, async () => {
+    const reply = await call('GET', `models/${id}:validateUpload`);
+    return reply.status !== 200 || reply.body['state'] === 'READY' ? reply : null;
+  });
+}
+
 export function toJsonl(rows: object[]): string {
   return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 }

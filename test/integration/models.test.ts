@@ -3,7 +3,19 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { TINY_MODEL_NAME } from '../../schemas/baseModels.js';
 import { COMMIT, startHub } from '../hubServer.js';
 import { rawFile, tensorFile } from '../safetensorsFiles.js';
-import { call, downloadModel, freshId, ok, stack, toJsonl, until, untilState, uploadDataset, type Json } from '../temper.js';
+import {
+  call,
+  downloadModel,
+  freshId,
+  ok,
+  stack,
+  toJsonl,
+  untilState,
+  uploadDataset,
+  uploadModel,
+  validateModel,
+  type Json,
+} from '../temper.js';
 
 type Files = Record<string, Buffer>;
 
@@ -25,29 +37,8 @@ beforeAll(async () => {
   parts = split(whole);
 });
 
-/** Declares the files, PUTs them as the published clients do, and asks for the verdict. */
-async function upload(id: string, model: Json, files: Files): Promise<{ status: number; body: Json }> {
-  await ok('POST', 'models', { modelId: id, model });
-  const filenameToSize = Object.fromEntries(Object.entries(files).map(([name, { length }]) => [name, length]));
-  const { filenameToSignedUrls } = await ok('POST', `models/${id}:getUploadEndpoint`, { filenameToSize });
-  for (const [name, url] of Object.entries(filenameToSignedUrls as Record<string, string>)) {
-    const { length } = files[name]!;
-    const headers = { 'content-type': 'application/octet-stream', 'x-goog-content-length-range': `${length},${length}` };
-    expect((await fetch(url, { method: 'PUT', body: new Uint8Array(files[name]!), headers })).status).toBe(200);
-  }
-  return validate(id);
-}
-
-/** Asked again while it goes on. */
-function validate(id: string): Promise<{ status: number; body: Json }> {
-  return until(`the verdict on ${id}`, async () => {
-    const reply = await call('GET', `models/${id}:validateUpload`);
-    return reply.status !== 200 || reply.body['state'] === 'READY' ? reply : null;
-  });
-}
-
 it('takes a base model in parts, and says what it is', async () => {
-  const { status, body } = await upload(baseId, { kind: 'HF_BASE_MODEL', displayName: 'In parts' }, parts);
+  const { status, body } = await uploadModel(baseId, { kind: 'HF_BASE_MODEL', displayName: 'In parts' }, parts);
   expect({ status, body }).toMatchObject({ status: 200, body: { warnings: [], state: 'READY' } });
   const model = await ok('GET', `models/${baseId}`);
   expect(model).toMatchObject({
@@ -79,7 +70,7 @@ it('tunes it, and takes the add-on in again to tune it further', async () => {
 
   const again = freshId('again');
   const { 'lineage.json': _, ...files } = made;
-  const { status, body } = await upload(again, { peftDetails: { baseModel: baseName() } }, files);
+  const { status, body } = await uploadModel(again, { peftDetails: { baseModel: baseName() } }, files);
   expect({ status, body }).toMatchObject({ status: 200, body: { state: 'READY' } });
   expect(await ok('GET', `models/${again}`)).toMatchObject({ kind: 'HF_PEFT_ADDON', peftDetails: { baseModel: baseName(), r: 4 } });
 
@@ -103,7 +94,7 @@ describe('refuses', () => {
   it('an add-on whose weights do not fit, naming tensor and shapes', async () => {
     const id = freshId('misfit');
     const files = { 'adapter_config.json': config(), 'adapter_model.safetensors': tensorFile({ [A]: [4, 7] }) };
-    const { status, body } = await upload(id, addon, files);
+    const { status, body } = await uploadModel(id, addon, files);
     expect(status).toBe(400);
     expect(body['message']).toContain(
       'Invalid LoRA weight model.layers.0.self_attn.q_proj.lora_A.weight shape: torch.Size([4, 7]), expected (4, ',
@@ -115,7 +106,7 @@ describe('refuses', () => {
 
   it('a pickle that would run code, and runs nothing', async () => {
     const files = { 'adapter_config.json': config(), 'adapter_model.bin': Buffer.from("cos\nsystem\n(S'true'\ntR.") };
-    const { status, body } = await upload(freshId('pickle'), addon, files);
+    const { status, body } = await uploadModel(freshId('pickle'), addon, files);
     expect(status).toBe(400);
     expect(body['details'][0]).toMatchObject({
       reason: 'UNSAFE_WEIGHTS',
@@ -129,7 +120,7 @@ describe('refuses', () => {
       ...rest,
       'config.json': Buffer.from(JSON.stringify({ ...JSON.parse(parts['config.json']!.toString()), model_type: 'bert' })),
     };
-    const { body } = await upload(freshId('lacking'), { kind: 'HF_BASE_MODEL' }, changed);
+    const { body } = await uploadModel(freshId('lacking'), { kind: 'HF_BASE_MODEL' }, changed);
     expect(body['details'].map((detail: Json) => detail['reason'])).toEqual(['FILE_MISSING', 'ARCHITECTURE_UNSUPPORTED']);
   });
 
@@ -171,7 +162,7 @@ describe('import', () => {
   it('brings a model of the hub, pinned to its commit, without code and pickles', async () => {
     const id = freshId('imported');
     await ok('POST', 'models', { modelId: id, model: { kind: 'HF_BASE_MODEL' }, importFrom: { repository: 'team/tiny' } });
-    expect(await validate(id)).toMatchObject({ status: 200, body: { state: 'READY' } });
+    expect(await validateModel(id)).toMatchObject({ status: 200, body: { state: 'READY' } });
     const model = await ok('GET', `models/${id}`);
     expect(model['importedFrom']).toBe(`team/tiny@${COMMIT}`);
     const files = await downloadModel(id);
@@ -183,7 +174,7 @@ describe('import', () => {
   it('asks for a gated model with the token of a secret, and without one says what is needed', async () => {
     const [closed, secret] = [freshId('closed'), freshId('token')];
     await ok('POST', 'models', { modelId: closed, model: { kind: 'HF_BASE_MODEL' }, importFrom: { repository: 'gated/tiny' } });
-    const refused = await validate(closed);
+    const refused = await validateModel(closed);
     expect(refused.status).toBe(400);
     expect(refused.body['message']).toContain('asks for acceptance of its terms');
     await ok('POST', 'secrets', { name: `accounts/${stack().accountId}/secrets/${secret}`, keyName: 'HF_TOKEN', value: hub.token });
@@ -193,7 +184,7 @@ describe('import', () => {
       model: { kind: 'HF_BASE_MODEL' },
       importFrom: { repository: 'gated/tiny', tokenSecret: secret },
     });
-    expect((await validate(open)).body['state']).toBe('READY');
+    expect((await validateModel(open)).body['state']).toBe('READY');
     expect(JSON.stringify(await ok('GET', `models/${open}`))).not.toContain(hub.token);
   });
 
