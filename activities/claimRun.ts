@@ -4,7 +4,7 @@ import type { ControlActivities } from '../schemas/activities.js';
 import type { Database } from '../stores/database.js';
 import { appendEvent } from '../stores/events.js';
 import { findJobByUid } from '../stores/jobs.js';
-import { claimRun } from '../stores/quotas.js';
+import { claimRun, describeLine } from '../stores/quotas.js';
 import { callNextInLine } from './tell.js';
 
 /** A job is called when its turn has come. Should the call be lost, it asks by itself: the first in line this often, one with a hundred before it a hundred times less. */
@@ -17,7 +17,7 @@ export function makeClaimRun({ database }: { database: Database }): Pick<Control
     async claimRun({ uid }) {
       const line = await claimRun(database, uid);
       if (!line) return callNext(database, uid);
-      const message = `The account runs ${line.running} jobs, as many as its quota running-jobs allows; ${line.ahead} wait before this one.`;
+      const message = describeLine(line);
       await appendEvent(database, uid, { key: `turn/${line.transition}`, type: 'stage', message, data: { quota: 'running-jobs' } });
       throw ApplicationFailure.create({
         type: 'NOT_YET_ITS_TURN',

@@ -1,17 +1,30 @@
-/** Where a job stands in the GPU queue, and when it may start. */
+/** Where a job stands in the GPU queue, what it waits for, and when it may start. */
 import type { Database } from '../stores/database.js';
 import type { JobRecord } from '../stores/jobs.js';
 import { readQueue, type Queue } from '../stores/queue.js';
+import { describeLine, readLine } from '../stores/quotas.js';
+
+export interface QueuePlace {
+  queuePosition?: number;
+  waitReason?: string;
+  expectedStartTime?: string;
+}
 
 /** Nothing for a job that does not wait. */
-export async function viewQueuePlace(database: Database, job: JobRecord): Promise<{ queuePosition?: number; expectedStartTime?: string }> {
+export async function viewQueuePlace(database: Database, job: JobRecord): Promise<QueuePlace> {
   if (job.state !== 'PENDING' || job.stage !== 'queued') return {};
-  const queue = await readQueue(database, job);
+  const [queue, line] = await Promise.all([readQueue(database, job), job.is_running ? null : readLine(database, job.uid)]);
   const seconds = expectedWait(queue);
   return {
     queuePosition: queue.ahead + 1,
+    waitReason: line ? describeLine(line) : describeQueue(queue),
     ...(seconds === null ? {} : { expectedStartTime: new Date(Date.now() + seconds * 1000).toISOString() }),
   };
+}
+
+function describeQueue({ ahead, slots }: Queue): string {
+  if (slots === 0) return 'No GPU worker is running: an operator must start one (temper doctor).';
+  return ahead === 0 ? 'Next for a GPU.' : `Waits for a GPU; ${ahead} ${ahead === 1 ? 'job goes' : 'jobs go'} before it.`;
 }
 
 /** Each slot takes the next job when it is free. Null where a time is not known, or nothing runs jobs. */

@@ -28,6 +28,8 @@ const retries = new LRUCache<string, { retry: Retry | null }, Client>({
 /** Nothing for a job whose steps go well, and for all of them while Temporal is away. */
 export async function viewJobRetry(temporal: Client, database: Database, job: JobRecord): Promise<{ retry?: Retry }> {
   if (isTerminal(job.state)) return {};
+  // Before its first step, and while it waits for its turn, nothing can have failed; and there may be thousands of these.
+  if (!job.is_running && (job.state === 'CREATING' || job.state === 'PENDING')) return {};
   const retry = await findRetry(temporal, jobInput(job).name);
   if (retry) return { retry };
   // Attempts at training are the workflow's own: one that failed stands in the records.
@@ -79,14 +81,14 @@ function readOutage({ heartbeatDetails }: PendingActivity): Failure | undefined 
   return details ? defaultPayloadConverter.fromPayload<WaitingHeartbeat | undefined>(details)?.outage : undefined;
 }
 
-/** As the activity described it (activities/failures.ts). One whose worker fell silent described nothing, and one that waits its turn is no failure. */
+/** As the activity described it (activities/failures.ts). One whose worker fell silent described nothing. */
 function readFailure(failure: NonNullable<PendingActivity['lastFailure']>): Failure {
   const [details] = failure.applicationFailureInfo?.details?.payloads ?? [];
   const described = details ? defaultPayloadConverter.fromPayload<Failure | undefined>(details) : undefined;
   if (described?.code) return described;
   const code = failure.applicationFailureInfo?.type ?? 'WORKER_LOST';
   const message = code === 'WORKER_LOST' ? 'The worker that ran this step stopped answering; another takes it.' : (failure.message ?? '');
-  return { code, message, domain: code === 'NOT_YET_ITS_TURN' ? 'QUOTA' : 'PLATFORM', retryable: true };
+  return { code, message, domain: 'PLATFORM', retryable: true };
 }
 
 function readTime(time: Timestamp): string | undefined {

@@ -121,9 +121,10 @@ export function describeReproduction(job: Resource): string {
   return `Not equal to ${outcome.model}: ${(outcome.differingFiles ?? []).join(' and ')}. ${(outcome.reasons ?? []).join(' ')}`;
 }
 
-function describeQueue({ queuePosition, expectedStartTime }: Resource): string {
+function describeQueue({ queuePosition, waitReason, expectedStartTime }: Resource): string {
   if (queuePosition === undefined) return '';
-  return `number ${formatCount(Number(queuePosition))}${expectedStartTime ? `, expected to start at ${formatTime(String(expectedStartTime))}` : ''}`;
+  const start = expectedStartTime ? `, expected to start at ${formatTime(String(expectedStartTime))}` : '';
+  return `number ${formatCount(Number(queuePosition))}${start}${waitReason ? `. ${plainText(String(waitReason))}` : ''}`;
 }
 
 /** Of a step that failed: why, and when it is tried again. */

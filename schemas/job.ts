@@ -135,6 +135,7 @@ const common = {
       description: 'Of a job that waits for a GPU, where it is read by itself: 1 is next, as far as fair turns between accounts tell',
     }),
   ),
+  waitReason: ReadOnly(Type.String({ description: 'Of such a job, what it waits for: a GPU, or its turn among the jobs of its account' })),
   expectedStartTime: ReadOnly(Time({ description: 'By the times left of the jobs that train, and those expected of the ones before it' })),
   failure: ReadOnly(OpenObject('Of a failed job: code, message, domain (whose it is), retryable, details, nextAction')),
   retry: ReadOnly(

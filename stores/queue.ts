@@ -11,7 +11,7 @@ export interface Queue {
   slots: number;
   /** Of the jobs that hold a GPU, the seconds they still need; null where that is not known yet. */
   leftSeconds: (number | null)[];
-  /** What a waiting job is expected to take; null where none of them has an estimate. */
+  /** What a waiting job is expected to take, by the first hundred; null where none of them has an estimate. */
   jobSeconds: number | null;
 }
 
@@ -20,22 +20,22 @@ const LIVING_GPU_WORKERS = sql`workers where kind = 'gpu' and heartbeat_time > n
 
 export async function readQueue(database: Database, job: JobRecord): Promise<Queue> {
   const { rows } = await sql<Queue>`
-    with waiting as (
-      select account_id, uid, priority, create_time, (estimate ->> 'seconds')::float8 as seconds from jobs where ${WAITING}
-    ), own as (
-      select count(*)::int8 as before from waiting
-      where account_id = ${job.account_id} and priority = ${job.priority} and (create_time, uid) < (${job.create_time}, ${job.uid}::uuid)
+    with own as (
+      select count(*)::int8 as before from jobs where ${WAITING}
+        and account_id = ${job.account_id} and priority = ${job.priority} and (create_time, uid) < (${job.create_time}, ${job.uid}::uuid)
     ), others as (
-      select least(count(*), (select before + 1 from own)) as before from waiting
-      where account_id <> ${job.account_id} and priority = ${job.priority} group by account_id
+      select least(count(*), (select before + 1 from own)) as before from jobs where ${WAITING}
+        and account_id <> ${job.account_id} and priority = ${job.priority} group by account_id
+    ), first_ones as (
+      select (estimate ->> 'seconds')::float8 as seconds from jobs where ${WAITING} order by priority limit 100
     )
     select
-      (select count(*) from waiting where priority < ${job.priority})::int8 + (select before from own)
+      (select count(*) from jobs where ${WAITING} and priority < ${job.priority})::int8 + (select before from own)
         + (select coalesce(sum(before), 0) from others)::int8 as ahead,
       (select coalesce(sum((report ->> 'slots')::int8), 0) from ${LIVING_GPU_WORKERS})::int8 as slots,
       (select coalesce(json_agg((progress ->> 'etaSeconds')::float8), '[]') from jobs
-        where stage in ('starting', 'training', 'evaluating') and state in ('PENDING', 'RUNNING', 'RE_QUEUEING')) as "leftSeconds",
-      (select avg(seconds) from waiting)::float8 as "jobSeconds"`.execute(database);
+        where is_running and stage in ('starting', 'training', 'evaluating') and state in ('PENDING', 'RUNNING', 'RE_QUEUEING')) as "leftSeconds",
+      (select avg(seconds) from first_ones)::float8 as "jobSeconds"`.execute(database);
   return rows[0]!;
 }
 

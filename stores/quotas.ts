@@ -79,8 +79,17 @@ export interface Line {
  */
 export async function claimRun(database: Database, uid: string): Promise<Line | null> {
   // Thousands that wait ask without standing in the way of those that are being created.
-  const line = await askForRoom(database, uid, false);
+  const line = await readLine(database, uid);
   return line ?? database.transaction().execute((transaction) => askForRoom(transaction, uid, true));
+}
+
+/** Null for a job that there is room for, or that waits no longer. */
+export function readLine(database: Database, uid: string): Promise<Line | null> {
+  return askForRoom(database, uid, false);
+}
+
+export function describeLine({ running, ahead }: Line): string {
+  return `The account runs ${running} jobs, as many as its quota running-jobs allows; ${ahead} wait before this one.`;
 }
 
 async function askForRoom(database: Database, uid: string, claim: boolean): Promise<Line | null> {

@@ -73,7 +73,10 @@ it('a more urgent job of the account goes first, another account’s job before 
     const job = await get(queued[2]!);
     return Number(job['queuePosition']) > 1 && job;
   });
-  expect(place['state']).toBe('JOB_STATE_PENDING');
+  expect(place).toMatchObject({
+    state: 'JOB_STATE_PENDING',
+    waitReason: expect.stringMatching(/^Waits for a GPU; \d jobs? goe?s? before it\.$/),
+  });
 
   await untilState(urgent, 'JOB_STATE_RUNNING');
   await ok('POST', `fineTuningJobs/${urgent}:cancel`, {});

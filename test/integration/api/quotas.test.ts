@@ -112,6 +112,9 @@ it('the next in line is called when there is room, long before it would ask agai
     return rows.map(({ id }) => id);
   };
   for (const id of ids) await until('the job to have asked in vain', () => hasAskedInVain(id));
+  expect((await send('GET', `fineTuningJobs/${ids[2]}`)).body['waitReason']).toBe(
+    'The account runs 0 jobs, as many as its quota running-jobs allows; 2 wait before this one.',
+  );
   await grant('running-jobs', 1);
   await until('the first to take its turn', async () => (await turns()).join() === ids[0], CALLED_WITHIN_MS);
   await send('POST', `fineTuningJobs/${ids[0]}:cancel`);
