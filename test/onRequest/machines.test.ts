@@ -1,6 +1,6 @@
-/** What befalls the machines that workers run on: a GPU wanted twice, a full disk, a wrong clock, a cable that is cut. */
+/** What befalls the machines that workers run on: a GPU wanted twice, a full disk, too little memory, a wrong clock, a cable that is cut. */
 import { spawnSync, type ChildProcess } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -25,6 +25,8 @@ import {
 } from '../temper.js';
 
 const rows = Array.from({ length: 64 }, (_, index) => ({ text: `row ${index}`, mood: ['sad', 'glad', 'mad'][index % 3] }));
+/** Version 1 of control groups. */
+const MEMORY_GROUPS = '/sys/fs/cgroup/memory';
 const isRoot = process.getuid?.() === 0;
 let own: OwnPrograms;
 let dataset: string;
@@ -124,6 +126,36 @@ it.skipIf(!isRoot)('a full disk: the step says so, and goes on once there is roo
     rmSync(disk, { recursive: true, force: true });
   }
 });
+
+it.skipIf(!isRoot || !existsSync(MEMORY_GROUPS))(
+  'a trainer that the kernel kills for memory: named so, and it goes on where there is more',
+  async () => {
+    const group = path.join(MEMORY_GROUPS, freshId('temper'));
+    mkdirSync(group);
+    const limit = (bytes: number) => writeFileSync(path.join(group, 'memory.limit_in_bytes'), String(bytes));
+    try {
+      const launch = ['sh', '-c', `echo $$ > ${group}/cgroup.procs && exec "$@"`, 'sh'];
+      await Promise.all([startWorker('data'), startWorker('gpu', {}, launch)]);
+      const [, used] = /^total_rss (\d+)$/m.exec(readFileSync(path.join(group, 'memory.stat'), 'utf8'))!;
+      // Less than the trainer needs; more than the worker has, so that the kernel chooses the trainer.
+      limit(2 * Number(used));
+      const id = freshId('tight');
+      await start(id, { epochs: 5 });
+      const retry = await until('the attempt to end', async () => (await ok('GET', `fineTuningJobs/${id}`))['retry'] as Json | undefined);
+      expect(retry).toMatchObject({
+        step: 'train',
+        attempt: 2,
+        failure: { code: 'TRAINER_OOM_HOST', domain: 'CAPACITY', retryable: true },
+      });
+      limit(-1);
+      await untilState(id, 'JOB_STATE_COMPLETED');
+      expect((await attemptsOf(id))[0]).toMatchObject({ outcome: 'failed', failure: { code: 'TRAINER_OOM_HOST' } });
+    } finally {
+      await Promise.all(workers.splice(0).map(stopWorker));
+      rmdirSync(group);
+    }
+  },
+);
 
 it('workers whose clocks are an hour wrong: deadlines are those of the servers', async () => {
   const preload = `--import=${pathToFileURL(path.join(rootFolder, 'test', 'shiftedClock.mjs')).href}`;

@@ -6,7 +6,7 @@ import traceback
 
 from temper_trainer.events import Events, claim_stdout
 from temper_trainer.failures import Interrupted, explain
-from temper_trainer.process import StopRequest, Stopwatch, die_with_parent, leave, local_rank, uncollected
+from temper_trainer.process import StopRequest, Stopwatch, be_killed_first, die_with_parent, leave, local_rank, uncollected
 from temper_trainer.spec import ConvertSpec, FetchSpec, InspectSpec, MergeSpec, Spec, TrainSpec, VerifySpec, read_spec
 from temper_trainer.versions import versions
 
@@ -21,6 +21,7 @@ UNUSED_IMPORTS = ('datasets', 'pandas', 'sklearn')
 
 def main() -> int:
     die_with_parent()
+    be_killed_first()
     events = claim_stdout()
     stop = StopRequest()
     stop.listen(lambda: leave(interrupted(events, 0)))
