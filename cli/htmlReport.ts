@@ -43,7 +43,7 @@ export function renderJobReport(job: Resource, metrics: Metric[], evaluation: Ev
 <style>${STYLE}</style>
 </head>
 <body>
-<h1>${text(job.displayName || job.name)}</h1>
+<h1>${text(job.displayName || String(job.name).split('/').at(-1))}</h1>
 <p class="quiet">${name}<br>${facts.filter(Boolean).map(text).join(' · ')}</p>
 ${sections.filter(Boolean).join('\n')}
 </body>
@@ -58,7 +58,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
 h1 { font-size: 1.5rem; margin-bottom: 0 } h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem } h3 { font-size: .95rem; margin: 1.2rem 0 .4rem }
 .quiet { color: var(--quiet); margin-top: .2rem } .scroll { overflow-x: auto }
 table { border-collapse: collapse; font-size: .88rem } th, td { text-align: left; vertical-align: top; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line) }
-th { color: var(--quiet); font-weight: 500 } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums } td.sample { white-space: pre-wrap; overflow-wrap: anywhere; max-width: 34rem }
+th { color: var(--quiet); font-weight: 500 } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums } td.sample { white-space: pre-wrap; overflow-wrap: break-word; max-width: 34rem }
 td.hit { font-weight: 600; color: var(--right) } td.miss { color: var(--wrong) }
 svg { width: 100%; height: auto } svg text { font: 11px system-ui, sans-serif; fill: var(--quiet) }
 .grid { stroke: var(--line) } .train { fill: none; stroke: var(--train); stroke-width: 1.6 } .held { fill: none; stroke: var(--held); stroke-width: 1.6 } .dot { fill: var(--held) }
