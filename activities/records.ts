@@ -12,9 +12,6 @@ import type { ObjectStore } from '../stores/objects.js';
 import { attemptEnds, datasetBytes, jobEnds, queueWait, transitions, validatedDatasets } from '../telemetry/metrics.js';
 import { callNextInLine, tell } from './tell.js';
 
-/** Where more have room than were called, each that takes its turn calls another. */
-const CALLED_AT_ONCE = 20;
-
 export type RecordActivities = Omit<ControlActivities, 'report' | 'claimRun' | 'deliverWebhook' | 'recordDeliveryEnd'>;
 
 export function makeRecords({ database, objects }: { database: Database; objects: ObjectStore }): RecordActivities {
@@ -69,5 +66,5 @@ async function tellWhoWaits(database: Database, { uid, to }: Transition): Promis
   const job = await findJobByUid(database, uid);
   if (!job) return;
   if (job.awaited_by && isTerminal(to)) await tell(job.awaited_by, JOB_ENDED_SIGNAL, { uid });
-  await callNextInLine(database, job.account_id, CALLED_AT_ONCE);
+  await callNextInLine(database, job.account_id);
 }

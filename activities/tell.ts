@@ -18,6 +18,6 @@ export async function tell(workflowId: string, signal: string, ...message: unkno
 }
 
 /** Calls the jobs of an account that there is room for: each asks for its turn at once, not when its next retry is due. */
-export async function callNextInLine(database: Database, accountId: string, most: number): Promise<void> {
+export async function callNextInLine(database: Database, accountId: string, most?: number): Promise<void> {
   for (const id of await nextInLine(database, accountId, most)) await tell(resourceName(accountId, 'fineTuningJobs', id), TURN_SIGNAL);
 }

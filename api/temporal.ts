@@ -337,12 +337,9 @@ export async function preempt(client: Client, database: Database): Promise<void>
   });
 }
 
-/** Enough for the first of them: each that takes its turn calls another where there is room for it. */
-const CALLED_AT_ONCE = 20;
-
 /** After a quota was raised: the account's jobs that there is room for now ask for their turn. */
 export async function callNextInLine(client: Client, database: Database, accountId: string): Promise<void> {
-  for (const id of await nextInLine(database, accountId, CALLED_AT_ONCE)) {
+  for (const id of await nextInLine(database, accountId)) {
     const handle = client.workflow.getHandle(resourceName(accountId, 'fineTuningJobs', id));
     try {
       await client.withDeadline(Date.now() + START_TIMEOUT_MS, () => handle.signal(turnSignal));

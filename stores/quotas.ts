@@ -108,8 +108,11 @@ async function askForRoom(database: Database, uid: string, claim: boolean): Prom
   return null;
 }
 
+/** Enough for the first of them: each that takes its turn calls another. */
+const CALLED_AT_ONCE = 20;
+
 /** The IDs of an account's jobs, at most so many, that wait although there is room for them, in the order of the line. */
-export async function nextInLine(database: Database, accountId: string, most: number): Promise<string[]> {
+export async function nextInLine(database: Database, accountId: string, most = CALLED_AT_ONCE): Promise<string[]> {
   const { value } = await readQuota(database, accountId, 'running-jobs');
   const room = value - (await countJobs(database, accountId, true));
   if (room <= 0) return [];
