@@ -30,7 +30,7 @@ export interface StoredRun {
   summary: Record<string, unknown>;
   state: 'running' | 'finished' | 'failed';
   notes: string;
-  /** Names of uploaded files, tables among them. */
+  /** Names of the files that were announced, tables among them. */
   files: string[];
   /** `type/name` of the artifacts that were logged. */
   artifacts: string[];
@@ -42,6 +42,8 @@ export interface WandbTestServer {
   runs: Map<string, StoredRun>;
   /** What was asked, in order: names of GraphQL operations, and `file_stream`. */
   requests: string[];
+  /** Names of the files whose bytes came. */
+  stored: string[];
   fault: WandbFault | null;
   stop(): Promise<void>;
 }
@@ -53,7 +55,7 @@ export interface WandbAccount {
 }
 
 export async function startWandbServer(account: WandbAccount, port = 0): Promise<WandbTestServer> {
-  const state = { runs: new Map<string, StoredRun>(), requests: [] as string[], fault: null as WandbFault | null };
+  const state = { runs: new Map<string, StoredRun>(), requests: [] as string[], stored: [] as string[], fault: null as WandbFault | null };
   const server = createServer((request, response) => {
     answer(account, state, request, response).catch((error: unknown) => reply(response, 500, { error: String(error) }));
   });
@@ -68,13 +70,14 @@ export async function startWandbServer(account: WandbAccount, port = 0): Promise
   });
 }
 
-type State = Pick<WandbTestServer, 'runs' | 'requests' | 'fault'>;
+type State = Pick<WandbTestServer, 'runs' | 'requests' | 'stored' | 'fault'>;
 type Variables = Record<string, string | string[] | null | undefined>;
 
 async function answer(account: WandbAccount, state: State, request: IncomingMessage, response: ServerResponse): Promise<void> {
   if (request.method === 'PUT' && request.url?.startsWith('/storage/')) {
     for await (const _chunk of request);
     if (await fail(state, 'files', request, response)) return;
+    state.stored.push(decodeURIComponent(request.url.slice('/storage/'.length)));
     return reply(response, 200, {});
   }
   if (!request.url?.startsWith('/graphql') && !request.url?.startsWith('/files/')) return reply(response, 404, {});

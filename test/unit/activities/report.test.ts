@@ -63,6 +63,7 @@ afterEach(async () => {
   await wandb.stop();
 });
 
+const SAMPLES = /^media\/table\/samples.*\.table\.json$/;
 const evaluationReport = { samples: [{ line: 3, prompt: 'p', expected: 'yes', base: 'no', tuned: 'yes', logLikelihoodGain: 1.5 }] };
 const objects = { getText: async () => JSON.stringify(evaluationReport) } as unknown as ObjectStore;
 const wandbLimits = { ...WANDB_LIMITS, askMs: 100, answerMs: 3_000 };
@@ -93,7 +94,7 @@ it('delivers steps, settings, samples, evaluation and a link to the job, once, a
   expect(run.notes).toContain(`accounts/ada/fineTuningJobs/${uid}`);
   expect(run.summary).toMatchObject({ job_state: 'COMPLETED', final_loss: 1 / 40, 'eval/base_accuracy': 0.4, 'eval/tuned_accuracy': 0.9 });
   expect(run.summary['samples']).toMatchObject({ _type: 'table-file', nrows: 1, ncols: 6 });
-  expect(run.files.some((name) => /^media\/table\/samples.*\.table\.json$/.test(name))).toBe(true);
+  expect(wandb.stored.some((name) => SAMPLES.test(name))).toBe(true);
   expect(run.artifacts).toContain(`model/tuned-${uid}`);
   expect(run.state).toBe('finished');
   expect((await findJobByUid(database, uid))!.wandb).toMatchObject({ state: 'DELIVERED', url, reason: '', deliveredStep: 40 });
@@ -192,6 +193,20 @@ it('takes a job through every fault of a server: each is shown with what to do, 
   expect(told.rows[0]!.text).toContain('FOREIGN_ROWS');
   expect(told.rows[0]!.text).not.toContain(apiKey);
 }, 300_000);
+
+it.each(['drop', 500, 429, 'half'] as const)(
+  'brings the samples through files that fail with %s',
+  async (how) => {
+    const uid = await makeJob(5, 'COMPLETED');
+    wandb.fault = { on: 'files', how, times: 3 };
+    await deliverAtLast(uid);
+    expect(wandb.fault).toBeNull();
+    expect(wandb.stored.some((name) => SAMPLES.test(name))).toBe(true);
+    expect(stepsOf(uid)).toEqual(upTo(5));
+    expect((await findJobByUid(database, uid))!.wandb).toMatchObject({ state: 'DELIVERED', deliveredStep: 5 });
+  },
+  180_000,
+);
 
 /** Shown while they last, and over without a new client. */
 const whileItRuns: [WandbFault['on'], WandbFault['how']][] = [
