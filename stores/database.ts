@@ -680,6 +680,8 @@ export function openDatabase(url: string, { maxConnections = 10, silenceMs = SIL
     types: types as pg.CustomTypesConfig,
   });
   pool.on('error', () => {});
+  // A connection that breaks fails its query, which is enough; without a listener it would end the process, too.
+  pool.on('connect', (client) => client.on('error', () => {}));
   return new Kysely<Tables>({ dialect: new PostgresDialect({ pool }) });
 }
 

@@ -1,10 +1,11 @@
-/** A network that swallows what is sent: whoever asks Postgres is told, and asks again on another connection. */
+/** Connections to Postgres that break, or say nothing more: whoever asks is told, asks again on another, and no process ends. */
 import { connect, createServer, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openDatabase, type Database } from '../../../stores/database.js';
 import { isDatabaseOutage } from '../../../stores/outages.js';
-import { stack } from '../../temper.js';
+import { call, devFile, stack, until } from '../../temper.js';
 
 const SILENCE_MS = 400;
 let swallow = false;
@@ -47,4 +48,30 @@ it('a query that is never answered ends as an outage, also within a transaction,
     swallow = false;
     expect((await ask()).rows).toEqual([{ one: 1 }]);
   }
+});
+
+it('what breaks in the middle of a query costs the request, and not the process', async () => {
+  const { api, workers } = devFile().pids;
+  const server = openDatabase(stack().databaseUrl, { maxConnections: 1 });
+  let broken = 0;
+  let isOver = false;
+  const statuses = new Set<number>();
+  const clients = Array.from({ length: 8 }, async (_, index) => {
+    while (!isOver) statuses.add((await call('GET', `fineTuningJobs?pageSize=${10 + index}`)).status);
+  });
+  try {
+    await until('connections to be broken while they are used', async () => {
+      const { rows } = await sql`
+        select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and state = 'active' and pid <> pg_backend_pid()`.execute(server);
+      return (broken += rows.length) >= 10;
+    });
+  } finally {
+    isOver = true;
+    await Promise.all(clients);
+    await server.destroy();
+  }
+  expect([...statuses].filter((status) => status !== 200 && status !== 503)).toEqual([]);
+  await sleep(1_000);
+  expect(devFile().pids).toMatchObject({ api, workers });
 });
