@@ -7,6 +7,7 @@ import {
   type ServerResponse,
 } from 'node:http';
 import { connect, createServer, type AddressInfo, type Server as TcpServer, type Socket } from 'node:net';
+import { Transform } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export type Fault =
@@ -103,6 +104,8 @@ function withoutHeaders(raw: string[], names: string[]): string[] {
 export interface Relay {
   /** host:port */
   address: string;
+  /** What is sent comes nowhere, in neither direction, and nobody is told. */
+  swallows: boolean;
   close(): Promise<void>;
 }
 
@@ -116,17 +119,19 @@ export async function startRelay(port: number, host: string): Promise<Relay> {
     ] as const) {
       sockets.add(one);
       one.on('error', () => other.destroy()).on('close', () => other.destroy());
-      one.pipe(other);
+      one.pipe(new Transform({ transform: (bytes, _encoding, done) => done(null, relay.swallows ? undefined : bytes) })).pipe(other);
     }
   });
   await listen(server, host);
-  return {
+  const relay: Relay = {
     address: `${host}:${(server.address() as AddressInfo).port}`,
+    swallows: false,
     close: () => {
       for (const socket of sockets) socket.destroy();
       return new Promise((resolve) => server.close(() => resolve()));
     },
   };
+  return relay;
 }
 
 function listen(server: Server | TcpServer, host: string): Promise<void> {

@@ -1,39 +1,25 @@
 /** Connections to Postgres that break, or say nothing more: whoever asks is told, asks again on another, and no process ends. */
-import { connect, createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { openDatabase, type Database } from '../../../stores/database.js';
 import { isDatabaseOutage } from '../../../stores/outages.js';
+import { startRelay, type Relay } from '../../faultProxy.js';
 import { call, devFile, stack, until } from '../../temper.js';
 
 const SILENCE_MS = 400;
-let swallow = false;
-const sockets = new Set<Socket>();
-const proxy = createServer((near) => {
-  const { hostname, port } = new URL(stack().databaseUrl);
-  const far = connect(Number(port), hostname);
-  const forward = (from: Socket, to: Socket) => {
-    sockets.add(from);
-    from.on('data', (bytes) => void (swallow || to.write(bytes)));
-    from.on('error', () => undefined);
-    from.on('close', () => to.destroy());
-  };
-  forward(near, far);
-  forward(far, near);
-});
+let relay: Relay;
 let database: Database;
 
 beforeAll(async () => {
-  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
   const url = new URL(stack().databaseUrl);
-  url.port = String((proxy.address() as { port: number }).port);
+  relay = await startRelay(Number(url.port), '127.0.0.1');
+  url.host = relay.address;
   database = openDatabase(url.href, { maxConnections: 1, silenceMs: SILENCE_MS });
 });
 afterAll(async () => {
   await database.destroy();
-  for (const socket of sockets) socket.destroy();
-  proxy.close();
+  await relay.close();
 });
 
 const ask = (on = database) => sql<{ one: number }>`select 1 as one`.execute(on);
@@ -41,11 +27,11 @@ const ask = (on = database) => sql<{ one: number }>`select 1 as one`.execute(on)
 it('a query that is never answered ends as an outage, also within a transaction, and the next goes on', async () => {
   expect((await ask()).rows).toEqual([{ one: 1 }]);
   for (const silent of [() => ask(), () => database.transaction().execute((transaction) => ask(transaction))]) {
-    swallow = true;
+    relay.swallows = true;
     const error = (await silent().catch((cause: unknown) => cause)) as { code?: string; message: string };
     expect(error).toBeInstanceOf(Error);
     expect(isDatabaseOutage(error.code, error.message)).toBe(true);
-    swallow = false;
+    relay.swallows = false;
     expect((await ask()).rows).toEqual([{ one: 1 }]);
   }
 });
