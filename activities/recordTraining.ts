@@ -1,11 +1,11 @@
 /** Carries what a trainer says to the records, the object store and the workflow, while it trains. */
 import { link, mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { TemperError } from '../schemas/errors.js';
+import type { Transaction } from 'kysely';
 import { CHECKPOINTS_KEPT } from '../schemas/limits.js';
-import type { AdaptedEvent, DataReadEvent, PreparedEvent, StepEvent, TrainerEvent } from '../schemas/trainerProtocol.js';
-import type { Database, JobProgressData, StoredFile } from '../stores/database.js';
-import { appendEvent } from '../stores/events.js';
+import type { AdaptedEvent, CheckpointEvent, DataReadEvent, PreparedEvent, StepEvent, TrainerEvent } from '../schemas/trainerProtocol.js';
+import type { Database, JobProgressData, StoredFile, Tables } from '../stores/database.js';
+import { appendEventIn } from '../stores/events.js';
 import {
   deleteCheckpoint,
   listCheckpoints,
@@ -21,7 +21,7 @@ import type { ObjectStore } from '../stores/objects.js';
 import { checkpointBytes, checkpoints, trainerSpeed, trainerSteps, trainerTokens } from '../telemetry/metrics.js';
 import { throughOutages } from './outages.js';
 import type { Stall } from './silence.js';
-import { holdsJob, type Training } from './trainings.js';
+import { writeFor, type Training } from './trainings.js';
 
 /** Milestones go to the workflow at most this often: its history must stay small. */
 const MILESTONES_PER_RUN = 100;
@@ -53,65 +53,75 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
   let stalls = 0;
   let uploads: Promise<void> = Promise.resolve();
 
-  /** The trainer is not read while a server is away; it goes on, as far as the pipe takes what it says. */
-  const onEvent = (event: TrainerEvent): Promise<void> =>
-    event.event === 'step' ? onStep(event) : throughOutages(signal, () => record(event));
+  /** Nothing is written in the name of an attempt that another one has followed. */
+  const write = (work: (transaction: Transaction<Tables>) => Promise<void>): Promise<void> =>
+    throughOutages(signal, () => writeFor(database, training, work));
 
-  async function record(event: Exclude<TrainerEvent, StepEvent>): Promise<void> {
+  /** The trainer is not read while a server is away; it goes on, as far as the pipe takes what it says. */
+  async function onEvent(event: TrainerEvent): Promise<void> {
     switch (event.event) {
       case 'started':
-        await recordAttemptDevice(database, uid, training.attempt, event.device);
-        await updateProgress(database, uid, { device: event.device, versions: event.versions });
-        return;
+        return write(async (transaction) => {
+          await recordAttemptDevice(transaction, uid, training.attempt, event.device);
+          await updateProgress(transaction, uid, { device: event.device, versions: event.versions });
+        });
       case 'prepared':
         progress.totalSteps = event.totalSteps;
-        await updateProgress(database, uid, {
-          totalSteps: event.totalSteps,
-          ...cutOff(event),
-          targetModules: event.targetModules,
-          microBatchTokens: event.microBatchTokens,
-          recompute: event.recompute,
-          quantization: event.quantization,
-          attention: event.attention,
-          compiled: event.compiled,
-          optimizer: event.optimizer,
-        });
-        return;
+        return write((transaction) =>
+          updateProgress(transaction, uid, {
+            totalSteps: event.totalSteps,
+            ...cutOff(event),
+            targetModules: event.targetModules,
+            microBatchTokens: event.microBatchTokens,
+            recompute: event.recompute,
+            quantization: event.quantization,
+            attention: event.attention,
+            compiled: event.compiled,
+            optimizer: event.optimizer,
+          }),
+        );
       case 'adapted':
-        return onAdapted(event);
+        return write((transaction) => recordAdapted(transaction, event));
       case 'dataRead':
-        await updateProgress(database, uid, cutOff(event));
-        return;
-      case 'checkpoint': {
-        const kept = await keepFiles(event.path, path.join(folder, 'uploads', `step-${event.step}`));
-        const loss = latest?.loss ?? null;
-        const publish = () => publishCheckpoint(kept, event.step, event.manifestSha256, loss);
-        uploads = uploads.then(() => throughOutages(signal, publish));
-        uploads.catch(() => {}); // awaited, and thrown, by flush
-        return;
-      }
+        return write((transaction) => updateProgress(transaction, uid, cutOff(event)));
+      case 'checkpoint':
+        return onCheckpoint(event);
+      case 'step':
+        return onStep(event);
       case 'warning':
-        return appendEvent(database, uid, {
-          key: `warning/${event.code}/${training.attempt}/${progress.step}`,
-          type: 'warning',
-          message: event.message,
-          data: { code: event.code },
-        });
+        return write((transaction) =>
+          appendEventIn(transaction, uid, {
+            key: `warning/${event.code}/${training.attempt}/${progress.step}`,
+            type: 'warning',
+            message: event.message,
+            data: { code: event.code },
+          }),
+        );
       default:
         return;
     }
   }
 
   /** Kept with the attempt, and with the job for the attempts that follow. */
-  async function onAdapted({ code, step, message, microBatchTokens, recompute, quantization }: AdaptedEvent): Promise<void> {
+  async function recordAdapted(
+    transaction: Transaction<Tables>,
+    { code, step, message, microBatchTokens, recompute, quantization }: AdaptedEvent,
+  ): Promise<void> {
     const adaptation = { code, step, microBatchTokens, recompute, quantization };
-    await recordAdaptation(database, uid, training.attempt, adaptation);
-    await updateProgress(database, uid, { microBatchTokens, recompute, quantization, adapted: true });
+    await recordAdaptation(transaction, uid, training.attempt, adaptation);
+    await updateProgress(transaction, uid, { microBatchTokens, recompute, quantization, adapted: true });
     // What was learned on other weights is no beginning: the next attempt starts over.
     if (code === 'QUANTIZED')
-      for (const record of await listCheckpoints(database, uid)) await deleteCheckpoint(database, uid, record.attempt, record.step);
+      for (const record of await listCheckpoints(transaction, uid)) await deleteCheckpoint(transaction, uid, record.attempt, record.step);
     const key = `adapted/${training.attempt}/${code}/${microBatchTokens}`;
-    return appendEvent(database, uid, { key, type: 'warning', message, data: { attempt: training.attempt, ...adaptation } });
+    return appendEventIn(transaction, uid, { key, type: 'warning', message, data: { attempt: training.attempt, ...adaptation } });
+  }
+
+  async function onCheckpoint(event: CheckpointEvent): Promise<void> {
+    const kept = await keepFiles(event.path, path.join(folder, 'uploads', `step-${event.step}`));
+    const loss = latest?.loss ?? null;
+    uploads = uploads.then(() => throughOutages(signal, () => publishCheckpoint(kept, event.step, event.manifestSha256, loss)));
+    uploads.catch(() => {}); // awaited, and thrown, by flush
   }
 
   /** Shown to whoever waits; the watch kills the trainer if nothing comes, and the next attempt goes on. */
@@ -121,22 +131,19 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
     const message =
       `No step for ${Math.round(silentSeconds)} s, where one usually takes ${usualSeconds.toFixed(1)} s. If nothing comes in ` +
       `${Math.round(killedInSeconds)} s, the trainer is killed and the job goes on from its last checkpoint.`;
-    const told = [
-      appendEvent(database, uid, {
-        key: `stalled/${training.attempt}/${stalls}`,
-        type: 'warning',
-        message,
-        data: { code: 'STALLED', step: progress.step },
-      }),
-      updateProgress(database, uid, { stalledSince: new Date(Date.now() - silentSeconds * 1000).toISOString() }),
-    ];
-    Promise.all(told).catch(() => {}); // an outage of the database must not end the training
+    const key = `stalled/${training.attempt}/${stalls}`;
+    const data = { code: 'STALLED', step: progress.step };
+    const stalledSince = new Date(Date.now() - silentSeconds * 1000).toISOString();
+    writeFor(database, training, async (transaction) => {
+      await appendEventIn(transaction, uid, { key, type: 'warning', message, data });
+      await updateProgress(transaction, uid, { stalledSince });
+    }).catch(() => {}); // an outage of the database must not end the training
   }
 
   async function onStep(event: StepEvent): Promise<void> {
     const first = latest === null;
     if (stalled || (first && job.progress.stalledSince))
-      await throughOutages(signal, () => updateProgress(database, uid, { stalledSince: null }));
+      await write((transaction) => updateProgress(transaction, uid, { stalledSince: null }));
     stalled = false;
     latest = event;
     trainerSteps.inc();
@@ -160,8 +167,8 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
     });
     const { evaluationLoss } = event;
     if (evaluationLoss !== undefined)
-      await throughOutages(signal, () =>
-        appendEvent(database, uid, {
+      await write((transaction) =>
+        appendEventIn(transaction, uid, {
           key: `evaluation/${event.step}`,
           type: 'evaluation',
           message: `Loss on the held-out examples after step ${event.step}: ${evaluationLoss.toFixed(4)}.`,
@@ -169,7 +176,7 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
         }),
       );
     const now = performance.now();
-    if (now - flushedAt > FLUSH_INTERVAL_MS) await throughOutages(signal, writeSteps);
+    if (now - flushedAt > FLUSH_INTERVAL_MS) await writeSteps();
     const share = Math.max(1, Math.floor(event.totalSteps / MILESTONES_PER_RUN));
     // The first that arrives says that the attempt makes steps.
     const isDue = now - milestoneAt > MILESTONE_INTERVAL_MS && (!training.announced || event.step % share === 0);
@@ -189,29 +196,31 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
   }
 
   async function writeSteps(): Promise<void> {
-    const metrics = [...unwritten];
     flushedAt = performance.now();
-    await recordMetrics(database, uid, metrics);
+    const metrics = [...unwritten];
+    await write((transaction) => recordSteps(transaction, metrics));
     unwritten = unwritten.filter((metric) => !metrics.includes(metric));
-    if (latest) {
-      const { step, totalSteps, epoch, loss, learningRate, tokensPerSecond, etaSeconds } = latest;
-      await updateProgress(database, uid, {
-        step,
-        totalSteps,
-        epoch,
-        loss,
-        learningRate,
-        tokensPerSecond,
-        etaSeconds,
-        tokens: totals.tokens,
-        trainedTokens: totals.trainedTokens,
-      });
-    }
+  }
+
+  async function recordSteps(transaction: Transaction<Tables>, metrics: NewMetric[]): Promise<void> {
+    await recordMetrics(transaction, uid, metrics);
+    if (!latest) return;
+    const { step, totalSteps, epoch, loss, learningRate, tokensPerSecond, etaSeconds } = latest;
+    await updateProgress(transaction, uid, {
+      step,
+      totalSteps,
+      epoch,
+      loss,
+      learningRate,
+      tokensPerSecond,
+      etaSeconds,
+      tokens: totals.tokens,
+      trainedTokens: totals.trainedTokens,
+    });
   }
 
   /** Durable only once the record stands: its files are in the store by then, each checked against its hash. */
   async function publishCheckpoint(kept: string, step: number, manifestSha256: string, loss: number | null): Promise<void> {
-    if (!(await holdsJob(database, training))) throw superseded();
     // The losses up to a checkpoint are part of it: whoever goes on from here will not make those steps again.
     await writeSteps();
     const manifest = JSON.parse(await readFile(path.join(kept, 'manifest.json'), 'utf8')) as {
@@ -227,7 +236,7 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
     const own = await deps.objects.putFile(`${key}/manifest.json`, path.join(kept, 'manifest.json'));
     files.push({ name: 'manifest.json', key: `${key}/manifest.json`, ...own });
     const sizeBytes = files.reduce((sum, file) => sum + file.sizeBytes, 0);
-    await recordCheckpoint(database, uid, { step, attempt, key, manifestSha256, files, sizeBytes, loss });
+    await write((transaction) => recordCheckpoint(transaction, uid, { step, attempt, key, manifestSha256, files, sizeBytes, loss }));
     checkpoints.inc();
     checkpointBytes.inc(sizeBytes);
     progress.checkpointStep = Math.max(progress.checkpointStep, step);
@@ -241,7 +250,7 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
   /** Everything said so far is written and every checkpoint uploaded. */
   async function flush(): Promise<void> {
     trainerSpeed.set(0);
-    await throughOutages(signal, writeSteps);
+    await writeSteps();
     await uploads;
     await telling;
   }
@@ -259,8 +268,4 @@ async function keepFiles(source: string, target: string): Promise<string> {
   await mkdir(target, { recursive: true });
   for (const name of await readdir(source)) await link(path.join(source, name), path.join(target, name));
   return target;
-}
-
-export function superseded(): TemperError {
-  return new TemperError('ATTEMPT_SUPERSEDED', 'A later attempt has taken this job over.');
 }

@@ -47,10 +47,20 @@ import { requireJob, requireStartFiles } from './jobs.js';
 import { leaseModelFolder, type ModelLease } from './modelCache.js';
 import { outageOf, throughOutages } from './outages.js';
 import { ensureEvaluation, ensureSet, requireManifest, type PreparedManifest } from './preparedSets.js';
-import { makeRecorder, superseded } from './recordTraining.js';
+import { makeRecorder } from './recordTraining.js';
 import { nothingInTime, timeLimit, type TimeLimit } from './timeLimit.js';
 import { runTrainer, type TrainerSettings } from './trainerProcess.js';
-import { findUnfollowed, follow, holdsJob, startTraining, tellWorkflowFrom, type Teller, type Training } from './trainings.js';
+import {
+  findUnfollowed,
+  follow,
+  holdsJob,
+  startTraining,
+  superseded,
+  tellWorkflowFrom,
+  writeFor,
+  type Teller,
+  type Training,
+} from './trainings.js';
 
 export interface TrainDependencies {
   database: Database;
@@ -181,7 +191,8 @@ async function train(deps: TrainDependencies, input: TrainInput, training: Train
         for (const file of completed.files) {
           await deps.objects.putFile(`${key}/${file.name}`, path.join(spec.outputPath, file.name), { digest: file });
         }
-        await updateProgress(database, job.uid, { trainerSeconds: (job.progress.trainerSeconds ?? 0) + seconds, etaSeconds: 0 });
+        const trainerSeconds = (job.progress.trainerSeconds ?? 0) + seconds;
+        await writeFor(database, training, (transaction) => updateProgress(transaction, job.uid, { trainerSeconds, etaSeconds: 0 }));
         return key;
       });
       const { earlyStopped, bestStep, bestLoss } = completed;

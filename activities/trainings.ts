@@ -6,9 +6,11 @@
 import { AsyncResource } from 'node:async_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Context } from '@temporalio/activity';
+import type { Transaction } from 'kysely';
 import type { TrainingMilestone, TrainProgress, TrainResult } from '../schemas/activities.js';
-import type { Database } from '../stores/database.js';
-import { isCurrentAttempt } from '../stores/jobs.js';
+import { TemperError } from '../schemas/errors.js';
+import type { Database, Tables } from '../stores/database.js';
+import { isCurrentAttempt, writeAsAttempt } from '../stores/jobs.js';
 
 export interface Training {
   readonly uid: string;
@@ -123,7 +125,7 @@ function forget(training: Training): void {
   if (trainings.get(training.uid) === training) trainings.delete(training.uid);
 }
 
-/** True while no other worker has taken the job over, and it has not been ended without its trainer: asked before anything is published. */
+/** True while no other worker has taken the job over, and it has not been ended without its trainer. */
 export async function holdsJob(database: Database, training: Training): Promise<boolean> {
   for (;;) {
     await training.takingOver;
@@ -131,6 +133,20 @@ export async function holdsJob(database: Database, training: Training): Promise<
     if (await isCurrentAttempt(database, training.uid, attempt)) return true;
     if (training.takingOver === takingOver) return false;
   }
+}
+
+/** Writes what the training has to say, all or nothing. @throws TemperError ATTEMPT_SUPERSEDED when the job is no longer its own */
+export async function writeFor(
+  database: Database,
+  training: Training,
+  write: (transaction: Transaction<Tables>) => Promise<void>,
+): Promise<void> {
+  while (!(await writeAsAttempt(database, training.uid, training.attempt, write)))
+    if (!(await holdsJob(database, training))) throw superseded();
+}
+
+export function superseded(): TemperError {
+  return new TemperError('ATTEMPT_SUPERSEDED', 'A later attempt has taken this job over.');
 }
 
 /** Before the attempt's row stands, nothing tells that the job is this training's. */

@@ -410,5 +410,6 @@ export type AdaptedEvent = Static<typeof AdaptedEvent>;
 export type StepEvent = Static<typeof StepEvent>;
 export type EvaluatedEvent = Static<typeof EvaluatedEvent>;
 export type PreparedEvent = Static<typeof PreparedEvent>;
+export type CheckpointEvent = Static<typeof CheckpointEvent>;
 export type DataReadEvent = Static<typeof DataReadEvent>;
 export type CompletedEvent = Static<typeof CompletedEvent>;

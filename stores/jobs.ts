@@ -401,10 +401,32 @@ export async function beginAttempt(
   });
 }
 
-/** True while no later attempt has taken the job over, and nobody has ended it: asked before anything is published. */
+/** True while no later attempt has taken the job over, and nobody has ended it. */
 export async function isCurrentAttempt(database: Database, uid: string, attempt: number): Promise<boolean> {
-  const row = await database.selectFrom('jobs').select(['attempt', 'state']).where('uid', '=', uid).executeTakeFirst();
-  return row !== undefined && row.attempt === attempt && !isTerminal(row.state);
+  const job = await database.selectFrom('jobs').select(['attempt', 'state']).where('uid', '=', uid).executeTakeFirst();
+  return job !== undefined && isHeldBy(job, attempt);
+}
+
+/**
+ * Writes what an attempt has to say, all or nothing. False, and nothing is written, when it is no longer the job's: what a worker
+ * sends that the network has cut off may arrive long after another has taken the job over.
+ */
+export function writeAsAttempt(
+  database: Database,
+  uid: string,
+  attempt: number,
+  write: (transaction: Transaction<Tables>) => Promise<void>,
+): Promise<boolean> {
+  return database.transaction().execute(async (transaction) => {
+    const job = await transaction.selectFrom('jobs').select(['attempt', 'state']).where('uid', '=', uid).forUpdate().executeTakeFirst();
+    if (!job || !isHeldBy(job, attempt)) return false;
+    await write(transaction);
+    return true;
+  });
+}
+
+function isHeldBy(job: Pick<JobRecord, 'attempt' | 'state'>, attempt: number): boolean {
+  return job.attempt === attempt && !isTerminal(job.state);
 }
 
 export async function recordAttemptDevice(database: Database, uid: string, attempt: number, device: string): Promise<void> {
