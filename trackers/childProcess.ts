@@ -1,5 +1,10 @@
-/** A reporter's child process that speaks JSON lines: dies with this worker, is deaf and mute otherwise, and is killed with all it started. */
+/**
+ * A reporter's child process that speaks JSON lines: dies with this worker, is deaf and mute otherwise, and is killed with all it
+ * started. It leaves the processor to a trainer of the same machine.
+ */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { constants, setPriority } from 'node:os';
 import { createInterface } from 'node:readline';
 
 export interface Child {
@@ -32,6 +37,7 @@ export function startChild(command: string[], environment: Record<string, string
   const passed = Object.fromEntries(PASSED.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]])));
   // A group of its own: the client starts a process that would outlive it.
   const child = spawn(program!, args, { stdio: ['pipe', 'pipe', 'ignore'], env: { ...passed, ...environment }, detached: true });
+  if (child.pid) lowerPriority(child.pid);
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()).once('error', () => resolve()));
   child.stdin.on('error', () => {}); // it has ended: `next` says so
   const heard: (Record<string, unknown> | null)[] = [];
@@ -56,6 +62,17 @@ export function startChild(command: string[], environment: Record<string, string
       await ended;
     },
   };
+}
+
+function lowerPriority(pid: number): void {
+  const nice = constants.priority.PRIORITY_BELOW_NORMAL;
+  try {
+    setPriority(pid, nice);
+    // Linux may weigh sessions before it weighs what runs in them (sched_autogroup), and the child has one of its own.
+    writeFileSync(`/proc/${pid}/autogroup`, String(nice));
+  } catch {
+    // It has ended, or this system has no such thing.
+  }
 }
 
 function killGroup({ pid }: ChildProcess): void {
