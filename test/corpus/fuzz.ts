@@ -2,6 +2,7 @@
  * Random templates with random data, the same for the same seed: half written by a grammar of everything Jinja has, so that most of them
  * mean something; half real templates with pieces of them cut out, doubled or exchanged, so that most of them are nearly right.
  */
+import { seededRandom, type Random } from '../../chaos/random.js';
 
 export type FuzzCase = { template: string; context: Record<string, unknown> };
 
@@ -15,23 +16,19 @@ export function makeFuzzCases(seed: number, count: number, real: string[] = []):
   });
 }
 
-/** Mulberry32. */
 class Dice {
-  constructor(private state: number) {}
-  next(): number {
-    this.state = (this.state + 0x6d2b79f5) | 0;
-    let t = Math.imul(this.state ^ (this.state >>> 15), 1 | this.state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  readonly #random: Random;
+  constructor(seed: number) {
+    this.#random = seededRandom(seed);
   }
   below(limit: number): number {
-    return Math.floor(this.next() * limit);
+    return this.#random.integer(0, limit - 1);
   }
   pick<Item>(items: readonly Item[]): Item {
-    return items[this.below(items.length)]!;
+    return this.#random.pick(items);
   }
   isLucky(chance: number): boolean {
-    return this.next() < chance;
+    return this.#random.next() < chance;
   }
 }
 

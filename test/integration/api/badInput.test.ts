@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { Agent, request } from 'node:http';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { seededRandom } from '../../../chaos/random.js';
 import { isErrorCode } from '../../../schemas/errors.js';
 import { bootstrapAccount } from '../../../stores/accounts.js';
 import { openDatabase, type Database } from '../../../stores/database.js';
@@ -91,17 +92,11 @@ async function countRows(): Promise<Record<string, number>> {
   return { ...counts, accounts: accounts.rows[0]!.count };
 }
 
-/** `count` of them, each time the same (mulberry32). */
+/** `count` of them, each time the same. */
 function sample<T>(all: T[], count: number, seed: number): T[] {
-  let state = seed;
-  const random = () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const random = seededRandom(seed);
   return all
-    .map((item) => ({ item, at: random() }))
+    .map((item) => ({ item, at: random.next() }))
     .sort((a, b) => a.at - b.at)
     .slice(0, count)
     .map(({ item }) => item);
