@@ -23,6 +23,8 @@ export interface OwnPrograms {
   s3: S3Proxy;
   /** Another worker, with this added to its environment, and before its command what `launch` gives. It is not started again. */
   startWorker(kind: 'data' | 'gpu', environment?: Record<string, string>, launch?: string[]): Promise<ChildProcess>;
+  /** Another API beside the supervised one, on this port. It is not started again. */
+  startApi(port: number): Promise<ChildProcess>;
   close(): Promise<void>;
 }
 
@@ -56,11 +58,11 @@ export async function startOwnPrograms(names: ProgramName[], environment: Record
   });
   const { baseModel } = await prepare(() => undefined);
   const programs = Object.fromEntries(names.map((name) => [name, allPrograms[name]]));
-  const workers: ChildProcess[] = [];
+  const started: ChildProcess[] = [];
   let stack: Stack | undefined;
   const close = async (): Promise<void> => {
     s3.rule = () => null;
-    await Promise.all(workers.map(stopWorker));
+    await Promise.all(started.map(stopWorker));
     await stack?.stop();
     await s3.close();
     rmSync(home, { recursive: true, force: true });
@@ -73,21 +75,34 @@ export async function startOwnPrograms(names: ProgramName[], environment: Record
     throw error;
   }
   const own = stack.environment;
+  const start = async (name: ProgramName, changes: Record<string, string>, launch: string[] = []): Promise<ChildProcess> => {
+    const command = [...launch, process.execPath, await compileProgram(allPrograms[name], compiledFolder)];
+    const program = spawn(command[0]!, command.slice(1), {
+      cwd: rootFolder,
+      env: { ...own, ...changes },
+      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    });
+    started.push(program);
+    return program;
+  };
   return {
     home,
     s3,
     close,
     async startWorker(kind, changes = {}, launch = []) {
-      const program = await compileProgram(allPrograms[kind], compiledFolder);
-      const command = [...launch, process.execPath, program];
-      const worker = spawn(command[0]!, command.slice(1), {
-        cwd: rootFolder,
-        env: { ...own, ...changes },
-        stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-      });
-      workers.push(worker);
-      await Promise.race([once(worker, 'message'), once(worker, 'exit').then(([code]) => Promise.reject(new Error(`exit code ${code}`)))]);
+      const worker = await start(kind, changes, launch);
+      await Promise.race([once(worker, 'message'), endOf(worker)]);
       return worker;
+    },
+    async startApi(port) {
+      const api = await start('api', { TEMPER_PORT: String(port) });
+      const isReady = () =>
+        fetch(`http://127.0.0.1:${port}/readyz`).then(
+          ({ ok }) => ok,
+          () => false,
+        );
+      await Promise.race([until('the other API', isReady), endOf(api)]);
+      return api;
     },
   };
 }
@@ -96,6 +111,12 @@ export async function stopWorker(worker: ChildProcess): Promise<void> {
   if (worker.exitCode !== null || worker.signalCode !== null) return;
   worker.kill('SIGTERM');
   await once(worker, 'exit');
+}
+
+/** @throws Error always */
+async function endOf(program: ChildProcess): Promise<never> {
+  const [code] = (await once(program, 'exit')) as [number | null];
+  throw new Error(`exit code ${code}`);
 }
 
 async function createDatabase(url: string, name: string): Promise<string> {
