@@ -61,7 +61,8 @@ class FilterParser {
   private term(depth: number): Condition {
     const negated = this.takeWord('NOT') || this.takeSign('-');
     const condition = this.takeSign('(') ? this.group(depth) : this.comparison();
-    return negated ? sql<boolean>`(not ${condition})` : condition;
+    // A row without a value compares as null, and NOT null is null: it would be in neither half.
+    return negated ? sql<boolean>`(not coalesce(${condition}, false))` : condition;
   }
 
   private group(depth: number): Condition {
@@ -86,8 +87,7 @@ class FilterParser {
     const value = this.peek();
     if (value.kind !== 'word' && value.kind !== 'text') throw this.unexpected(`a value for ${start.value}`);
     this.index += 1;
-    // Null compares as null, and NOT null is null: a row without a value would be in neither half.
-    return sql<boolean>`coalesce(${compare(start.value, field, operator.value, minus + value.value, value.kind === 'text')}, false)`;
+    return compare(start.value, field, operator.value, minus + value.value, value.kind === 'text');
   }
 
   private findField(written: string): ListField {
@@ -203,6 +203,8 @@ function compareText(name: string, field: ListField, operator: string, value: st
     const hint = didYouMean(literal, field.values);
     throw filterError(`${name} is never ${literal.slice(0, 60)}${hint}; its values are ${field.values.join(', ')}`);
   }
+  if (operator === '=' && field.equals) return field.equals(literal);
+  if (operator === '!=' && field.differs) return field.differs(literal);
   return compareBy(field, operator, sql`${literal}::text`);
 }
 

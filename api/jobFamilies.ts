@@ -6,7 +6,7 @@ import { JOB_TRANSITIONS, legacyJobState, supervisedJobState, type JobState } fr
 import type { JobRecord } from '../stores/jobs.js';
 import { readFineTuningJob, readSupervisedJob, type JobRequest } from '../jobs/jobRequest.js';
 import { viewFineTuningJob, viewSupervisedJob } from './jobViews.js';
-import { name, number, optionalTime, text, time, type ListFields } from './listFields.js';
+import { name, number, optionalTime, text, time, type ListField, type ListFields } from './listFields.js';
 
 export interface JobFamily {
   collection: 'fineTuningJobs' | 'supervisedFineTuningJobs';
@@ -23,12 +23,20 @@ export interface JobFamily {
 const STATES = Object.keys(JOB_TRANSITIONS) as JobState[];
 
 /** The state in the family's own words, in SQL: what a filter compares is what the resource shows. */
-function stateField(word: (state: JobState) => string) {
+function stateField(word: (state: JobState) => string): ListField {
   const cases = sql.join(
     STATES.map((state) => sql`when ${state} then ${word(state)}`),
     sql` `,
   );
-  return { type: 'text' as const, expression: sql`(case state ${cases} else state end)`, values: [...new Set(STATES.map(word))] };
+  const among = (isMeant: (shown: string) => boolean) =>
+    sql<boolean>`state = any(${STATES.filter((state) => isMeant(word(state)))}::text[])`;
+  return {
+    type: 'text',
+    expression: sql`(case state ${cases} else state end)`,
+    equals: (value) => among((shown) => shown === value),
+    differs: (value) => among((shown) => shown !== value),
+    values: [...new Set(STATES.map(word))],
+  };
 }
 
 function familyFields(collection: JobFamily['collection'], word: (state: JobState) => string): ListFields {

@@ -1,16 +1,19 @@
 /** Lists against a real database: filters mean what they say, and pages neither skip nor repeat while rows come and go. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { JOB_TRANSITIONS, type JobState } from '../../../schemas/states.js';
 import { bootstrapAccount } from '../../../stores/accounts.js';
 import { openDatabase, type Database } from '../../../stores/database.js';
+import { deleteJob } from '../../../stores/jobs.js';
+import { insertJob } from '../../jobRows.js';
 import { freshId, secretKeys, stack, type Json } from '../../temper.js';
 
 const account = freshId('lists');
 const apiKey = `tk_${randomUUID()}`;
 let database: Database;
 
-async function list(parameters: Record<string, string>): Promise<{ status: number; body: Json }> {
-  const reply = await fetch(`${stack().apiUrl}/v1/accounts/${account}/datasets?${new URLSearchParams(parameters)}`, {
+async function list(parameters: Record<string, string>, collection = 'datasets'): Promise<{ status: number; body: Json }> {
+  const reply = await fetch(`${stack().apiUrl}/v1/accounts/${account}/${collection}?${new URLSearchParams(parameters)}`, {
     headers: { 'x-api-key': apiKey },
   });
   return { status: reply.status, body: (await reply.json()) as Json };
@@ -81,12 +84,34 @@ describe('filters', () => {
     ['createTime > "2026-01-02T12:00:00Z"', 'cd'],
     ['createTime >= 2026-01-02 AND createTime <= "2026-01-03T01:00:00+01:00"', 'bc'],
     [`name = "accounts/${account}/datasets/a"`, 'a'],
+    [`name != "accounts/${account}/datasets/a"`, 'bcd'],
+    [`NOT name = "accounts/${account}/datasets/a"`, 'bcd'],
+    [`name = "accounts/${account}/models/a"`, ''],
+    [`name = "accounts/${account}x/datasets/a"`, ''],
     [`name = "accounts/*/datasets/b"`, 'b'],
     ["displayName = \"x' or '1'='1\"", ''],
     ['', 'abcd'],
   ])('%s', async (filter, expected) => {
     expect((await ids({ filter })).join('')).toBe(expected);
   });
+});
+
+it.each(['fineTuningJobs', 'supervisedFineTuningJobs'])('a filter of %s by state means the state that is shown', async (collection) => {
+  const uids = await Promise.all(
+    (Object.keys(JOB_TRANSITIONS) as JobState[]).map((state) => insertJob(database, { accountId: account, id: freshId('state'), state })),
+  );
+  try {
+    const jobs = async (filter: string) => (await list({ pageSize: '200', filter }, collection)).body[collection] as Json[];
+    const all = await jobs('');
+    expect(all).toHaveLength(uids.length);
+    for (const shown of new Set(all.map((job) => job['state'] as string))) {
+      const [those, others] = [all.filter((job) => job['state'] === shown), all.filter((job) => job['state'] !== shown)];
+      expect([await jobs(`state = "${shown}"`), await jobs(`state != "${shown}"`)]).toEqual([those, others]);
+      expect([await jobs(`NOT state != "${shown}"`), await jobs(`NOT state = "${shown}"`)]).toEqual([those, others]);
+    }
+  } finally {
+    await Promise.all(uids.map((uid) => deleteJob(database, uid)));
+  }
 });
 
 describe('order', () => {

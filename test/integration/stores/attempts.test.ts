@@ -1,8 +1,8 @@
 /** What an attempt may still write when another has taken its job over: nothing, however late it arrives. */
-import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { openDatabase, type Database } from '../../../stores/database.js';
-import { beginAttempt, createJob, deleteJob, listMetrics, recordMetrics, writeAsAttempt } from '../../../stores/jobs.js';
+import { beginAttempt, deleteJob, listMetrics, recordMetrics, writeAsAttempt } from '../../../stores/jobs.js';
+import { insertJob } from '../../jobRows.js';
 import { freshId, stack } from '../../temper.js';
 
 let database: Database;
@@ -14,24 +14,7 @@ beforeAll(() => {
 afterAll(() => database.destroy());
 
 beforeEach(async () => {
-  uid = randomUUID();
-  const id = freshId('attempts');
-  const names = { id, accountId: stack().accountId, collection: 'fineTuningJobs', displayName: '', modelId: id, createdBy: '' } as const;
-  const content = {
-    request: {},
-    requestHash: uid,
-    settings: { task: { kind: 'conversation' }, baseModel: 'none' } as never,
-    settingOrigins: {},
-    priority: 3,
-    wandb: null,
-  };
-  const dataset = { datasetName: `accounts/${stack().accountId}/datasets/none`, datasetUid: randomUUID() };
-  const job = { uid, ...names, ...content, ...dataset, estimate: { tokens: null, seconds: null, prices: null } };
-  await database.transaction().execute(async (transaction) => {
-    await createJob(transaction, job);
-    // Not for anybody to start.
-    await transaction.updateTable('jobs').set({ state: 'RUNNING', workflow_started: true }).where('uid', '=', uid).execute();
-  });
+  uid = await insertJob(database, { accountId: stack().accountId, id: freshId('attempts'), state: 'RUNNING' });
   return () => deleteJob(database, uid);
 });
 
