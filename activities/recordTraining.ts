@@ -250,7 +250,10 @@ export function makeRecorder(deps: { database: Database; objects: ObjectStore },
   /** Everything said so far is written and every checkpoint uploaded. */
   async function flush(): Promise<void> {
     trainerSpeed.set(0);
-    await writeSteps();
+    const written = writeSteps();
+    // Both, whatever becomes of either: what is being uploaded is removed after that.
+    await Promise.allSettled([written, uploads]);
+    await written;
     await uploads;
     await telling;
   }

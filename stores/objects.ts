@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { type Readable, Transform } from 'node:stream';
+import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import {
   AbortMultipartUploadCommand,
@@ -81,8 +81,8 @@ export function openObjectStore(settings: ObjectStoreSettings) {
   /** Publishes a local file under a key. `writeOnce`: an object already there is left as it is (the caller's keys are content-addressed). */
   async function putFile(key: string, file: string, options: { digest?: FileDigest; writeOnce?: boolean } = {}): Promise<FileDigest> {
     const digest = options.digest ?? (await digestFile(file));
-    if (digest.sizeBytes <= MAX_PUT_BYTES) await put(key, () => createReadStream(file), digest, options.writeOnce);
-    else await putStream(key, createReadStream(file, { highWaterMark: 1 << 20 }));
+    if (digest.sizeBytes <= MAX_PUT_BYTES) await put(key, { file }, digest, options.writeOnce);
+    else await putStream(key, readChunks(file));
     return digest;
   }
 
@@ -119,25 +119,30 @@ export function openObjectStore(settings: ObjectStoreSettings) {
   async function putBytes(key: string, body: Buffer | string, options: { writeOnce?: boolean } = {}): Promise<FileDigest> {
     const bytes = Buffer.isBuffer(body) ? body : Buffer.from(body);
     const digest = { sha256: createHash('sha256').update(bytes).digest('hex'), sizeBytes: bytes.length };
-    await put(key, () => bytes, digest, options.writeOnce);
+    await put(key, bytes, digest, options.writeOnce);
     return digest;
   }
 
-  async function put(key: string, body: () => Buffer | Readable, digest: FileDigest, writeOnce = false): Promise<void> {
+  async function put(key: string, body: Buffer | { file: string }, digest: FileDigest, writeOnce = false): Promise<void> {
+    const target = { Bucket: bucket, Key: safeKey(key) };
+    const unreadable = new AbortController();
+    const content = Buffer.isBuffer(body) ? body : createReadStream(body.file);
+    // The client does not listen: the error of a file that is gone would end the process.
+    if (content instanceof Readable) content.on('error', (error) => unreadable.abort(error));
+    const command = new PutObjectCommand({
+      ...target,
+      Body: content,
+      ContentLength: digest.sizeBytes,
+      ChecksumSHA256: Buffer.from(digest.sha256, 'hex').toString('base64'),
+      IfNoneMatch: writeOnce ? '*' : undefined,
+    });
     try {
-      await client.send(
-        new PutObjectCommand({
-          Bucket: bucket,
-          Key: safeKey(key),
-          Body: body(),
-          ContentLength: digest.sizeBytes,
-          ChecksumSHA256: Buffer.from(digest.sha256, 'hex').toString('base64'),
-          IfNoneMatch: writeOnce ? '*' : undefined,
-        }),
-      );
+      await client.send(command, { abortSignal: unreadable.signal });
     } catch (error) {
       if (writeOnce && error instanceof S3ServiceException && error.$metadata.httpStatusCode === 412) return;
-      throw storeError(error, key);
+      throw storeError(unreadable.signal.aborted ? unreadable.signal.reason : error, key);
+    } finally {
+      if (content instanceof Readable) content.destroy();
     }
   }
 
@@ -286,6 +291,11 @@ export function openObjectStore(settings: ObjectStoreSettings) {
   };
 }
 
+/** Opened when the first chunk is asked for, and closed when no more are. */
+async function* readChunks(file: string): AsyncGenerator<Buffer> {
+  yield* createReadStream(file, { highWaterMark: 1 << 20 });
+}
+
 /** Chunks joined to parts of one size, the last one shorter; one empty part of nothing. */
 async function* inParts(source: AsyncIterable<Buffer>, partBytes: number): AsyncGenerator<Buffer> {
   let chunks: Buffer[] = [];
@@ -334,12 +344,16 @@ function safeKey(key: string): string {
   return key;
 }
 
+/** What befalls the file that is sent or written: waiting for the store would not help. */
+const OF_LOCAL_FILES = new Set(['ENOENT', 'ENOSPC', 'EACCES', 'EIO']);
+
 function storeError(error: unknown, key: string): unknown {
   if (error instanceof TemperError) return error;
   if (error instanceof NoSuchKey || error instanceof NotFound) {
     return new TemperError('OBJECT_MISSING', `The object ${key} is not in the object store.`);
   }
-  if (error instanceof Error && (error.name === 'AbortError' || (error as NodeJS.ErrnoException).code === 'ENOSPC')) return error;
+  if (error instanceof Error && (error.name === 'AbortError' || OF_LOCAL_FILES.has((error as NodeJS.ErrnoException).code ?? '')))
+    return error;
   const reason = error instanceof Error ? error.name : String(error);
   return new TemperError('OBJECT_STORE_UNAVAILABLE', `The object store did not take or give ${key} (${reason}).`);
 }

@@ -69,6 +69,17 @@ describe.each(FAULTS)('%o', (fault) => {
   });
 });
 
+it.each([
+  ['in one request', 1_000],
+  ['in parts', 6 * 1024 ** 3],
+])('a local file that is gone, sent %s, fails its upload and is no outage', async (_how, sizeBytes) => {
+  const digest = { sha256: '0'.repeat(64), sizeBytes };
+  const failed = await objects.putFile('faults/gone', path.join(folder, 'gone'), { digest }).catch((error: unknown) => error);
+  expect(failed).toMatchObject({ code: 'ENOENT' });
+  expect(describeFailure(failed).code).not.toBe('OBJECT_STORE_UNAVAILABLE');
+  expect(await listObjects('faults/gone')).toEqual([]);
+});
+
 it('a store that hangs is given up sooner where somebody waits for the answer, but for what may take long', async () => {
   const impatient = openObjectStore({ endpoint: s3.url, region: 'us-east-1', bucket: stack().s3Bucket, silenceMs: 300 });
   await impatient.putBytes('faults/hangs/bytes', Buffer.from('whole'));
