@@ -145,6 +145,7 @@ describe('cancel, delete and pause', () => {
       if (model.status === 404) expect(ends[index]).not.toBe('JOB_STATE_COMPLETED');
       else {
         expect([stage, model.body['state']]).toEqual(['registering', 'READY']);
+        expect(['JOB_STATE_COMPLETED', 'gone']).toContain(ends[index]);
         await ok('DELETE', `models/${id}`);
       }
     }
