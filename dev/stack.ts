@@ -319,7 +319,8 @@ async function describeProgram(name: ProgramName, entry: string, environment: En
   };
 }
 
-async function checkReady(port: string): Promise<void> {
+/** @throws Error while the API on this port is not ready */
+export async function checkReady(port: string): Promise<void> {
   const response = await fetch(`http://127.0.0.1:${port}/readyz`, { signal: AbortSignal.timeout(3_000) });
   if (response.status !== 200) throw new Error(`HTTP status ${response.status}`);
 }

@@ -11,7 +11,7 @@ import { Connection } from '@temporalio/client';
 import pg from 'pg';
 import { prepare } from '../dev/prepare.js';
 import { loadSecrets } from '../dev/secrets.js';
-import { allPrograms, compiledFolder, rootFolder, startStack, type ProgramName, type Stack } from '../dev/stack.js';
+import { allPrograms, checkReady, compiledFolder, rootFolder, startStack, type ProgramName, type Stack } from '../dev/stack.js';
 import { TINY_MODEL_NAME } from '../schemas/baseModels.js';
 import { startS3Proxy, type S3Proxy } from './faultProxy.js';
 import { compileProgram } from '../processes/program.js';
@@ -97,8 +97,8 @@ export async function startOwnPrograms(names: ProgramName[], environment: Record
     async startApi(port) {
       const api = await start('api', { TEMPER_PORT: String(port) });
       const isReady = () =>
-        fetch(`http://127.0.0.1:${port}/readyz`).then(
-          ({ ok }) => ok,
+        checkReady(String(port)).then(
+          () => true,
           () => false,
         );
       await Promise.race([until('the other API', isReady), endOf(api)]);
